@@ -1,0 +1,18 @@
+"""How brittle is your vision encoder? One tool that attacks encoders and whole pipelines on classification, segmentation and depth."""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from brittle.api import attack, finetune, load_dataset, load_encoder, read_run, run
+
+__version__ = version("brittle")
+__all__ = ["attack", "finetune", "load_dataset", "load_encoder", "read_run", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """The Python words are imported when first used, so that the command line and reports start without torch."""
+    if name in __all__:
+        return getattr(import_module("brittle.api"), name)
+    raise AttributeError(f"module 'brittle' has no attribute {name!r}")

@@ -1,0 +1,120 @@
+"""Trained or computed things on disk, shared by all runs: named by a hash of their origin, sealed with a sha256, remade when damaged."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from brittle import files, plan, probe, protocol
+from brittle.plan import Cell
+from brittle.progress import progress
+from brittle.types import Batch, Encoder, Features, Task
+
+FEATURES_VERSION = 1
+HEADS_VERSION = 1
+ADVERSARIAL_VERSION = 1
+
+
+def keep(kind: str, key: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors stored under ``key``, or what ``make`` gives, stored. Two processes never make the same one at once.
+
+    Args:
+        kind: ``features``, ``heads`` or ``adversarial``: the folder.
+        key: everything the tensors depend on, as plain data.
+    """
+    name = files.sha256(json.dumps({"kind": kind, **key}, sort_keys=True).encode())
+    path = files.cache() / kind / name[:2] / f"{name}.safetensors"
+    found = _read(path)
+    if found is not None:
+        return found
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        found = _read(path)
+        if found is None:
+            found = {key: value.detach().cpu().contiguous() for key, value in make().items()}
+            data = save(found)
+            files.write_whole(path, bytes.fromhex(files.sha256(data)) + data)
+    return found
+
+
+def _read(path: Path) -> dict[str, Tensor] | None:
+    """A stored artifact (32 bytes of sha256, then safetensors), or None where it is absent or damaged."""
+    if not path.is_file():
+        return None
+    data = path.read_bytes()
+    if bytes.fromhex(files.sha256(data[32:])) != data[:32]:
+        return None
+    try:
+        return load(data[32:])
+    except SafetensorError:
+        return None
+
+
+def _digest(images: Tensor) -> str:
+    """sha256 of pictures, so that what is computed from them is shared by whoever shows the same ones."""
+    return files.sha256(str(tuple(images.shape)).encode() + images.cpu().contiguous().numpy().tobytes())
+
+
+def features(encoder: Encoder, weights: str, batches: Iterable[Batch], what: str, total: int) -> Iterator[tuple[Features, Tensor]]:
+    """Frozen features (float16, on the CPU) and target of each batch, computed once for each (encoder, pictures).
+
+    Args:
+        weights: sha256 that stands for the encoder.
+        what, total: what to call it, and how many pictures there are.
+    """
+    with progress(what, total) as advance:
+        for batch in batches:
+            key = {"version": FEATURES_VERSION, "weights": weights, "images": _digest(batch.images)}
+
+            def make(images: Tensor = batch.images) -> dict[str, Tensor]:
+                with torch.no_grad():
+                    made = encoder(images)
+                return {"pooled": made.pooled.half(), "grid": made.grid.half()}
+
+            found = keep("features", key, make)
+            advance(len(batch.images))
+            yield Features(found["pooled"], found["grid"]), batch.target.cpu()
+
+
+def head(cell: Cell, encoder: Encoder, task: Task, *, batch_size: int, workers: int, device: str) -> nn.Module:
+    """The head of a cell, fitted on the train split's frozen features and chosen on the val split's; fitted once and kept."""
+    weights = plan.weights_of(cell.encoder)
+    parts = {split: plan.dataset_of(cell.dataset, split) for split in ("train", "val")}
+    outputs = len(parts["train"].classes[task.target])
+    made = task.head(encoder.dim, outputs)
+    key = {
+        "version": [HEADS_VERSION, FEATURES_VERSION, probe.VERSION],
+        "weights": weights,
+        "data": [part.fingerprint for part in parts.values()],
+        "task": str(plan.spec.complete("tasks", cell.task)),
+        "seed": cell.seed,
+        "protocol": cell.protocol,
+    }
+
+    def fit() -> dict[str, Tensor]:
+        rows: dict[str, list[tuple[Features, Tensor]]] = {}
+        for split, part in parts.items():
+            batches = protocol.batches(part, range(len(part)), task, encoder.size, batch_size, workers=workers, device=device)
+            rows[split] = list(features(encoder, weights, batches, f"features of {cell.encoder} on {split}", len(part)))
+        fitted = probe.fit(task, encoder.dim, encoder.patch, outputs, rows["train"], rows["val"], seed=cell.seed, device=device)
+        return fitted.state_dict()
+
+    made.load_state_dict(keep("heads", key, fit), strict=True)
+    return made.to(device)
+
+
+def adversarial(key: Mapping[str, Any], images: Tensor, make: Callable[[], Tensor]) -> Tensor:
+    """Adversarial images for ``images``, made once for each (encoder, pictures, threat, attack, seed) that ``key`` names."""
+    full = {"version": ADVERSARIAL_VERSION, "images": _digest(images), **key}
+    return keep("adversarial", full, lambda: {"images": make()})["images"].to(images)
+
+
+def image_ids(ids: Sequence[str]) -> str:
+    """sha256 of the ids of the pictures measured, in order."""
+    return files.sha256("\n".join(ids).encode())

@@ -1,0 +1,31 @@
+"""EmbedAttack: PGD on the distance the representation moves; it looks at no head and no label."""
+
+from torch import Tensor
+
+from brittle.ascent import Keep, ascend
+from brittle.objectives import embedding as objective
+from brittle.rng import Rng
+from brittle.threat import Threat
+from brittle.types import Batch, Count, Model, Positive
+
+HEADLESS = True  # so its images are computed once and scored by every head
+
+
+def embed(
+    model: Model,
+    batch: Batch,
+    threat: Threat,
+    rng: Rng,
+    /,
+    *,
+    distance: objective.Distance = "l2",
+    tokens: objective.Tokens = "cls",
+    steps: Count = 20,
+    step: Positive = 0.25,
+    random_start: bool = True,
+    restarts: Count = 1,
+    keep: Keep = "best",
+) -> Tensor:
+    """EmbedAttack (arXiv 2407.12588, 2024); ``distance`` and ``tokens`` as in the objective ``embedding``, the rest as in ``pgd``."""
+    climbed = objective.embedding(model, batch, distance=distance, tokens=tokens)
+    return ascend(climbed, model, batch, threat, rng, steps=steps, step=step, random_start=random_start, restarts=restarts, keep=keep)

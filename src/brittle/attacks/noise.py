@@ -1,0 +1,15 @@
+"""Random noise of the full budget: what no attack may be weaker than."""
+
+from torch import Tensor
+
+from brittle.rng import Rng
+from brittle.threat import Threat
+from brittle.types import Batch, Model
+
+HEADLESS = True
+
+
+def noise(model: Model, batch: Batch, threat: Threat, rng: Rng, /) -> Tensor:
+    """One random corner of the ball (linf: every value moved by plus or minus eps; l2: a random direction of length eps)."""
+    direction = rng.normal(batch.images)
+    return threat.project(batch.images, threat.ascend(batch.images, direction, threat.eps))

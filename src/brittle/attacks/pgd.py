@@ -1,0 +1,35 @@
+"""PGD: projected gradient ascent on an objective, by default the task's own loss."""
+
+from torch import Tensor
+
+from brittle import spec
+from brittle.ascent import Keep, ascend
+from brittle.rng import Rng
+from brittle.threat import Threat
+from brittle.types import Batch, Count, Model, Positive
+
+
+def pgd(
+    model: Model,
+    batch: Batch,
+    threat: Threat,
+    rng: Rng,
+    /,
+    *,
+    objective: str = "task_loss",
+    steps: Count = 20,
+    step: Positive = 0.25,
+    random_start: bool = True,
+    restarts: Count = 1,
+    keep: Keep = "best",
+) -> Tensor:
+    """PGD (Madry et al. 2018); its defaults at eps 8/255 are the paper's 20 steps of 2/255 from a random start.
+
+    Args:
+        objective: spec of what is climbed.
+        step: length of a step as a fraction of eps.
+        restarts: how many times to climb.
+        keep: ``best`` iterate per image or the ``last`` one.
+    """
+    climbed = spec.build("objectives", objective, model, batch)
+    return ascend(climbed, model, batch, threat, rng, steps=steps, step=step, random_start=random_start, restarts=restarts, keep=keep)

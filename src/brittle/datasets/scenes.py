@@ -1,0 +1,101 @@
+"""Our own procedural rooms: shape of the main solid, a class for each pixel, and depth in metres, rendered on first use and cached."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from brittle import files
+from brittle.datasets import _render
+from brittle.errors import UsageError
+from brittle.progress import progress
+from brittle.types import Count, Sample
+
+VERSION = 1
+CHUNK = 128  # pictures a cache file
+BATCH = 64  # pictures rendered at once
+SPLITS = ("train", "val", "test")
+
+
+class Scenes:
+    """One split. Picture i depends on (seed, split, i) alone, so a longer split begins with the shorter one.
+
+    Targets: ``label`` (shape of the main solid), ``mask`` (wall, floor or a shape; nothing is void), ``depth`` (metres along the axis).
+    """
+
+    licence = "Apache-2.0 (made by this package)"
+    classes: Mapping[str, Sequence[str]] = {"label": _render.SHAPES, "mask": _render.CLASSES, "depth": ()}
+
+    def __init__(self, split: str, length: int, size: int, seed: int) -> None:
+        if not 8 <= size <= 4096:
+            raise UsageError(f"scenes(size={size}): the edge must be 8 to 4096 pixels")
+        self.split, self.length, self.size, self.seed = split, length, size, seed
+        self.fingerprint = files.sha256(f"scenes {VERSION} {split} {length} {size} {seed}".encode())
+        self._chunks: dict[int, dict[str, Tensor]] = {}
+
+    @cached_property
+    def ids(self) -> Sequence[str]:
+        return [f"scenes-{self.seed}-{self.split}-{i:06d}" for i in range(self.length)]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int, /) -> Sample:
+        if not 0 <= index < self.length:
+            raise IndexError(index)
+        chunk, row = self._chunk(index // CHUNK), index % CHUNK
+        targets = {"label": chunk["label"][row].long(), "mask": chunk["mask"][row].long(), "depth": chunk["depth"][row]}
+        return Sample(chunk["image"][row], targets)
+
+    def _chunk(self, number: int) -> dict[str, Tensor]:
+        if number not in self._chunks:
+            name = f"{self.split}-{number:05d}"
+            path = files.cache() / "scenes" / f"v{VERSION}-{self.size}px-seed{self.seed}" / f"{name}.safetensors"
+            self._chunks[number] = _read(path) or self._draw(number, path)
+        return self._chunks[number]
+
+    def _draw(self, number: int, path: Path) -> dict[str, Tensor]:
+        rows: list[dict[str, Tensor]] = []
+        first = number * CHUNK
+        with progress(f"rendering scenes {self.split}", max(self.length, first + CHUNK), done=first) as advance:
+            for start in range(first, first + CHUNK, BATCH):
+                key = [SPLITS.index(self.split), self.seed, 0x5CE2E5]
+                unit = np.stack([np.random.default_rng([i, *key]).random(_render.NUMBERS, np.float32) for i in range(start, start + BATCH)])
+                scene = _render.compose(torch.from_numpy(unit))
+                view = _render.render(scene, self.size)
+                image, mask = (view.image * 255).round().to(torch.uint8), view.mask.to(torch.uint8)
+                rows.append({"image": image, "mask": mask, "depth": view.depth, "label": scene.shape[:, 0].to(torch.uint8)})
+                advance(BATCH)
+        chunk = {key: torch.cat([row[key] for row in rows]).contiguous() for key in rows[0]}
+        data = save(chunk)
+        files.write_whole(path, bytes.fromhex(files.sha256(data)) + data)
+        return chunk
+
+
+def _read(path: Path) -> dict[str, Tensor] | None:
+    """The tensors of a cache file (32 bytes of sha256, then safetensors), or None where it is absent or damaged: it is drawn again."""
+    if not path.is_file():
+        return None
+    stored = path.read_bytes()
+    if bytes.fromhex(files.sha256(stored[32:])) != stored[:32]:
+        return None
+    try:
+        return load(stored[32:])
+    except SafetensorError:
+        return None
+
+
+def scenes(split: str, /, *, train: Count = 4096, val: Count = 512, test: Count = 1024, size: Count = 64, seed: Count = 0) -> Scenes:
+    """A split of procedural scenes.
+
+    Args:
+        train, val, test: number of pictures in each split; a longer one begins with the shorter one.
+        size: edge in pixels.
+        seed: which world; 0 is the benchmark.
+    """
+    return Scenes(split, {"train": train, "val": val, "test": test}[split], size, seed)

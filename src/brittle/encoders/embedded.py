@@ -1,0 +1,67 @@
+"""The small encoders that come with the package, trained by the recipes in the repository: ``embedded:dino``, ``embedded:deacl``; and
+``embedded:random``, the same network untrained."""
+
+import json
+from importlib.resources import files as resources
+from typing import Any
+
+from brittle import files
+from brittle.errors import UsageError, unknown
+from brittle.types import Count, Encoder
+
+ARCHITECTURE: dict[str, Any] = {"img_size": 64, "patch_size": 8, "embed_dim": 192, "depth": 6, "num_heads": 3}
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+
+def embedded(argument: str, /, *, seed: Count = 0) -> Encoder:
+    """A ViT (patch 8, width 192, 6 blocks, 2.7 M parameters) for 64-pixel pictures.
+
+    Args:
+        argument: name of the weights, or ``random``.
+        seed: of ``random``'s weights; no other weights have one.
+
+    Raises:
+        UsageError: no such weights, or a seed for trained weights.
+    """
+    import torch
+    from safetensors.torch import load
+    from timm.models.vision_transformer import VisionTransformer
+
+    from brittle.backbones import TimmEncoder
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = VisionTransformer(num_classes=0, dynamic_img_size=True, **ARCHITECTURE)
+    licence = "Apache-2.0"
+    if argument != "random":
+        data, card = _weights(argument, seed)
+        network.load_state_dict({key: value.float() for key, value in load(data).items()})
+        licence = card.get("licence", licence)
+    about = {
+        "sha256": fingerprint(argument, seed=seed),
+        "licence": licence,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "source": f"embedded:{argument}",
+    }
+    return TimmEncoder(network, ARCHITECTURE["patch_size"], size=ARCHITECTURE["img_size"], mean=MEAN, std=STD, about=about)
+
+
+def fingerprint(argument: str, /, *, seed: int = 0) -> str:
+    """sha256 of the weights (of the seed and the architecture for ``random``), without building the network."""
+    if argument == "random":
+        return files.sha256(f"random {seed} {ARCHITECTURE}".encode())
+    return files.sha256(_weights(argument, seed)[0])
+
+
+def _weights(name: str, seed: int) -> tuple[bytes, dict[str, Any]]:
+    folder = resources("brittle") / "assets"
+    known = {"random", *(item.name.removesuffix(".safetensors") for item in folder.iterdir() if item.name.endswith(".safetensors"))}
+    if name not in known:
+        raise unknown("embedded encoder", name, known)
+    if seed:
+        raise UsageError(f"embedded:{name} has trained weights, so seed={seed} means nothing; only embedded:random takes a seed")
+    data = (folder / f"{name}.safetensors").read_bytes()
+    card = json.loads((folder / f"{name}.json").read_text(encoding="utf8"))
+    if card["sha256"] != files.sha256(data):
+        raise UsageError(f"embedded:{name}: sha256 of the weights is not the card's {card['sha256'][:12]}; reinstall brittle")
+    return data, card

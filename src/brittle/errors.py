@@ -1,0 +1,36 @@
+"""The errors a user can mend: one line each, saying what was wrong, its value, and what exists or what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class BrittleError(Exception):
+    """Base of all errors that are shown as one line; ``exit_code`` is what the command ends with."""
+
+    exit_code = 1
+
+
+class UsageError(BrittleError):
+    """Wrong usage or plan."""
+
+    exit_code = 2
+
+
+class CellError(BrittleError):
+    """This cell cannot be measured; the others go on."""
+
+    exit_code = 3
+
+
+class MissingError(BrittleError):
+    """Data or weights are not where they were looked for."""
+
+    exit_code = 4
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
+    """``no attack 'pdg'; did you mean 'pgd'?`` or, with nothing near, the names that exist."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(names) or 'none'}"
+    return UsageError(f"no {what} {name!r}; {hint}")

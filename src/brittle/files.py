@@ -1,0 +1,51 @@
+"""Files that are whole or not there: atomic writes, checked reads, and the folder that runs share."""
+
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from brittle.errors import UsageError
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write ``data`` so that at every moment ``path`` holds the old content or the new one, never a part."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise UsageError(f"cannot write {path}: {error.strerror} ({error.filename}); name another folder") from None
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)  # the rename itself must outlive a power cut
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def cache() -> Path:
+    """The folder shared by all runs: ``BRITTLE_CACHE``, else ``~/.cache/brittle``."""
+    return Path(os.environ.get("BRITTLE_CACHE") or Path.home() / ".cache" / "brittle").expanduser()
+
+
+def slug(text: str) -> str:
+    """A file name that no text can turn into a path: up to 40 harmless characters and a hash of the whole."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', text)[:40].strip('.-')}-{sha256(text.encode())[:12]}"

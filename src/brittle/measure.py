@@ -1,0 +1,212 @@
+"""One Cell in, one Result out: the head, the attack, the verdict on what the attack returned, and the score."""
+
+import io
+import math
+import platform
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brittle import artifacts, plan, protocol, spec
+from brittle.errors import BrittleError, CellError
+from brittle.intervals import intervals
+from brittle.plan import Cell, Result
+from brittle.progress import progress
+from brittle.rng import Rng
+from brittle.threat import Threat
+from brittle.types import Batch, Encoder, Model, Task, frozen
+
+TOLERANCE = 1e-6  # of a violation of the budget: rounding in float32, no more
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How to run, which changes no number: where, how many pictures at once, how many readers."""
+
+    device: str = "cpu"
+    batch_size: int = 64
+    workers: int = 0
+
+
+@lru_cache(maxsize=1)
+def encoder_of(text: str, device: str) -> Encoder:
+    """The encoder of a spec on a device; the last one is kept, as cells come grouped by encoder."""
+    return spec.build("encoders", text).to(device).eval()
+
+
+def model_of(cell: Cell, machine: Machine) -> Model:
+    """Encoder and fitted head of a cell, in evaluation mode."""
+    encoder = encoder_of(cell.encoder, machine.device)
+    task: Task = plan.task_of(cell.task)
+    with frozen(encoder):
+        head = artifacts.head(cell, encoder, task, batch_size=machine.batch_size, workers=machine.workers, device=machine.device)
+    return Model(task, head, encoder).eval()
+
+
+def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result, bytes]:
+    """The result of a cell and its per-image samples (an .npz file's bytes), with the findings of all checks unless ``checks`` is none.
+
+    Raises:
+        BrittleError: the cell cannot be measured; nothing is ever scored from images outside the threat or predictions that are no numbers.
+    """
+    began = time.monotonic()
+    model, task = model_of(cell, machine), plan.task_of(cell.task)
+    dataset = plan.dataset_of(cell.dataset, "test")
+    indices = range(min(cell.limit or len(dataset), len(dataset)))
+    threat = Threat(cell.norm or "linf", cell.eps or 0.0)  # type: ignore[arg-type]
+    rows: list[Mapping[str, Tensor]] = []
+    rounded: list[Mapping[str, Tensor]] = []
+    violations: list[Tensor] = []
+    ids: list[str] = []
+    assert model.encoder is not None
+    batches = protocol.batches(
+        dataset, indices, task, model.encoder.size, machine.batch_size, workers=machine.workers, device=machine.device
+    )
+    with frozen(model), _counted(model.encoder) as count, progress(str(cell), len(indices)) as advance:
+        for batch in batches:
+            images = _attacked(cell, model, batch, threat)
+            worst = threat.violation(batch.images, images)
+            if (worst > TOLERANCE).any():
+                name = batch.ids[int(worst.argmax())]
+                raise CellError(f"violation: {cell.attack} left the threat by {worst.max().item():.2e} on {name}; the attack is broken")
+            rows.append(_scored(model, images, batch))
+            rounded.append(_scored(model, threat.to_8bit(batch.images, images), batch) if cell.attack else rows[-1])
+            violations.append(worst.cpu())
+            ids += batch.ids
+            advance(len(batch.images), f"{task.headline} {task.summarise(_total(rows))[task.headline]:.3f}")
+    samples = {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
+    metrics = task.summarise(_total(rows))
+    if not math.isfinite(metrics[task.headline]):
+        raise CellError(f"no valid pixel or image to score for {task.name}; look at the data set's targets")
+    result = Result(
+        id=plan.identity(cell),
+        cell=cell,
+        task={"name": task.name, "headline": task.headline, "higher_is_better": task.higher_is_better, "attack": task.attack},
+        metrics=_finite(metrics),
+        metrics_uint8=_finite(task.summarise(_total(rounded))),
+        intervals=intervals(task, samples),
+        images=len(ids),
+        image_ids_sha256=artifacts.image_ids(ids),
+        cost={"seconds": round(time.monotonic() - began, 3), **count, "peak_bytes": _peak(machine.device)},
+        made_by=_made_by(cell, model.encoder, machine),
+    )
+    arrays = {key: value.cpu().numpy() for key, value in samples.items()}
+    if cell.attack:
+        arrays["violation"] = torch.cat(violations).numpy()
+        names = spec.names("checks") if checks != "none" else ()
+        result = replace(result, findings=tuple(spec.component("checks", name)(result, arrays) for name in names))
+    return result, _npz({**arrays, "ids": np.array(ids)})
+
+
+def _attacked(cell: Cell, model: Model, batch: Batch, threat: Threat) -> Tensor:
+    """Adversarial images of a batch; halved as often as memory asks, which changes no number since randomness belongs to each image."""
+    if cell.attack is None:
+        return batch.images
+    try:
+        full = spec.complete("attacks", cell.attack)
+
+        def attack() -> Tensor:
+            return spec.build("attacks", full, model, batch, threat, Rng(cell.seed, batch.ids)).detach()
+
+        if not getattr(spec.module("attacks", full.name), "HEADLESS", False):
+            return attack()
+        key = {
+            "weights": plan.weights_of(cell.encoder),
+            "attack": str(full),
+            "version": spec.version("attacks", full.name),
+            "threat": [threat.norm, threat.eps],
+            "seed": cell.seed,
+            "ids": list(batch.ids),
+        }
+        return artifacts.adversarial(key, batch.images, attack)
+    except RuntimeError as error:
+        memory = isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+        if not memory:
+            raise
+        if len(batch.images) == 1:
+            raise CellError("out of memory with a single picture; use a smaller encoder, smaller pictures, or more memory") from None
+    half = len(batch.images) // 2
+    cuts = (slice(half), slice(half, None))
+    parts = [Batch(batch.images[cut], batch.target[cut], batch.ids[cut]) for cut in cuts]
+    return torch.cat([_attacked(cell, model, part, threat) for part in parts])
+
+
+@torch.no_grad()
+def _scored(model: Model, images: Tensor, batch: Batch) -> Mapping[str, Tensor]:
+    prediction = model(images).float()
+    if not prediction.isfinite().all():
+        raise CellError("nonfinite: the model predicts nan or inf; check its weights and its input range")
+    return {key: value.cpu() for key, value in model.task.score(prediction, batch.target).items()}
+
+
+def _total(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: sum((row[key].sum(0) for row in rows[1:]), rows[0][key].sum(0)) for key in rows[0]}
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {key: value for key, value in metrics.items() if math.isfinite(value)}
+
+
+@contextmanager
+def _counted(encoder: Encoder) -> Generator[dict[str, float]]:
+    """How many pictures went forward through the encoder and how many backward."""
+    count: dict[str, float] = {"forwards": 0, "backwards": 0}
+
+    def forward(_module: object, inputs: tuple[Tensor, ...], _output: object) -> None:
+        count["forwards"] += len(inputs[0])
+        if inputs[0].requires_grad:
+            size = len(inputs[0])
+            inputs[0].register_hook(lambda _gradient: count.update(backwards=count["backwards"] + size))
+
+    handle = encoder.register_forward_hook(forward)
+    try:
+        yield count
+    finally:
+        handle.remove()
+
+
+def _peak(device: str) -> int:
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # POSIX only
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _made_by(cell: Cell, encoder: Encoder, machine: Machine) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    name = torch.cuda.get_device_name(machine.device) if machine.device.startswith("cuda") else f"cpu x{torch.get_num_threads()}"
+    return {
+        "versions": {"python": platform.python_version(), **{key: version(key) for key in ("brittle", "torch", "timm", "numpy")}},
+        "device": name,
+        "weights_sha256": plan.weights_of(cell.encoder),
+        "weights": encoder.about,
+        "data_sha256": plan.dataset_of(cell.dataset, "test").fingerprint,
+        "data_licence": plan.dataset_of(cell.dataset, "test").licence,
+        "settings": {
+            kind: str(spec.complete(kind, text))
+            for kind, text in {"encoders": cell.encoder, "datasets": cell.dataset, "tasks": cell.task, "attacks": cell.attack}.items()
+            if text
+        },
+    }
+
+
+def _npz(arrays: Mapping[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    return stream.getvalue()
+
+
+def failure(cell: Cell, error: BrittleError) -> Result:
+    """The row of a cell that could not be measured."""
+    task = plan.task_of(cell.task)
+    facts = {"name": task.name, "headline": task.headline, "higher_is_better": task.higher_is_better, "attack": task.attack}
+    return Result(id=plan.identity(cell), cell=cell, task=facts, failed=str(error))

@@ -1,0 +1,22 @@
+"""SegPGD: cross entropy whose weight moves from pixels still right to pixels already wrong as the attack goes on."""
+
+from torch import Tensor
+
+from brittle.types import Batch, Model, Objective, per_image
+
+TASKS = ("segmentation",)
+
+
+def segpgd(model: Model, batch: Batch, /) -> Objective:
+    """(1-l)/HW sum over right pixels of CE + l/HW sum over wrong pixels of CE, l = progress / 2 (Gu et al. 2022); void pixels are in
+    neither sum."""
+
+    def objective(images: Tensor, progress: float) -> Tensor:
+        prediction = model(images)
+        loss = model.task.loss(prediction, batch.target)  # [B,H,W], 0 where void
+        wrong = model.task.wrong(prediction, batch.target)
+        assert wrong is not None, "segpgd needs a task whose pixels are right or wrong"
+        weight = (1 - progress / 2) * (~wrong) + progress / 2 * wrong
+        return per_image(weight * loss)
+
+    return objective

@@ -1,0 +1,308 @@
+"""What is to be measured, as plain data: cells, their identity, their results, and the grid that a plan stands for. No torch here."""
+
+import hashlib
+import inspect
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+
+from brittle import spec
+from brittle.errors import MissingError, UsageError, unknown
+
+SCHEMA_VERSION = 1
+PROTOCOLS = ("standard",)
+NORMS = ("linf", "l2")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number to be measured. Specs are canonical text without the settings left at their defaults; ``attack``, ``eps`` and ``norm``
+    are None for the clean row; ``limit`` is the number of test pictures, None for all."""
+
+    encoder: str
+    dataset: str
+    task: str
+    attack: str | None
+    eps: float | None
+    norm: str | None
+    seed: int
+    limit: int | None
+    protocol: str
+
+    def __str__(self) -> str:
+        attack = f"{self.attack} {eps_text(self.eps)} {self.norm}" if self.attack else "clean"
+        return f"{self.encoder} / {self.dataset} / {self.task} / {attack}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check says of a number: ``unchecked`` where it could not look."""
+
+    name: str
+    verdict: Literal["ok", "warn", "fail", "unchecked"]
+    value: float | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """A measured cell, or (``failed`` not None) the reason why it could not be.
+
+    ``task`` holds what a report must know of it: headline, higher_is_better, attack. ``intervals`` are 95 %. ``cost`` has seconds, forwards,
+    backwards, peak_bytes; ``made_by`` versions, device, weights_sha256, data_sha256.
+    """
+
+    id: str
+    cell: Cell
+    task: Mapping[str, Any]
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    metrics_uint8: Mapping[str, float] = field(default_factory=dict[str, float])
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    images: int = 0
+    image_ids_sha256: str = ""
+    findings: Sequence[Finding] = ()
+    cost: Mapping[str, float] = field(default_factory=dict[str, float])
+    made_by: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    failed: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Result":
+        """Raises UsageError where the data is of another schema."""
+        if data.get("schema_version") != SCHEMA_VERSION:
+            raise UsageError(f"result of schema {data.get('schema_version')!r}; this version reads {SCHEMA_VERSION}")
+        known = {f.name for f in fields(cls)}
+        row = {key: value for key, value in data.items() if key in known}
+        row["cell"] = Cell(**row["cell"])
+        row["findings"] = tuple(Finding(**item) for item in row["findings"])
+        row["intervals"] = {key: (low, high) for key, (low, high) in row["intervals"].items()}
+        return cls(**row)
+
+
+def eps_text(eps: float | None) -> str:
+    """8/255 where eps is a whole number of 8-bit levels, else the number."""
+    if eps is None:
+        return ""
+    level = eps * 255
+    return f"{round(level)}/255" if eps and abs(level - round(level)) < 1e-6 and level < 256 else f"{eps:g}"
+
+
+# --- plans -------------------------------------------------------------------------------------------------------------------
+
+Text = Annotated[str, pydantic.StringConstraints(min_length=1, strict=True)]
+
+
+class Plan(pydantic.BaseModel):
+    """A plan file's content; every list is crossed with every other.
+
+    ``tasks`` empty means all that a data set has targets for. ``eps`` may be written 8/255. ``downstream`` among the attacks is the task's
+    own attack of the paper. The clean row is always measured.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    name: Text = "run"
+    encoders: list[Text]
+    datasets: list[Text]
+    tasks: list[Text] = []
+    attacks: list[Text] = ["embed", "downstream"]
+    eps: list[float | Text] = [8 / 255]
+    norm: Literal["linf", "l2"] = "linf"
+    seeds: list[Annotated[int, pydantic.Field(ge=0)]] = [0]
+    limit: Annotated[int, pydantic.Field(ge=1)] | None = None
+    checks: Literal["none", "fast", "full"] = "fast"
+    protocol: Text = "standard"
+
+
+def make(**values: Any) -> Plan:
+    """A plan of values, refused in one line where they make no sense."""
+    try:
+        plan = Plan.model_validate(values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise unknown("key of a plan called", where, Plan.model_fields) from None
+        raise UsageError(f"plan: {where}: {first['msg'].lower()}, got {first['input']!r}") from None
+    if plan.protocol not in PROTOCOLS:
+        raise unknown("protocol", plan.protocol, PROTOCOLS)
+    for key in ("encoders", "datasets", "attacks", "eps", "seeds"):
+        if not getattr(plan, key) and key != "attacks":
+            raise UsageError(f"plan: {key} is empty; name at least one")
+    return plan
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a duplicate key and any alias, and reads 1e-4 as a number."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise UsageError("plan: YAML aliases (*name) are not allowed; write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise UsageError(f"plan: key {key!r} stands twice (line {key_node.start_mark.line + 1}); keep one")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read(name: str) -> Plan:
+    """The plan in a YAML file, or the packaged plan of that name.
+
+    Raises:
+        MissingError: there is neither.
+        UsageError: no YAML, a duplicate or unknown key, a value that makes no sense.
+    """
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise MissingError(f"no plan file {name}; packaged plans: {', '.join(packaged())}")
+        text = path.read_text(encoding="utf8")
+    elif name in packaged():
+        text = (resources("brittle") / "plans" / f"{name}.yaml").read_text(encoding="utf8")
+    else:
+        raise unknown("plan", name, packaged())
+    try:
+        values = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise UsageError(f"{name}: is no YAML: {' '.join(str(error).split())[:160]}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{name}: a plan is keys and values, got {type(values).__name__}")
+    return make(**{str(key): value for key, value in values.items()})
+
+
+def packaged() -> tuple[str, ...]:
+    """Names of the plans that come with the package."""
+    folder = resources("brittle") / "plans"
+    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
+
+
+def grid(plan: Plan) -> tuple[list[Cell], list[str]]:
+    """The cells of a plan, clean ones first for each task, and a line for each pair left out because it does not fit.
+
+    Raises:
+        UsageError: a spec, a setting or eps that makes no sense, or a plan that leaves nothing.
+    """
+    sizes = [number for value in plan.eps for number in [check_eps(value)]]
+    encoders = [short("encoders", text) for text in plan.encoders]
+    datasets = [short("datasets", text) for text in plan.datasets]
+    attacks = [text if text == "downstream" else short("attacks", text) for text in plan.attacks if text != "clean"]
+    tasks = [short("tasks", text) for text in plan.tasks] or list(spec.names("tasks"))
+    cells: list[Cell] = []
+    notes: list[str] = []
+    for dataset in datasets:
+        kinds = dataset_of(dataset, "test").classes
+        for task in tasks:
+            made = task_of(task)
+            if made.target not in kinds:
+                if plan.tasks:
+                    notes.append(f"left out {task} on {dataset}: it has no {made.target}, only {', '.join(kinds)}")
+                continue
+            chosen = list(dict.fromkeys(short("attacks", made.attack) if text == "downstream" else text for text in attacks))
+            for text in [text for text in chosen if not fits(text, made.name)]:
+                notes.append(f"left out {text} on {task}: it is for {', '.join(_only(text) or ())}")
+                chosen.remove(text)
+            for encoder in encoders:
+                for seed in plan.seeds:
+                    shared = (seed, plan.limit, plan.protocol)
+                    cells.append(Cell(encoder, dataset, task, None, None, None, *shared))
+                    for text in chosen:
+                        cells += [Cell(encoder, dataset, task, text, eps, plan.norm, *shared) for eps in sizes]
+    if not cells:
+        raise UsageError(f"the plan leaves nothing to measure: {'; '.join(notes) or 'no task fits'}")
+    cells.sort(key=lambda cell: (encoders.index(cell.encoder), datasets.index(cell.dataset), cell.seed))  # stable: load each encoder once
+    return list(dict.fromkeys(cells)), notes
+
+
+def check_eps(value: float | str) -> float:
+    """eps as a finite number >= 0, from a number or text such as 8/255."""
+    eps = float(spec.number(value)) if isinstance(value, str) else float(value)
+    if not math.isfinite(eps) or eps < 0:
+        raise UsageError(f"eps is {value}; it must be a finite number >= 0 in pixel units, such as 8/255")
+    return eps
+
+
+def short(kind: str, text: str) -> str:
+    """Canonical text of a spec, checked, without the settings that stand at their defaults."""
+    full = spec.complete(kind, text)
+    parameters = inspect.signature(spec.component(kind, full.name)).parameters
+    settings = {key: value for key, value in full.settings.items() if value != parameters[key].default}
+    return str(spec.Spec(full.name, full.argument, settings))
+
+
+@cache
+def dataset_of(text: str, split: str) -> Any:
+    """The data set of a spec, one split, made once."""
+    return spec.build("datasets", text, split)
+
+
+@cache
+def task_of(text: str) -> Any:
+    """The task of a spec, made once."""
+    return spec.build("tasks", text)
+
+
+def _only(attack: str) -> tuple[str, ...] | None:
+    """The tasks an attack is for, by its own word or its objective's; None for all."""
+    full = spec.complete("attacks", attack)
+    objective = full.settings.get("objective")
+    modules = [spec.module("attacks", full.name)] + ([spec.module("objectives", spec.parse(str(objective)).name)] if objective else [])
+    return next((module.TASKS for module in modules if hasattr(module, "TASKS")), None)
+
+
+def fits(attack: str, task: str) -> bool:
+    """Whether an attack makes sense on a task."""
+    only = _only(attack)
+    return only is None or task in only
+
+
+# --- identity ----------------------------------------------------------------------------------------------------------------
+
+
+def weights_of(encoder: str) -> str:
+    """sha256 that stands for an encoder's weights: the component's ``fingerprint``, cheap, without building the network."""
+    parsed = spec.complete("encoders", encoder)
+    first = (parsed.argument,) if parsed.argument else ()
+    return spec.module("encoders", parsed.name).fingerprint(*first, **parsed.settings)
+
+
+def identity(cell: Cell) -> str:
+    """A hash over every value that can change the number: all settings written out, weights, data, and component versions."""
+    objective = spec.complete("attacks", cell.attack).settings.get("objective") if cell.attack else None
+    named = {"encoders": cell.encoder, "datasets": cell.dataset, "tasks": cell.task, "attacks": cell.attack, "objectives": objective}
+    parts = {kind: str(text) for kind, text in named.items() if text}
+    content = {
+        "cell": {**asdict(cell), **{kind: str(spec.complete(kind, text)) for kind, text in parts.items()}},
+        "versions": {kind: spec.version(kind, spec.parse(text).name) for kind, text in parts.items()},
+        "measure": MEASURE_VERSION,
+        "weights": weights_of(cell.encoder),
+        "data": [dataset_of(cell.dataset, split).fingerprint for split in ("train", "val", "test")],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+MEASURE_VERSION = 1
+"""Raised whenever heads, protocol, scores or the loop of attacks change what any cell gives."""
+
+
+def by_group(results: Iterable[Result]) -> dict[tuple[str, str, str], list[Result]]:
+    """Results of one encoder on one data set and task, in order of appearance."""
+    groups: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.cell.task, result.cell.dataset, result.cell.encoder), []).append(result)
+    return groups

@@ -1,0 +1,117 @@
+"""Heads on frozen features: a grid of learning rates fitted at once in one pass over the data, the best chosen on held-out pictures."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from brittle.errors import CellError
+from brittle.progress import progress
+from brittle.types import Features, Task, predict
+
+VERSION = 1
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+DECAY = 1e-4
+BATCH = 32
+STEPS = 600  # at least so many, however few pictures there are
+EPOCHS = 8
+Rows = Sequence[tuple[Features, Tensor]]
+
+
+def fit(
+    task: Task,
+    dim: int,
+    patch: int,
+    outputs: int,
+    train: Rows,
+    val: Rows,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    rates: Sequence[float] = RATES,
+) -> nn.Module:
+    """The head with the best headline metric on ``val`` among one for each learning rate (as DINOv2's linear evaluation: one pass of the
+    features feeds them all). AdamW, cosine to zero.
+
+    Args:
+        dim, patch: the encoder's.
+        outputs: what the head predicts for (number of classes).
+        train, val: (features, target) of batches; targets as the task reads them.
+
+    Raises:
+        CellError: no head has a finite metric on ``val``.
+    """
+    count = sum(len(target) for _, target in train)
+    steps = max(STEPS, EPOCHS * count // BATCH)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        first = task.head(dim, outputs).to(device)
+        heads = [first] + [task.head(dim, outputs).to(device) for _ in rates[1:]]
+    for other in heads[1:]:
+        other.load_state_dict(first.state_dict())
+    groups = [{"params": list(module.parameters()), "lr": rate} for module, rate in zip(heads, rates)]
+    optimiser = torch.optim.AdamW(groups, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    shuffle = torch.Generator().manual_seed(seed)
+    sampler = _Sampler(train, shuffle)
+    with progress(f"fitting {len(heads)} {task.name} heads", steps, "steps") as advance:
+        for _ in range(steps):
+            features, target = sampler.draw(device)
+            losses = [task.loss(predict(module, features, patch, _size(features, patch, target)), target).mean() for module in heads]
+            optimiser.zero_grad()
+            torch.stack(losses).sum().backward()
+            optimiser.step()
+            schedule.step()
+            advance(1, f"loss {min(loss.item() for loss in losses):.3f}")
+    scores = [evaluate(task, module.eval(), patch, val, device) for module in heads]
+    signed = [score if task.higher_is_better else -score for score in scores]
+    finite = [i for i, score in enumerate(signed) if score == score]
+    if not finite:
+        raise CellError(f"no {task.name} head has a finite {task.headline} on the val split; check the features and the targets")
+    return heads[max(finite, key=lambda i: signed[i])]
+
+
+@torch.no_grad()
+def evaluate(task: Task, head: nn.Module, patch: int, rows: Rows, device: str = "cpu") -> float:
+    """The task's headline metric of a head on (features, target) batches."""
+    totals: dict[str, Tensor] = {}
+    for features, target in rows:
+        features, target = Features(*(x.to(device).float() for x in features)), target.to(device)
+        prediction = predict(head, features, patch, _size(features, patch, target))
+        for key, value in task.score(prediction, target).items():
+            totals[key] = totals[key] + value.sum(0) if key in totals else value.sum(0)
+    return task.summarise(totals)[task.headline]
+
+
+def _size(features: Features, patch: int, target: Tensor) -> tuple[int, int]:
+    """Where to predict: at the target's own size, but never finer than the encoder saw (the task enlarges the rest of the way)."""
+    rows, columns = features.grid.shape[-2:]
+    if target.dim() < 3:
+        return rows * patch, columns * patch
+    return min(rows * patch, target.shape[-2]), min(columns * patch, target.shape[-1])
+
+
+class _Sampler:
+    """Draws mixed batches from stored ones, each picture once an epoch; only pictures of one shape share a batch."""
+
+    def __init__(self, rows: Rows, shuffle: torch.Generator) -> None:
+        groups: dict[tuple[torch.Size, torch.Size], list[tuple[Features, Tensor]]] = {}
+        for features, target in rows:
+            groups.setdefault((features.grid.shape[1:], target.shape[1:]), []).append((features, target))
+        self.groups = [
+            (torch.cat([f.pooled for f, _ in part]), torch.cat([f.grid for f, _ in part]), torch.cat([t for _, t in part]))
+            for part in groups.values()
+        ]
+        self.shuffle = shuffle
+        self.queue: list[tuple[int, Tensor]] = []
+
+    def draw(self, device: str) -> tuple[Features, Tensor]:
+        if not self.queue:
+            for number, group in enumerate(self.groups):
+                order = torch.randperm(len(group[2]), generator=self.shuffle)
+                self.queue += [(number, part) for part in order.split(BATCH)]
+            order = torch.randperm(len(self.queue), generator=self.shuffle).tolist()
+            self.queue = [self.queue[i] for i in order]
+        number, index = self.queue.pop()
+        pooled, grid, target = (part[index].to(device) for part in self.groups[number])
+        return Features(pooled.float(), grid.float()), target

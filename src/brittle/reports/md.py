@@ -1,0 +1,17 @@
+"""The paper's table as Markdown."""
+
+from collections.abc import Sequence
+
+from brittle import rows
+from brittle.plan import Result
+
+
+def md(results: Sequence[Result], /) -> str:
+    """A GitHub-flavoured table, its caption, and the cells that failed."""
+    columns, lines = rows.layout(results)
+    head = ["task", "data", "encoder", "metric", *columns]
+    body = [[*line[:4], *(rows.text(line.results.get(name)) for name in columns)] for line in lines]
+    table = [head, ["---"] * 4 + ["---:"] * len(columns), *body]
+    failed = [f"- failed: {result.cell}: {result.failed}" for result in results if result.failed is not None]
+    text = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in table]
+    return "\n".join([*text, "", rows.caption(results), *([""] + failed if failed else [])]) + "\n"

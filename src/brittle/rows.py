@@ -1,0 +1,73 @@
+"""Results laid out as the paper's table: a row for each task, data set and encoder, a column for the clean number and each attack."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from brittle.plan import Result, eps_text
+
+GAP = "–"
+
+
+class Row(NamedTuple):
+    """One line: what it is of, and the results by column."""
+
+    task: str
+    dataset: str
+    encoder: str
+    metric: str
+    results: dict[str, Result]
+
+
+def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
+    """Columns and rows. The task's own attack goes under ``downstream``; eps and norm are named where there is more than one."""
+    cells = [result.cell for result in results]
+    several_eps = len({cell.eps for cell in cells if cell.attack}) > 1
+    several_norms = len({cell.norm for cell in cells if cell.attack}) > 1
+    several = {name: len({getattr(cell, name) for cell in cells}) > 1 for name in ("seed", "limit", "protocol")}
+    columns: dict[str, None] = {}
+    rows: dict[tuple[object, ...], Row] = {}
+    for result in sorted(results, key=lambda result: (result.cell.attack is not None, result.cell.eps or 0)):
+        cell = result.cell
+        column = "clean"
+        if cell.attack:
+            column = "downstream" if cell.attack == result.task["attack"] else cell.attack
+            column += f" {eps_text(cell.eps)}" if several_eps else ""
+            column += f" {cell.norm}" if several_norms else ""
+        columns[column] = None
+        variant = [f"{name}={getattr(cell, name)}" for name, many in several.items() if many]
+        encoder = " ".join([cell.encoder, *variant])
+        row = rows.setdefault((cell.task, cell.dataset, encoder), Row(cell.task, cell.dataset, encoder, result.task["headline"], {}))
+        row.results[column] = result
+    order = {key: None for result in results for key in [(result.cell.task, result.cell.dataset)]}
+    ranked = sorted(rows.values(), key=lambda row: list(order).index((row.task, row.dataset)))
+    ends = [name for name in columns if name.startswith("downstream")]
+    return [name for name in columns if name not in ends] + ends, ranked
+
+
+def text(result: Result | None) -> str:
+    """``0.931 [0.914, 0.945]``; a dash where nothing was measured; marked where a check failed or none was made."""
+    if result is None:
+        return GAP
+    if result.failed is not None:
+        return "failed"
+    name = result.task["headline"]
+    low, high = result.intervals.get(name, (float("nan"), float("nan")))
+    failed = any(finding.verdict == "fail" for finding in result.findings)
+    unchecked = result.cell.attack is not None and not result.findings
+    return f"{result.metrics[name]:.3f} [{low:.3f}, {high:.3f}]" + (" !" if failed else " ?" if unchecked else "")
+
+
+def caption(results: Sequence[Result]) -> str:
+    """What the numbers are: pictures, budget, interval, marks."""
+    done = [result for result in results if result.failed is None]
+    images = sorted({result.images for result in done})
+    attacked = [result for result in done if result.cell.attack]
+    budgets = sorted({(result.cell.norm or "", result.cell.eps or 0.0) for result in attacked})
+    own = sorted({str(result.task["attack"]) for result in attacked if result.cell.attack == result.task["attack"]})
+    parts = [f"{' / '.join(str(count) for count in images) or 'no'} test pictures", "95 % intervals"]
+    parts += [", ".join(f"{norm} {eps_text(eps)}" for norm, eps in budgets)] if budgets else []
+    parts += [f"downstream = {', '.join(own)}"] if own else []
+    marks = [text(result)[-1] for result in done]
+    parts += ["! a check failed"] if "!" in marks else []
+    parts += ["? unchecked"] if "?" in marks else []
+    return "; ".join(parts)

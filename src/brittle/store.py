@@ -1,0 +1,125 @@
+"""Results on disk: one file a cell, whole or not at all, checked when read, each written once however many processes run."""
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from brittle import files
+from brittle.errors import MissingError, UsageError
+from brittle.plan import Cell, Result
+from brittle.progress import say
+
+
+class Store:
+    """A run folder: ``results/<id>.json``, ``samples/<id>.npz``, ``failed/<id>.json``, ``plan.yaml``, ``env.json``.
+
+    Raises:
+        UsageError: the path is not a folder, or one that cannot be written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        if root.exists() and not root.is_dir():
+            raise UsageError(f"{root} is a file, not a folder; name another --output-dir")
+
+    def missing(self, ids: Sequence[str]) -> list[str]:
+        """Those that have no whole result; damaged ones are put aside, said, and count as missing."""
+        return [name for name in ids if self.get(name) is None]
+
+    def get(self, name: str) -> Result | None:
+        """A result, or None where there is none or it is damaged."""
+        path = self.root / "results" / f"{name}.json"
+        if not path.is_file():
+            return None
+        try:
+            data = json.loads(path.read_text(encoding="utf8"))
+            seal = data.pop("sha256")
+            if seal != files.sha256(_canonical(data)):
+                raise ValueError("its sha256 does not match")
+            samples = self.root / "samples" / f"{name}.npz"
+            if data["samples_sha256"] and files.sha256_of_file(samples) != data["samples_sha256"]:
+                raise ValueError("the sha256 of its samples does not match")
+            return Result.from_dict(data)
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            self._quarantine(path, error)
+            return None
+
+    def put(self, result: Result, samples: bytes) -> None:
+        """Write a result and its per-image samples (an .npz file's bytes), samples first."""
+        if samples:
+            files.write_whole(self.root / "samples" / f"{result.id}.npz", samples)
+        data = {**result.to_dict(), "samples_sha256": files.sha256(samples) if samples else ""}
+        data = json.loads(json.dumps(data, allow_nan=False))
+        sealed = {**data, "sha256": files.sha256(_canonical(data))}
+        files.write_whole(self.root / "results" / f"{result.id}.json", json.dumps(sealed, indent=1, allow_nan=False).encode())
+        (self.root / "failed" / f"{result.id}.json").unlink(missing_ok=True)
+
+    def put_failed(self, result: Result) -> None:
+        """Write why a cell failed; the next run tries it again."""
+        files.write_whole(self.root / "failed" / f"{result.id}.json", json.dumps(result.to_dict(), indent=1, allow_nan=False).encode())
+
+    def supersede(self, cells: Mapping[str, Cell]) -> None:
+        """Note which identity each cell has now: results of the same cell under another one (an older version, other weights) stay on
+        disk but are no longer read with the rest."""
+        self.note("current.json", json.dumps({**self._current(), **{_label(cell): name for name, cell in cells.items()}}, indent=1))
+
+    def results(self) -> list[Result]:
+        """All whole results that are current, then those that failed."""
+        current = self._current()
+        found = [self.get(path.stem) for path in sorted((self.root / "results").glob("*.json"))]
+        failed = [Result.from_dict(json.loads(path.read_text(encoding="utf8"))) for path in sorted((self.root / "failed").glob("*.json"))]
+        every = [result for result in found if result] + failed
+        places = {label: place for place, label in enumerate(current)}
+        kept = [result for result in every if current.get(_label(result.cell), result.id) == result.id]
+        return sorted(kept, key=lambda result: (result.failed is not None, places.get(_label(result.cell), len(places))))
+
+    def _current(self) -> dict[str, str]:
+        path = self.root / "current.json"
+        return json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
+
+    def note(self, name: str, content: str) -> None:
+        """Write a file of the run folder's own, such as plan.yaml."""
+        files.write_whole(self.root / name, content.encode())
+
+    @contextmanager
+    def claim(self, name: str) -> Generator[None]:
+        """Only one process at a time inside, for a cell; the lock is the kernel's, so it does not outlive a killed process."""
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{name}.lock"):
+            yield
+
+    def _quarantine(self, path: Path, error: Exception) -> None:
+        aside = self.root / "quarantine" / path.name
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.replace(aside)
+        except FileNotFoundError:  # another process was quicker
+            return
+        say(f"{path}: damaged ({error}); moved to {aside.parent}, it will be measured again")
+
+
+def _label(cell: Cell) -> str:
+    return json.dumps(asdict(cell), sort_keys=True)
+
+
+def _canonical(data: Mapping[str, Any]) -> bytes:
+    return json.dumps(data, sort_keys=True, allow_nan=False).encode()
+
+
+def read_run(folder: str | Path) -> list[Result]:
+    """All results of a run folder, failed ones last.
+
+    Raises:
+        MissingError: there is no such folder, or no result in it.
+    """
+    root = Path(folder)
+    results = Store(root).results() if root.is_dir() else []
+    if not results:
+        raise MissingError(f"no results in {folder}; name a folder that brittle run has written")
+    return results

@@ -1,0 +1,50 @@
+"""Image classification: a linear head on the pooled feature, cross entropy, accuracy."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from brittle.types import Features
+
+
+class LinearHead(nn.Module):
+    """Features to logits [B, C]; the image size plays no part."""
+
+    def __init__(self, dim: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, outputs)
+        for parameter in self.linear.parameters():
+            nn.init.zeros_(parameter)  # a convex problem needs no random start
+
+    def forward(self, features: Features, _size: Sequence[int]) -> Tensor:
+        return self.linear(features.pooled)
+
+
+class Classification:
+    """Target ``label`` [B] int64, prediction logits [B, C]. Statistics: ``correct`` and ``images``, 1 or 0 each."""
+
+    name, target, attack = "classification", "label", "pgd"
+    headline, higher_is_better = "accuracy", True
+    proportions: Mapping[str, tuple[str, str]] = {"accuracy": ("correct", "images")}
+
+    def head(self, dim: int, outputs: int) -> nn.Module:
+        return LinearHead(dim, outputs)
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(prediction, target, reduction="none")
+
+    def wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return prediction.argmax(1) != target
+
+    def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+        correct = (prediction.argmax(1) == target).long()
+        return {"correct": correct, "images": torch.ones_like(correct)}
+
+    def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
+        return {"accuracy": (total["correct"] / total["images"]).item()}
+
+
+def classification() -> Classification:
+    """Top-1 classification."""
+    return Classification()

@@ -1,0 +1,120 @@
+"""Monocular depth: a bins head on patch and pooled features, scale-invariant and gradient losses, RMSE in metres."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from brittle.types import Features, Positive, resized
+
+BINS = 256
+SHIFT = 1e-3  # added inside every logarithm, as DINOv2's losses do
+
+
+class DepthHead(nn.Module):
+    """Expected depth over uniform bins (AdaBins in its linear form: Bhat et al. 2021, DINOv2 2023).
+
+    concat(patch, pooled), a 1x1 convolution to 256 bins, ReLU + 0.1, x4 bilinear, normalised, expectation; bilinear up to the image.
+    Weights and weighted bins are summed before they are enlarged, 2 channels in place of 256: DINOv2 enlarges first, which differs only
+    where a weight changes sign between neighbouring patches, and costs a hundred times more. Output [B, 1, H, W] metres.
+    """
+
+    bins: Tensor
+
+    def __init__(self, dim: int, low: float, high: float) -> None:
+        super().__init__()
+        self.weigh = nn.Conv2d(2 * dim, BINS, 1)
+        self.register_buffer("bins", torch.linspace(low, high, BINS).view(1, BINS, 1, 1), persistent=False)
+
+    def forward(self, features: Features, size: Sequence[int]) -> Tensor:
+        pooled = features.pooled[:, :, None, None].expand(-1, -1, *features.grid.shape[-2:])
+        weights = self.weigh(torch.cat([features.grid, pooled], 1)).relu() + 0.1
+        sums = torch.cat([(weights * self.bins).sum(1, keepdim=True), weights.sum(1, keepdim=True)], 1)
+        sums = nn.functional.interpolate(sums, scale_factor=4, mode="bilinear", align_corners=False)
+        depth = sums[:, :1] / sums[:, 1:]
+        return resized(depth, size)
+
+
+class Depth:
+    """Target ``depth`` [B, 1, H, W] metres, valid where low < d <= high; prediction [B, 1, h, w] metres.
+
+    Statistics per image: ``rmse``, ``absrel``, ``delta1`` over its valid pixels, ``images`` (0 where it has none), and the pooled sums
+    ``squared`` and ``pixels``. ``rmse`` is the mean over images of each image's RMSE; ``rmse_pooled`` is over all pixels at once.
+    """
+
+    name, target, attack = "depth", "depth", "depthpgd"
+    headline, higher_is_better = "rmse", False
+    proportions: Mapping[str, tuple[str, str]] = {}
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    def head(self, dim: int, outputs: int) -> nn.Module:
+        return DepthHead(dim, self.low, self.high)
+
+    def valid(self, target: Tensor) -> Tensor:
+        return (target > self.low) & (target <= self.high)  # false for nan and inf too
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """[B]: 1.0 SigLoss + 0.5 gradient loss of each image (Eigen et al. 2014; DINOv2 2023)."""
+        prediction = resized(prediction, target.shape[-2:])
+        return self.sigloss(prediction, target) + 0.5 * self.gradloss(prediction, target)
+
+    def sigloss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """[B]: sqrt(var(g) + 0.15 mean(g)^2) of g = log prediction - log target over valid pixels; 0 where there are none."""
+        valid = self.valid(target)
+        gap = _log_ratio(prediction, target, valid).flatten(1)
+        count = valid.flatten(1).sum(1)
+        mean = gap.sum(1) / count.clamp(min=1)
+        spread = ((gap - mean[:, None]).square() * valid.flatten(1)).sum(1) / (count - 1).clamp(min=1)
+        return (spread + 0.15 * mean.square()).clamp(min=1e-12).sqrt() * (count > 0)
+
+    def gradloss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """[B]: absolute differences, two pixels apart, of the masked log ratio, over the number of valid pixels, summed over the strides 1,
+        2, 4 and 6."""
+        total = prediction.new_zeros(len(prediction))
+        for stride in (1, 2, 4, 6):
+            p, t = prediction[..., ::stride, ::stride], target[..., ::stride, ::stride]
+            valid = self.valid(t)
+            gap = _log_ratio(p, t, valid)
+            down = (gap[..., 2:, :] - gap[..., :-2, :]).abs() * (valid[..., 2:, :] & valid[..., :-2, :])
+            across = (gap[..., 2:] - gap[..., :-2]).abs() * (valid[..., 2:] & valid[..., :-2])
+            total = total + (down.flatten(1).sum(1) + across.flatten(1).sum(1)) / valid.flatten(1).sum(1).clamp(min=1)
+        return total
+
+    def wrong(self, prediction: Tensor, target: Tensor) -> None:
+        return None
+
+    def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+        prediction = resized(prediction, target.shape[-2:]).double().flatten(1)
+        target = target.double().flatten(1)
+        valid = self.valid(target)
+        truth = torch.where(valid, target, 1.0)
+        guess = torch.where(valid, prediction, 1.0)
+        pixels = valid.sum(1)
+        share = 1 / pixels.clamp(min=1)
+        squared = (guess - truth).square().sum(1)
+        ratio = torch.maximum(guess / truth, truth / guess.clamp(min=1e-9))
+        return {
+            "rmse": (squared * share).sqrt(),
+            "absrel": ((guess - truth).abs() / truth).sum(1) * share,
+            "delta1": ((ratio < 1.25) & valid).sum(1) * share,
+            "images": (pixels > 0).long(),
+            "squared": squared,
+            "pixels": pixels,
+        }
+
+    def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
+        images = total["images"].double()
+        means = {key: (total[key] / images).item() for key in ("rmse", "absrel", "delta1")}
+        return {**means, "rmse_pooled": (total["squared"] / total["pixels"]).sqrt().item()}
+
+
+def depth(*, min_depth: Positive = 1e-3, max_depth: Positive = 10.0) -> Depth:
+    """Depth in metres, valid in (min_depth, max_depth]."""
+    return Depth(min_depth, max_depth)
+
+
+def _log_ratio(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    ratio = (prediction + SHIFT).log() - (torch.where(valid, target, 1.0) + SHIFT).log()
+    return torch.where(valid, ratio, 0.0)

@@ -1,0 +1,83 @@
+"""What an attacker may do to an image: a norm, a budget, and how to sample, climb, project and measure within them."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from brittle.errors import UsageError, unknown
+from brittle.rng import Rng
+
+Norm = Literal["linf", "l2"]
+TINY = 1e-12
+
+
+def _length(delta: Tensor) -> Tensor:
+    """L2 norm of each image, [B,1,1,1]."""
+    return delta.flatten(1).norm(dim=1).view(-1, *[1] * (delta.dim() - 1))
+
+
+@dataclass(frozen=True)
+class Threat:
+    """All images within ``eps`` of the clean one in ``norm``, and within [0, 1].
+
+    Args:
+        norm: ``linf`` (largest change of any value) or ``l2`` (Euclidean length of the whole image's change).
+        eps: budget in pixel units, so 8/255 is eight of 255 levels; 0 allows nothing.
+
+    Raises:
+        UsageError: eps negative or not finite, or an unknown norm.
+    """
+
+    norm: Norm
+    eps: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in get_args(Norm):
+            raise unknown("norm", self.norm, get_args(Norm))
+        if not (math.isfinite(self.eps) and self.eps >= 0):
+            raise UsageError(f"eps is {self.eps}; it must be a finite number >= 0 in pixel units, such as 8/255")
+
+    def sample(self, images: Tensor, rng: Rng) -> Tensor:
+        """A random point of the ball around each of ``images`` [B,3,H,W], uniform by volume before clipping to [0, 1]."""
+        if self.norm == "linf":
+            return (images + self.eps * (2 * rng.uniform(images) - 1)).clamp(0, 1)
+        direction = rng.normal(images)
+        reach = rng.uniform(images[:, :1, :1, :1]) ** (1 / images[0].numel())
+        return (images + self.eps * reach * direction / _length(direction).clamp(min=TINY)).clamp(0, 1)
+
+    def ascend(self, images: Tensor, gradient: Tensor, step: float) -> Tensor:
+        """One steepest-ascent step of length ``step`` (pixel units), not yet projected (linf: sign; l2: normalised gradient)."""
+        if self.norm == "linf":
+            return images + step * gradient.sign()
+        return images + step * gradient / _length(gradient).clamp(min=TINY)
+
+    def project(self, clean: Tensor, images: Tensor) -> Tensor:
+        """Bring ``images`` back into the ball around ``clean`` and into [0, 1]."""
+        delta = images - clean
+        if self.norm == "linf":
+            delta = delta.clamp(-self.eps, self.eps)
+        else:
+            delta = delta * (self.eps / _length(delta).clamp(min=TINY)).clamp(max=1)
+        return (clean + delta).clamp(0, 1)
+
+    def violation(self, clean: Tensor, images: Tensor) -> Tensor:
+        """By how much each image [B] breaks the budget or the box; 0 where it keeps both, inf where it is not a number."""
+        delta = (images.double() - clean.double()).flatten(1)
+        size = delta.abs().amax(1) if self.norm == "linf" else delta.norm(dim=1)
+        outside = torch.maximum(-images.flatten(1).amin(1), images.flatten(1).amax(1) - 1).double()
+        worst = torch.maximum(size - self.eps, outside).clamp(min=0)
+        return torch.where(images.flatten(1).isfinite().all(1), worst, math.inf)
+
+    def to_8bit(self, clean: Tensor, images: Tensor) -> Tensor:
+        """The pictures as an 8-bit file would keep them, still within the budget: where the nearest level would leave the ball (eps no
+        whole number of levels), and always for l2, values are rounded towards the clean image."""
+        levels, base = images * 255, clean * 255
+        if self.norm == "l2":
+            return torch.where(levels > base, levels.floor(), levels.ceil()).clamp(0, 255) / 255
+        slack = 1e-3  # of a level: float32 cannot tell 8/255 above a value from one ulp more
+        low, high = (base - self.eps * 255 - slack).ceil(), (base + self.eps * 255 + slack).floor()
+        kept = torch.where(low <= high, levels.round().clamp(low, high), base.round())
+        return kept.clamp(0, 255) / 255

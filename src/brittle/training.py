@@ -1,0 +1,114 @@
+"""The one loop that updates weights: batches by step number, so that a resumed run equals a straight one bitwise (Lightning Fabric)."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from brittle import files
+from brittle.errors import CellError
+from brittle.progress import progress
+from brittle.types import Batch
+
+Batches = Callable[[int], Batch]
+"""The batch of a step: the same for the same number, whatever came before."""
+Loss = Callable[[nn.Module, Batch, int], Tensor]
+"""(module, batch, step) -> scalar to be minimised."""
+
+SAVE_EVERY = 120.0  # seconds between checkpoints
+
+
+def shuffled(count: int, batch_size: int, seed: int, step: int) -> Sequence[int]:
+    """Indices of a step's batch: each epoch a new order of ``count`` pictures, incomplete last batches left out."""
+    a_pass = max(count // batch_size, 1)
+    epoch, place = divmod(step, a_pass)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+    return order[place * batch_size : (place + 1) * batch_size].tolist()
+
+
+def train(
+    module: nn.Module,
+    loss: Loss,
+    batches: Batches,
+    *,
+    steps: int,
+    rate: float,
+    warmup: int,
+    decay: float,
+    what: str,
+    precision: str = "32-true",
+    devices: int = 1,
+    checkpoint: Path | None = None,
+) -> nn.Module:
+    """Train ``module`` in place with AdamW, linear warm-up, then cosine to zero; gradients clipped to length 1.
+
+    Args:
+        rate: peak learning rate, reached after ``warmup`` steps.
+        decay: weight decay.
+        precision: Fabric's word: ``32-true`` or ``bf16-mixed``.
+        checkpoint: file from which to go on and to which to write now and then; the previous one stays until the new one is whole.
+
+    Raises:
+        CellError: the loss is not finite.
+    """
+    fabric = Fabric(accelerator="auto", devices=devices, precision=precision)  # type: ignore[arg-type]
+    fabric.launch()
+    optimiser = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=rate, weight_decay=decay)
+    first = _resume(module, optimiser, checkpoint)
+    wrapped, prepared = fabric.setup(module, optimiser)
+    saved = time.monotonic()
+    with progress(what, steps, "steps", done=first) as advance:
+        for step in range(first, steps):
+            for group in prepared.param_groups:
+                group["lr"] = rate * learning_rate(step, steps, warmup)
+            value = loss(wrapped, _placed(fabric, batches(step)), step)
+            if not value.isfinite():
+                raise CellError(f"nonfinite: the training loss is {value.item()} at step {step}; lower the learning rate")
+            prepared.zero_grad()
+            fabric.backward(value)
+            fabric.clip_gradients(wrapped, prepared, max_norm=1.0)
+            prepared.step()
+            advance(1, f"loss {value.item():.4f}")
+            if checkpoint and fabric.global_rank == 0 and time.monotonic() - saved > SAVE_EVERY:
+                saved = time.monotonic()
+                _save(module, optimiser, checkpoint, step + 1)
+    return module
+
+
+def learning_rate(step: int, steps: int, warmup: int) -> float:
+    """Share of the peak rate at a step: linear up to 1 over ``warmup`` steps, then cosine to 0."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+
+
+def _placed(fabric: Fabric, batch: Batch) -> Batch:
+    return Batch(fabric.to_device(batch.images), fabric.to_device(batch.target), batch.ids)
+
+
+def _save(module: nn.Module, optimiser: torch.optim.Optimizer, path: Path, step: int) -> None:
+    import io
+
+    stream = io.BytesIO()
+    torch.save({"module": module.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, stream)
+    data = stream.getvalue()
+    files.write_whole(path, bytes.fromhex(files.sha256(data)) + data)
+
+
+def _resume(module: nn.Module, optimiser: torch.optim.Optimizer, path: Path | None) -> int:
+    """The step to go on from: 0 where there is no whole checkpoint."""
+    import io
+
+    if path is None or not path.is_file():
+        return 0
+    data = path.read_bytes()
+    if bytes.fromhex(files.sha256(data[32:])) != data[:32]:
+        return 0
+    state = torch.load(io.BytesIO(data[32:]), weights_only=True)
+    module.load_state_dict(state["module"], strict=True)
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"])

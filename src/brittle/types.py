@@ -1,0 +1,189 @@
+"""The nouns of the house: what an encoder returns, what a data set holds, what a task, a model, an objective and an attack are."""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, NamedTuple, Protocol
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from brittle.errors import UsageError
+from brittle.rng import Rng
+from brittle.threat import Threat
+
+Count = Annotated[int, Ge(0)]
+"""A setting that counts something: a whole number, 0 or more."""
+Positive = Annotated[float, Gt(0)]
+"""A setting that is a number above 0."""
+
+Objective = Callable[[Tensor, float], Tensor]
+"""``(images [B,3,H,W], progress in [0,1)) -> [B]``, differentiable; the attacker wants it high. Called twice it gives the same."""
+
+
+class Features(NamedTuple):
+    """What an encoder says of images: ``pooled`` [B, D] and ``grid`` [B, D, rows, cols]."""
+
+    pooled: Tensor
+    grid: Tensor
+
+
+class Sample(NamedTuple):
+    """One picture: ``image`` uint8 (0..255) or float32 (0..1), [3,H,W]; ``targets`` by kind: ``label`` int64 [], ``mask`` int64 [H,W]
+    (255 is void), ``depth`` float32 [1,H,W] metres (0 is void)."""
+
+    image: Tensor
+    targets: Mapping[str, Tensor]
+
+
+class Batch(NamedTuple):
+    """``images`` [B,3,H,W] float32 in [0,1]; ``target`` of one kind (see Sample) with a leading B; ``ids``: B stable names."""
+
+    images: Tensor
+    target: Tensor
+    ids: Sequence[str]
+
+
+class Encoder(nn.Module):
+    """A vision encoder: images [B,3,H,W] in [0,1] to Features. It normalises inside, so nobody else has to.
+
+    Args:
+        dim: D, the width of both features.
+        patch: edge in pixels of one cell of ``grid``.
+        size: edge in pixels of the pictures it is used at.
+        mean, std: the source's normalisation, 3 values each.
+        about: what a result says of the weights: ``sha256``, ``licence``, ``parameters``, ``source``.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, dim: int, patch: int, *, size: int, mean: Sequence[float], std: Sequence[float], about: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.dim, self.patch, self.size, self.about = dim, patch, size, dict(about)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """[0,1] images to what the network was trained on."""
+        return (images - self.mean) / self.std
+
+    def forward(self, images: Tensor) -> Features:
+        raise NotImplementedError
+
+
+class Dataset(Protocol):
+    """One split in a fixed order: ``ids[i]`` names sample i for ever; ``classes`` has an entry for each kind of target there is
+    (class names for ``label`` and ``mask``, none for ``depth``); ``fingerprint`` changes whenever a pixel or a label may have."""
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+    @property
+    def classes(self) -> Mapping[str, Sequence[str]]: ...
+    @property
+    def licence(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Sample: ...
+
+
+class Task(Protocol):
+    """A head, a loss to climb, and a per-image additive score, so that sharding is a sum, an interval a bootstrap over rows, and a worst
+    case a choice of rows.
+
+    ``target`` is the kind of target it reads, ``attack`` the paper's own attack on it, ``headline`` the metric that stands for it, and
+    ``proportions`` names the metrics that are hits over trials (and so have Wilson intervals) with the two statistics they come from.
+    """
+
+    name: str
+    target: str
+    attack: str
+    headline: str
+    higher_is_better: bool
+    proportions: Mapping[str, tuple[str, str]]
+
+    def head(self, dim: int, outputs: int) -> nn.Module:
+        """(Features, (H, W)) -> prediction."""
+        ...
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Unreduced, [B] or one value a pixel with 0 where void."""
+        ...
+
+    def wrong(self, prediction: Tensor, target: Tensor) -> Tensor | None:
+        """Booleans shaped as ``loss``: where the prediction is wrong (void is not); None where right and wrong have no meaning."""
+        ...
+
+    def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+        """Per-image statistics [B, ...], whose sums ``summarise`` reads."""
+        ...
+
+    def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]: ...
+
+
+class Model(nn.Module):
+    """What is attacked: images [B,3,H,W] in [0,1] to a prediction, for one task.
+
+    Args:
+        task: what the prediction means.
+        head: (Features, (H, W)) -> prediction; or, without an encoder, any callable images -> prediction.
+        encoder: the encoder below the head.
+    """
+
+    def __init__(self, task: Task, head: Callable[..., Tensor] | None, encoder: Encoder | None = None) -> None:
+        super().__init__()
+        self.task, self.head, self.encoder = task, head, encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.head is None:
+            raise UsageError("this model is an encoder without a head; attack it with an embedding attack, or fit a head first")
+        if self.encoder is None:
+            return self.head(images)
+        return predict(self.head, self.encoder(images), self.encoder.patch, images.shape[-2:])
+
+
+def predict(head: Callable[..., Tensor], features: Features, patch: int, size: Sequence[int]) -> Tensor:
+    """A head's prediction for pictures of ``size`` (H, W); dense ones are made for all the encoder saw, then cut to the picture, since an
+    encoder may pad at the right and at the bottom."""
+    rows, columns = features.grid.shape[-2:]
+    prediction = head(features, (rows * patch, columns * patch))
+    return prediction[..., : size[0], : size[1]] if prediction.dim() == 4 else prediction
+
+
+def resized(prediction: Tensor, size: Sequence[int]) -> Tensor:
+    """[B,C,h,w] brought to ``size`` (H, W), bilinear; the same tensor where it has that size."""
+    if tuple(prediction.shape[-2:]) == tuple(size):
+        return prediction
+    return nn.functional.interpolate(prediction, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def per_image(loss: Tensor) -> Tensor:
+    """[B] from an unreduced loss: the mean over whatever follows the batch axis."""
+    return loss.flatten(1).mean(1) if loss.dim() > 1 else loss
+
+
+class Attack(Protocol):
+    """Adversarial images [B,3,H,W] for a batch, inside the threat; keyword-only settings come from the plan."""
+
+    def __call__(self, model: Model, batch: Batch, threat: Threat, rng: Rng, /) -> Tensor: ...
+
+
+def as_float(image: Tensor) -> Tensor:
+    """uint8 (0..255) or float pictures as float32 in [0, 1]."""
+    return image.float() / 255 if image.dtype == torch.uint8 else image.float()
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Generator[None]:
+    """Evaluation mode and no parameter gradients inside; every flag as it was outside."""
+    modes = [(m, m.training) for m in module.modules()]
+    flags = [(p, p.requires_grad) for p in module.parameters()]
+    module.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for m, mode in modes:
+            m.training = mode
+        for p, flag in flags:
+            p.requires_grad_(flag)
