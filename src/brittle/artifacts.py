@@ -61,21 +61,24 @@ def _digest(images: Tensor) -> str:
     return files.sha256(str(tuple(images.shape)).encode() + images.cpu().contiguous().numpy().tobytes())
 
 
-def features(encoder: Encoder, weights: str, batches: Iterable[Batch], what: str, total: int) -> Iterator[tuple[Features, Tensor]]:
+def features(
+    encoder: Encoder, weights: str, batches: Iterable[Batch], what: str, total: int, reads: Sequence[str] = Features._fields
+) -> Iterator[tuple[Features, Tensor]]:
     """Frozen features (float16, on the CPU) and target of each batch, computed once for each (encoder, pictures).
 
     Args:
         weights: sha256 that stands for the encoder.
         what, total: what to call it, and how many pictures there are.
+        reads: the parts wanted; the width of any other is 0, so that a linear probe does not fill the disk with grids.
     """
     with progress(what, total) as advance:
         for batch in batches:
-            key = {"version": FEATURES_VERSION, "weights": weights, "images": _digest(batch.images)}
+            key = {"version": FEATURES_VERSION, "weights": weights, "images": _digest(batch.images), "reads": list(reads)}
 
             def make(images: Tensor = batch.images) -> dict[str, Tensor]:
                 with torch.no_grad():
                     made = encoder(images)
-                return {"pooled": made.pooled.half(), "grid": made.grid.half()}
+                return {name: (part if name in reads else part[:, :0]).half() for name, part in made._asdict().items()}
 
             found = keep("features", key, make)
             advance(len(batch.images))
@@ -101,7 +104,8 @@ def head(cell: Cell, encoder: Encoder, task: Task, *, batch_size: int, workers: 
         rows: dict[str, list[tuple[Features, Tensor]]] = {}
         for split, part in parts.items():
             batches = protocol.batches(part, range(len(part)), task, encoder.size, batch_size, workers=workers, device=device)
-            rows[split] = list(features(encoder, weights, batches, f"features of {cell.encoder} on {split}", len(part)))
+            what = f"features of {cell.encoder} on {split}"
+            rows[split] = list(features(encoder, weights, batches, what, len(part), task.reads))
         fitted = probe.fit(task, encoder.dim, encoder.patch, outputs, rows["train"], rows["val"], seed=cell.seed, device=device)
         return fitted.state_dict()
 

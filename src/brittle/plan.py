@@ -56,8 +56,8 @@ class Finding:
 class Result:
     """A measured cell, or (``failed`` not None) the reason why it could not be.
 
-    ``task`` holds what a report must know of it: headline, higher_is_better, attack. ``intervals`` are 95 %. ``cost`` has seconds, forwards,
-    backwards, peak_bytes; ``made_by`` versions, device, weights_sha256, data_sha256.
+    ``task`` holds what a report must know of it: headline, higher_is_better, attack. ``intervals`` are 95 %. ``cost`` has seconds,
+    forwards, backwards, peak_bytes; ``made_by`` versions, device, weights_sha256, data_sha256.
     """
 
     id: str

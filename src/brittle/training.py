@@ -65,7 +65,8 @@ def train(
         for step in range(first, steps):
             for group in prepared.param_groups:
                 group["lr"] = rate * learning_rate(step, steps, warmup)
-            value = loss(wrapped, _placed(fabric, batches(step)), step)
+            with fabric.autocast():  # for what the loss computes beside the wrapped module too, such as an inner attack
+                value = loss(wrapped, _placed(fabric, batches(step)), step)
             if not value.isfinite():
                 raise CellError(f"nonfinite: the training loss is {value.item()} at step {step}; lower the learning rate")
             prepared.zero_grad()

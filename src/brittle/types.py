@@ -92,8 +92,9 @@ class Task(Protocol):
     """A head, a loss to climb, and a per-image additive score, so that sharding is a sum, an interval a bootstrap over rows, and a worst
     case a choice of rows.
 
-    ``target`` is the kind of target it reads, ``attack`` the paper's own attack on it, ``headline`` the metric that stands for it, and
-    ``proportions`` names the metrics that are hits over trials (and so have Wilson intervals) with the two statistics they come from.
+    ``target`` is the kind of target it reads, ``reads`` the parts of Features its head does, ``attack`` the paper's own attack on it,
+    ``headline`` the metric that stands for it, and ``proportions`` names the metrics that are hits over trials (and so have Wilson
+    intervals) with the two statistics they come from.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Task(Protocol):
     headline: str
     higher_is_better: bool
     proportions: Mapping[str, tuple[str, str]]
+    reads: Sequence[str]
 
     def head(self, dim: int, outputs: int) -> nn.Module:
         """(Features, (H, W)) -> prediction."""

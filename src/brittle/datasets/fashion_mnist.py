@@ -18,8 +18,8 @@ CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt",
 
 
 class FashionMnist:
-    """One split: ``train`` is the training file less its last 5,000 pictures, which are ``val``; ``test`` the t10k file. Grey 28x28 pictures
-    come as three equal channels. Target: ``label``."""
+    """One split: ``train`` is the training file less its last 5,000 pictures, which are ``val``; ``test`` the t10k file. Grey 28x28
+    pictures come as three equal channels. Target: ``label``."""
 
     licence = "MIT (Zalando)"
     classes: Mapping[str, Sequence[str]] = {"label": CLASSES}

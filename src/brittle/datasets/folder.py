@@ -18,7 +18,7 @@ class Folder:
     licence = "the owner's"
 
     def __init__(self, root: Path, split: str) -> None:
-        found, names = _layout(root)[split]
+        found, names = _layout(root, aloud=split == "test")[split]
         if not found:
             raise UsageError(f"{root}: the {split} split has no pictures; put them into {root}/{split}/CLASS/ or {root}/CLASS/")
         self._paths, self._labels = [root / name for name, _ in found], [label for _, label in found]
@@ -41,8 +41,9 @@ class Folder:
 Split = tuple[list[tuple[str, int]], list[str]]  # (relative path, label) of each picture, and the classes' names
 
 
-def _layout(root: Path) -> dict[str, Split]:
-    """The three splits of ``root``, said where they are made rather than found."""
+def _layout(root: Path, *, aloud: bool) -> dict[str, Split]:
+    """The three splits of ``root``; where they are made rather than found, that is said if ``aloud``."""
+    note = say if aloud else lambda _text: None
     kept = [split for split in ("train", "val", "test") if (root / split).is_dir()]
     if "train" in kept and len(kept) > 1:
         names = sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
@@ -52,7 +53,7 @@ def _layout(root: Path) -> dict[str, Split]:
         if "val" not in splits:
             splits["val"] = [row for row in splits["train"] if _share(row[0]) < 0.1]
             splits["train"] = [row for row in splits["train"] if _share(row[0]) >= 0.1]
-            say(f"{root}: test is {kept[-1]}/; heads are chosen on a tenth of train/ held out ({len(splits['val'])} pictures, by name)")
+            note(f"{root}: test is {kept[-1]}/; heads are chosen on a tenth of train/ held out ({len(splits['val'])} pictures, by name)")
     else:
         names = sorted(path.name for path in root.iterdir() if path.is_dir())
         every = _pictures(root, root, names)
@@ -62,7 +63,7 @@ def _layout(root: Path) -> dict[str, Split]:
             "train": [row for row in every if _share(row[0]) < 0.7],
         }
         counts = ", ".join(f"{split} {len(splits[split])}" for split in ("train", "val", "test"))
-        say(f"{root}: no train/ and val/ folders, so pictures are split by a hash of their names: {counts}")
+        note(f"{root}: no train/ and val/ folders, so pictures are split by a hash of their names: {counts}")
     if not any(splits.values()):
         raise UsageError(f"{root}: no pictures found; expected {root}/CLASS/*.jpg or {root}/train/CLASS/*.jpg")
     return {split: (rows, names) for split, rows in splits.items()}

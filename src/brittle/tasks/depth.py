@@ -45,6 +45,7 @@ class Depth:
     name, target, attack = "depth", "depth", "depthpgd"
     headline, higher_is_better = "rmse", False
     proportions: Mapping[str, tuple[str, str]] = {}
+    reads: Sequence[str] = Features._fields
 
     def __init__(self, low: float, high: float) -> None:
         self.low, self.high = low, high
