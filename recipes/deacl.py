@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save
 
 from brittle import api, files
 
-METHOD = "deacl(steps={steps}, lr=5e-4, warmup=50, gamma=2.0, eps=8/255, attack_steps=5, attack_step=0.25, precision='bf16-mixed')"
+METHOD = "deacl(steps={steps}, lr=1e-3, warmup=40, gamma=2.0, eps=8/255, attack_steps=5, attack_step=0.25, precision='bf16-mixed')"
 
 
 def main(
     output_dir: Annotated[Path, typer.Option(help="Where to write encoder.safetensors, deacl.safetensors and deacl.json.")],
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 800,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 450,
     batch_size: Annotated[int, typer.Option(help="Pictures a step.")] = 64,
     seed: Annotated[int, typer.Option(help="Order of the pictures and random starts.")] = 0,
     data: Annotated[str, typer.Option(help="Data set; its train split is used, its labels are not.")] = "scenes",

@@ -102,6 +102,7 @@ def run(
     name: str = "run",
     device: str = "auto",
     batch_size: int = 64,
+    precision: str = "auto",
 ) -> list[Result]:
     """Measure every combination, resuming what ``output_dir`` (default ``runs/NAME``) already holds; the results in the plan's order."""
     made = plan.make(
@@ -116,32 +117,42 @@ def run(
         limit=limit,
         checks=checks,
     )
-    return execute(made, Path(output_dir or Path("runs") / name), machine(device, batch_size))
+    return execute(made, Path(output_dir or Path("runs") / name), machine(device, batch_size, precision=precision))
 
 
-def machine(device: str = "auto", batch_size: int = 64, workers: int = 0) -> Machine:
-    """Where to run; ``auto`` is the first GPU, else the CPU."""
+def machine(device: str = "auto", batch_size: int = 64, workers: int = 0, precision: str = "auto") -> Machine:
+    """Where and how to run; device ``auto`` is the first GPU, else the CPU; precision ``auto`` is ``bf16`` for attacks where the machine
+    computes in it, else ``fp32``."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
         raise UsageError(f"no device {device!r} here; there is cpu{', cuda' if torch.cuda.is_available() else ''}") from None
-    return Machine(device, batch_size, workers)
+    if precision == "auto":
+        native = torch.cuda.is_bf16_supported() if device.startswith("cuda") else "avx512_bf16" in _processor_flags()
+        precision = "bf16" if native else "fp32"
+    return Machine(device, batch_size, workers, precision)
 
 
-def cells_of(made: Plan) -> dict[str, Cell]:
+def _processor_flags() -> str:
+    """The line of instruction sets in Linux's description of the processor; nothing elsewhere."""
+    path = Path("/proc/cpuinfo")
+    return next((line for line in path.read_text().splitlines() if line.startswith("flags")), "") if path.is_file() else ""
+
+
+def cells_of(made: Plan, precision: str) -> dict[str, Cell]:
     """The cells of a plan by identity; what does not fit is said."""
     cells, notes = plan.grid(made)
     for note in notes:
         say(note)
-    return {plan.identity(cell): cell for cell in cells}
+    return {plan.identity(cell, precision): cell for cell in cells}
 
 
 def execute(made: Plan, folder: Path, where: Machine, executor: str = "local") -> list[Result]:
     """Measure what a run folder lacks of a plan, and write plan, environment and reports into it."""
     store = Store(folder)
-    cells = cells_of(made)
+    cells = cells_of(made, where.precision)
     lacking = set(store.missing(list(cells)))
     say(f"{len(cells)} cells, {len(cells) - len(lacking)} done before, {len(lacking)} to do; {folder}")
     store.note("plan.yaml", json.dumps(made.model_dump(), indent=1) + "\n")  # JSON is YAML

@@ -16,6 +16,7 @@ from brittle.plan import Result
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help="How brittle is your vision encoder?")
 EMBEDDED_DEFAULT = "demo"
+PRECISIONS = ("auto", "fp32", "bf16")
 
 
 class Checks(StrEnum):
@@ -55,7 +56,7 @@ def run(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first test pictures.")] = None,
     output_dir: Annotated[Path | None, typer.Option("--output-dir", help="Run folder; runs/NAME if not given.")] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
-    precision: Annotated[str, typer.Option("--precision", help="auto or fp32.")] = "auto",
+    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16, for attacks.")] = "auto",
     batch_size: Annotated[str, typer.Option("--batch-size", help="auto or a number; changes no result.")] = "auto",
     num_workers: Annotated[int, typer.Option("--num-workers", min=0, help="Threads that read pictures.")] = 0,
     executor: Annotated[str, typer.Option("--executor", help="Where cells run: local.")] = "local",
@@ -71,8 +72,8 @@ def run(
     progress.quiet = quiet
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported
-    if precision not in ("auto", "fp32"):
-        raise unknown("precision", precision, ("auto", "fp32"))
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
     if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size) > 0):
         raise UsageError(f"--batch-size {batch_size}: must be auto or a whole number above 0")
     given: dict[str, Any] = {
@@ -91,9 +92,9 @@ def run(
     store.Store(folder)  # a path that is a file is refused before anything heavy starts
     from brittle import api
 
-    where = api.machine(device, 64 if batch_size == "auto" else int(batch_size), num_workers)
+    where = api.machine(device, 64 if batch_size == "auto" else int(batch_size), num_workers, precision)
     if dry_run:
-        cells = api.cells_of(made)
+        cells = api.cells_of(made, where.precision)
         lacking = set(store.Store(folder).missing(list(cells)))
         for key, cell in cells.items():
             print(f"{'to do' if key in lacking else 'done '}  {key}  {cell}")

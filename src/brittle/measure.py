@@ -28,11 +28,13 @@ TOLERANCE = 1e-6  # of a violation of the budget: rounding in float32, no more
 
 @dataclass(frozen=True)
 class Machine:
-    """How to run, which changes no number: where, how many pictures at once, how many readers."""
+    """How to run: where, how many pictures at once and how many readers, which change no number; and ``precision``, ``fp32`` or ``bf16``,
+    in which attacks run the encoder, which may (it is part of an attacked cell's identity). Scores are float32 either way."""
 
     device: str = "cpu"
     batch_size: int = 64
     workers: int = 0
+    precision: str = "fp32"
 
 
 @lru_cache(maxsize=1)
@@ -71,7 +73,7 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result,
     )
     with frozen(model), _counted(model.encoder) as count, progress(str(cell), len(indices)) as advance:
         for batch in batches:
-            images = _attacked(cell, model, batch, threat)
+            images = _attacked(cell, model, batch, threat, machine.precision)
             worst = threat.violation(batch.images, images)
             if (worst > TOLERANCE).any():
                 name = batch.ids[int(worst.argmax())]
@@ -86,7 +88,7 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result,
     if not math.isfinite(metrics[task.headline]):
         raise CellError(f"no valid pixel or image to score for {task.name}; look at the data set's targets")
     result = Result(
-        id=plan.identity(cell),
+        id=plan.identity(cell, machine.precision),
         cell=cell,
         task={"name": task.name, "headline": task.headline, "higher_is_better": task.higher_is_better, "attack": task.attack},
         metrics=_finite(metrics),
@@ -105,7 +107,7 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result,
     return result, _npz({**arrays, "ids": np.array(ids)})
 
 
-def _attacked(cell: Cell, model: Model, batch: Batch, threat: Threat) -> Tensor:
+def _attacked(cell: Cell, model: Model, batch: Batch, threat: Threat, precision: str) -> Tensor:
     """Adversarial images of a batch; halved as often as memory asks, which changes no number since randomness belongs to each image."""
     if cell.attack is None:
         return batch.images
@@ -113,7 +115,11 @@ def _attacked(cell: Cell, model: Model, batch: Batch, threat: Threat) -> Tensor:
         full = spec.complete("attacks", cell.attack)
 
         def attack() -> Tensor:
-            return spec.build("attacks", full, model, batch, threat, Rng(cell.seed, batch.ids)).detach()
+            model.bf16 = precision == "bf16"
+            try:
+                return spec.build("attacks", full, model, batch, threat, Rng(cell.seed, batch.ids)).detach()
+            finally:
+                model.bf16 = False
 
         if not getattr(spec.module("attacks", full.name), "HEADLESS", False):
             return attack()
@@ -122,6 +128,7 @@ def _attacked(cell: Cell, model: Model, batch: Batch, threat: Threat) -> Tensor:
             "attack": str(full),
             "versions": spec.versions("attacks", full),
             "threat": [threat.norm, threat.eps],
+            "precision": precision,
             "seed": cell.seed,
             "ids": list(batch.ids),
         }
@@ -135,7 +142,7 @@ def _attacked(cell: Cell, model: Model, batch: Batch, threat: Threat) -> Tensor:
     half = len(batch.images) // 2
     cuts = (slice(half), slice(half, None))
     parts = [Batch(batch.images[cut], batch.target[cut], batch.ids[cut]) for cut in cuts]
-    return torch.cat([_attacked(cell, model, part, threat) for part in parts])
+    return torch.cat([_attacked(cell, model, part, threat, precision) for part in parts])
 
 
 @torch.no_grad()
@@ -187,6 +194,7 @@ def _made_by(cell: Cell, encoder: Encoder, machine: Machine) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version(), **{key: version(key) for key in ("brittle", "torch", "timm", "numpy")}},
         "device": name,
+        "precision": machine.precision,
         "weights_sha256": plan.weights_of(cell.encoder),
         "weights": encoder.about,
         "data_sha256": plan.dataset_of(cell.dataset, "test").fingerprint,
@@ -205,8 +213,8 @@ def _npz(arrays: Mapping[str, Any]) -> bytes:
     return stream.getvalue()
 
 
-def failure(cell: Cell, error: BrittleError) -> Result:
+def failure(cell: Cell, error: BrittleError, precision: str) -> Result:
     """The row of a cell that could not be measured."""
     task = plan.task_of(cell.task)
     facts = {"name": task.name, "headline": task.headline, "higher_is_better": task.higher_is_better, "attack": task.attack}
-    return Result(id=plan.identity(cell), cell=cell, task=facts, failed=str(error))
+    return Result(id=plan.identity(cell, precision), cell=cell, task=facts, failed=str(error))

@@ -290,14 +290,16 @@ def weights_of(encoder: str) -> str:
     return spec.module("encoders", parsed.name).fingerprint(*first, **parsed.settings)
 
 
-def identity(cell: Cell) -> str:
-    """A hash over every value that can change the number: all settings written out, weights, data, and component versions."""
+def identity(cell: Cell, precision: str = "fp32") -> str:
+    """A hash over every value that can change the number: all settings written out, weights, data, component versions, and the
+    ``precision`` in which an attack runs the encoder."""
     named = {"encoders": cell.encoder, "datasets": cell.dataset, "tasks": cell.task, "attacks": cell.attack}
     parts = {kind: spec.complete(kind, text) for kind, text in named.items() if text}
     content = {
         "cell": {**asdict(cell), **{kind: str(full) for kind, full in parts.items()}},
         "versions": [spec.versions(kind, full) for kind, full in parts.items()],
         "measure": MEASURE_VERSION,
+        "precision": precision if cell.attack else "fp32",
         "weights": weights_of(cell.encoder),
         "data": [dataset_of(cell.dataset, split).fingerprint for split in ("train", "val", "test")],
     }

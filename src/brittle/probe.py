@@ -10,10 +10,10 @@ from brittle.progress import progress
 from brittle.types import Features, Task, predict
 
 VERSION = 1
-RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3, 1e-2)
 DECAY = 1e-4
-BATCH = 32
-STEPS = 600  # at least so many, however few pictures there are
+BATCH = 16
+STEPS = 400  # at least so many, however few pictures there are
 EPOCHS = 8
 Rows = Sequence[tuple[Features, Tensor]]
 

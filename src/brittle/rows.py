@@ -66,6 +66,7 @@ def caption(results: Sequence[Result]) -> str:
     own = sorted({str(result.task["attack"]) for result in attacked if result.cell.attack == result.task["attack"]})
     parts = [f"{' / '.join(str(count) for count in images) or 'no'} test pictures", "95 % intervals"]
     parts += [", ".join(f"{norm} {eps_text(eps)}" for norm, eps in budgets)] if budgets else []
+    parts += ["attacked in bf16, scored in float32"] if any(r.made_by.get("precision") == "bf16" for r in attacked) else []
     parts += [f"downstream = {', '.join(own)}"] if own else []
     marks = [text(result)[-1] for result in done]
     parts += ["! a check failed"] if "!" in marks else []

@@ -27,7 +27,7 @@ def local(cells: Mapping[str, Cell], store: Store, machine: Machine, checks: str
                 store.put(*measure(cell, machine, checks))
             except BrittleError as error:
                 failed += 1
-                store.put_failed(failure(cell, error))
+                store.put_failed(failure(cell, error, machine.precision))
                 progress.say(f"failed: {cell}: {error}")
             except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, OSError) as error:
                 failed += 1  # a fault of an encoder, of the disk or of ours: it must not take the other cells with it
@@ -35,5 +35,5 @@ def local(cells: Mapping[str, Cell], store: Store, machine: Machine, checks: str
                 reason = CellError(f"{type(error).__name__} in {where.name}: {' '.join(str(error).split())[:300]}")
                 progress.say(f"failed: {cell}: {reason}")
                 with suppress(OSError):  # a full disk has no room for the reason either
-                    store.put_failed(failure(cell, reason))
+                    store.put_failed(failure(cell, reason, machine.precision))
     return failed

@@ -5,8 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from brittle.errors import UsageError
-from brittle.types import Batch, Encoder, Model, Objective
+from brittle.types import Batch, Model, Objective
 
 Distance = Literal["l2", "cosine"]
 Tokens = Literal["cls", "grid", "all"]
@@ -21,14 +20,11 @@ def embedding(model: Model, batch: Batch, /, *, distance: Distance = "l2", token
 
     The gradient of ``l2`` is exactly zero at the clean image, so the attack must start elsewhere.
     """
-    encoder = model.encoder
-    if encoder is None:
-        raise UsageError("an embedding objective needs a model with an encoder, not a bare callable; pass an Encoder")
     with torch.no_grad():
-        clean = _tokens(encoder, batch.images, tokens)
+        clean = _tokens(model, batch.images, tokens)
 
     def objective(images: Tensor, _progress: float) -> Tensor:
-        moved = _tokens(encoder, images, tokens)
+        moved = _tokens(model, images, tokens)
         if distance == "l2":
             return (moved - clean).square().mean((1, 2))
         return (1 - torch.nn.functional.cosine_similarity(moved, clean, dim=2)).mean(1)
@@ -36,9 +32,9 @@ def embedding(model: Model, batch: Batch, /, *, distance: Distance = "l2", token
     return objective
 
 
-def _tokens(encoder: Encoder, images: Tensor, tokens: Tokens) -> Tensor:
+def _tokens(model: Model, images: Tensor, tokens: Tokens) -> Tensor:
     """[B, T, D]."""
-    features = encoder(images)
+    features = model.encode(images)
     grid = features.grid.flatten(2).transpose(1, 2)
     match tokens:
         case "cls":
