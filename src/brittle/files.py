@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-import tempfile
+import secrets
 from pathlib import Path
 
 from brittle.errors import UsageError
@@ -24,17 +24,18 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` so that at every moment ``path`` holds the old content or the new one, never a part."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+        temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}"
+        stream = temporary.open("xb")  # with the permissions that the user's umask gives
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UsageError(f"cannot write {path}: {error.strerror} ({error.filename}); name another folder") from None
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)  # the rename itself must outlive a power cut
     try:
