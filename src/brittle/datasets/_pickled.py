@@ -1,6 +1,7 @@
 """The plain data and byte arrays inside a pickle, read without running it: opcodes are interpreted here, nothing is imported or called."""
 
 import pickletools
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def read(path: Path, data: bytes) -> Any:
         raise UsageError(
             f"{path}: holds {error}, which is no plain data; it was not run, fetch the data set again from its source"
         ) from None
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, MemoryError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, MemoryError, OverflowError, RecursionError, struct.error) as error:
         raise UsageError(f"{path}: is no pickle of plain data or is cut short ({type(error).__name__}); fetch it again") from None
 
 
@@ -160,6 +161,6 @@ def _value(item: Any) -> Any:
     if not isinstance(item, _Made):
         return item
     _, shape, dtype, column_major, data = item.state
-    if not isinstance(dtype, _Made) or dtype.arguments[0] not in ("u1", b"u1") or column_major:
+    if not isinstance(dtype, _Made) or dtype.arguments[0] not in ("u1", b"u1") or column_major or not isinstance(data, bytes):
         raise ValueError("an array of something else than bytes")
-    return np.frombuffer(bytes(data), np.uint8).reshape(shape)
+    return np.frombuffer(data, np.uint8).reshape(shape)
