@@ -5,17 +5,21 @@ from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple, Protocol
 
 import torch
-from annotated_types import Ge, Gt
+from pydantic import Field
 from torch import Tensor, nn
 
 from brittle.errors import UsageError
 from brittle.rng import Rng
 from brittle.threat import Threat
 
-Count = Annotated[int, Ge(0)]
+Count = Annotated[int, Field(ge=0)]
 """A setting that counts something: a whole number, 0 or more."""
-Positive = Annotated[float, Gt(0)]
-"""A setting that is a number above 0."""
+AtLeastOne = Annotated[int, Field(ge=1)]
+"""A setting that counts something there must be one of."""
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""A setting that is a finite number above 0."""
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A setting that is a finite number, 0 or more."""
 
 Objective = Callable[[Tensor, float], Tensor]
 """``(images [B,3,H,W], progress in [0,1)) -> [B]``, differentiable; the attacker wants it high. Called twice it gives the same."""
@@ -113,8 +117,8 @@ class Task(Protocol):
         """Unreduced, [B] or one value a pixel with 0 where void."""
         ...
 
-    def wrong(self, prediction: Tensor, target: Tensor) -> Tensor | None:
-        """Booleans shaped as ``loss``: where the prediction is wrong (void is not); None where right and wrong have no meaning."""
+    def right(self, prediction: Tensor, target: Tensor) -> Tensor | None:
+        """Booleans shaped as ``loss``: where the prediction is right (void never is); None where right and wrong have no meaning."""
         ...
 
     def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from brittle.errors import UsageError
 from brittle.types import Batch, Encoder, Model, Objective
 
 Distance = Literal["l2", "cosine"]
@@ -21,7 +22,8 @@ def embedding(model: Model, batch: Batch, /, *, distance: Distance = "l2", token
     The gradient of ``l2`` is exactly zero at the clean image, so the attack must start elsewhere.
     """
     encoder = model.encoder
-    assert encoder is not None, "an embedding objective needs a model with an encoder"
+    if encoder is None:
+        raise UsageError("an embedding objective needs a model with an encoder, not a bare callable; pass an Encoder")
     with torch.no_grad():
         clean = _tokens(encoder, batch.images, tokens)
 
