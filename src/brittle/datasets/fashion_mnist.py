@@ -1,14 +1,14 @@
 """Fashion-MNIST from its four IDX files, gzipped or not: ``fashion_mnist:DIR``."""
 
 from brittle.datasets._arrays import Arrays
-from brittle.datasets._idx import idx
+from brittle.datasets._idx import HELD_OUT, idx
 from brittle.datasets._labelled import root_of
 
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 LICENCE = "MIT (Zalando)"
 SOURCE = "https://github.com/zalandoresearch/fashion-mnist"
 LAYOUT = "DIR (or DIR/FashionMNIST/raw) with {train,t10k}-images-idx3-ubyte and {train,t10k}-labels-idx1-ubyte, each plain or .gz"
-PROTOCOL = "28x28 grey as three equal channels; 55,000 train, 5,000 val (the last of the training file), 10,000 test"
+PROTOCOL = f"28x28 grey as three equal channels; 60,000 training pictures, the last {HELD_OUT:,} of which are val; 10,000 test"
 DOWNLOAD = ("FashionMNIST", ({"train": True},))
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from brittle import files, pictures
+from brittle import files, pictures, spec
 from brittle.datasets import _parquet
 from brittle.datasets._labelled import HELD_OUT, ZERO_IS_VOID, library, share, with_valid_depth
 from brittle.errors import CellError, MissingError, UsageError
@@ -25,8 +25,6 @@ LAYOUT = (
 PROTOCOL = (
     "test is split test, else validation; val is validation where test is another, else a tenth of train; name them to decide otherwise"
 )
-
-DEFAULT = {"classification": ("label", "label"), "segmentation": ("mask", "mask"), "depth": ("depth", "depth")}  # target and column
 
 
 class Hub:
@@ -126,7 +124,7 @@ def hf(
     split: str,
     /,
     *,
-    task: Literal["classification", "segmentation", "depth"] = "classification",
+    task: str = "classification",
     image: str = "image",
     label: str = "",
     mask: str = "",
@@ -144,7 +142,7 @@ def hf(
 
     Args:
         argument: ``ORG/NAME`` in the hub's cache, or a folder with parquet files.
-        task: which target there is when no column is named.
+        task: a task, whose kind of target is in the column of that name (label, mask, depth) where none is named below.
         image, label, mask, depth: columns; a target without one is left out.
         classes: number of classes; 0 takes the hub's names, else the words or the largest number in the training labels.
         zero_void: masks in which 0 is nothing and class c is written c + 1, as in ADE20k.
@@ -158,8 +156,8 @@ def hf(
     if not argument:
         raise MissingError("hf: no data set given; write hf:ORG/NAME or hf:DIR with parquet files in DIR")
     root = _parquet.snapshot(argument, revision)
-    kind, column = DEFAULT[task]
-    targets = {key: value for key, value in {"label": label, "mask": mask, "depth": depth}.items() if value} or {kind: column}
+    kind = spec.build("tasks", task).target
+    targets = {key: value for key, value in {"label": label, "mask": mask, "depth": depth}.items() if value} or {kind: kind}
     columns = {"image": image, **targets}
     there = _parquet.shards(root, config)
     names = _published(there, split_train, split_val, split_test)
