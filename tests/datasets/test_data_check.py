@@ -1,5 +1,6 @@
 """``brittle data``: every planted defect is found, named and has a remedy; nothing in a pickle runs; what is absent is said in a line."""
 
+import io
 import os
 import pickle
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import published
 import pytest
+import torch
 from PIL import Image
 
 from brittle import api, cli, datacheck
@@ -327,6 +329,16 @@ def test_words_are_labels_too(tmp_path) -> None:
     assert [int(data[i].targets["label"]) for i in range(4)] == [1, 0, 1, 0]
 
 
+def test_depth_of_the_hub_may_be_floats_or_a_list(tmp_path) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(published.metres()).save(stream, "TIFF")  # as the hub keeps NYU's depth_map
+    for name, value in (("tiff", {"bytes": stream.getvalue(), "path": None}), ("list", published.metres().tolist())):
+        for split in ("train", "validation"):
+            published.parquet(tmp_path / name / f"{split}.parquet", {"image": published.hub_pictures(4), "depth_map": [value] * 4})
+        depth = api.load_dataset(f"hf:{tmp_path}/{name}(task=depth, depth=depth_map)")[3].targets["depth"]
+        assert torch.equal(depth[0], torch.from_numpy(published.metres()))
+
+
 def test_the_hubs_cache_is_read_without_asking_the_hub(tmp_path, monkeypatch) -> None:
     from huggingface_hub import constants
 
@@ -338,3 +350,14 @@ def test_the_hubs_cache_is_read_without_asking_the_hub(tmp_path, monkeypatch) ->
     (held / "refs/main").write_text("0" * 40)
     published.hf_labels(held / "snapshots" / ("0" * 40))
     assert len(api.load_dataset("hf:org/name(image=img)")) == 10
+
+
+@pytest.mark.parametrize("flat", ["csv", "devkit"])
+def test_a_flat_val_needs_its_labels(tmp_path, flat) -> None:
+    text = published.imagenet(tmp_path, flat)
+    for path in (tmp_path / "LOC_val_solution.csv", tmp_path / "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"):
+        path.unlink(missing_ok=True)
+    with pytest.raises(MissingError, match=r"put LOC_val_solution.csv or ILSVRC2012_devkit_t12 there"):
+        api.load_dataset(text)
+    assert len(api.load_dataset(text, "train")) == 11, "the training split needs none of it"
+    assert [line for line in defects(text) if line.startswith("test split: ")]

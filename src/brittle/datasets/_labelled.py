@@ -1,6 +1,7 @@
 """What data sets on disk share: a list of picture files with a label, a mask or a depth map each, and where and how to find them."""
 
 import importlib
+import operator
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -24,6 +25,19 @@ class Row(NamedTuple):
     name: str
     image: Path
     targets: Mapping[str, int | Path]
+
+
+class Listed(Sequence[Row]):
+    """Rows made from their names when they are asked for, since a million of them would fill a gigabyte."""
+
+    def __init__(self, names: Sequence[str], row: Callable[[str], Row]) -> None:
+        self.names, self._row = names, row
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._row(self.names[operator.index(index)])
 
 
 Reader = Callable[[Path], Tensor]
@@ -57,7 +71,7 @@ class Pictures:
 
     @cached_property
     def ids(self) -> Sequence[str]:
-        return [row.name for row in self.rows]
+        return self.rows.names if isinstance(self.rows, Listed) else [row.name for row in self.rows]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -169,12 +183,17 @@ def share(name: str) -> float:
     return int(files.sha256(name.encode())[:8], 16) / 2**32
 
 
-def held_out(rows: Sequence[Row], split: str, part: float = HELD_OUT) -> list[Row]:
-    """``train`` or ``val`` from a published training split: the pictures whose names' hash is below ``part`` are ``val``, at least one."""
-    if not rows:
-        return []
-    cut = max(part, min(share(row.name) for row in rows) + 2**-32)
-    return [row for row in rows if (share(row.name) < cut) == (split == "val")]
+def held_out(rows: Sequence[Row], split: str) -> list[Row]:
+    """``train`` or ``val`` from a published training split, by name."""
+    kept = set(chosen([row.name for row in rows], split))
+    return [row for row in rows if row.name in kept]
+
+
+def chosen(names: Sequence[str], split: str, part: float = HELD_OUT) -> list[str]:
+    """Those of the names that are ``train`` or ``val``: ``val`` is where a name's hash is below ``part``, at least one."""
+    shares = [share(name) for name in names]
+    cut = max(part, min(shares, default=0.0) + 2**-32)
+    return [name for name, place in zip(names, shares) if (place < cut) == (split == "val")]
 
 
 def nonempty(rows: Sequence[Row], where: Path, split: str) -> Sequence[Row]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -41,7 +42,7 @@ class Shards:
         """The columns of a row as Python values."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        group = next(i for i in range(len(self._groups)) if index < self._starts[i + 1])
+        group = bisect_right(self._starts, index) - 1
         with self._lock:
             if self._kept[0] != group:
                 shard, number = self._groups[group]
