@@ -58,8 +58,12 @@ def read_depth(source: Source, scale: float = 0.001) -> Tensor:
         stream = source if isinstance(source, Path) else BytesIO(source[1])
         try:
             metres = np.load(stream, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except FileNotFoundError:
+            raise CellError(f"{name}: the file is gone") from None
+        except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
             raise CellError(f"{name}: cannot be read as a NumPy array ({type(error).__name__}); remove or mend it") from None
+        if not isinstance(metres, np.ndarray):
+            raise CellError(f"{name}: is an archive of arrays; save one array of metres with numpy.save")
         metres = metres.squeeze(tuple(axis for axis in (0, metres.ndim - 1) if metres.ndim == 3 and metres.shape[axis] == 1)[:1])
     else:
         with _opened(source) as upright:
