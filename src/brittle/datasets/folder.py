@@ -1,4 +1,7 @@
-"""Your own labelled pictures, one folder a class: ``folder:DIR`` with ``DIR/{train,val,test}/CLASS/*.jpg`` or ``DIR/CLASS/*.jpg``."""
+"""Your own pictures, ``folder:DIR``, one folder a class, or with masks or depth.
+
+``DIR/{train,val,test}/CLASS/*.jpg``, ``DIR/CLASS/*.jpg``, or ``DIR/images`` beside ``DIR/annotations`` or ``DIR/depth``.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -7,15 +10,26 @@ from pathlib import Path
 import torch
 
 from brittle import files, pictures
-from brittle.errors import MissingError, UsageError
+from brittle.datasets._labelled import Pictures, root_of
+from brittle.datasets._labelled import share as _share
+from brittle.datasets._pairs import is_pairs, pairs
+from brittle.errors import UsageError
 from brittle.progress import say
-from brittle.types import Sample
+from brittle.types import Count, Positive, Sample
+
+LICENCE = "the owner's"
+SOURCE = "your own pictures"
+LAYOUT = (
+    "DIR/{train,val,test}/CLASS/*.jpg or DIR/CLASS/*.jpg; or DIR/images[/{train,val,test}]/*.jpg with DIR/annotations/.../*.png (a class "
+    "number a pixel, 255 void, names in DIR/classes.txt) or DIR/depth/.../*.png (16 bit, mm) or *.npy (metres)"
+)
+PROTOCOL = "without test/, val/ is test and a tenth of train/ by name is val; without train/, names decide: 70 % train, 10 % val, 20 % test"
 
 
 class Folder:
     """One split of an ImageFolder. Target: ``label``. Ids are paths relative to the root."""
 
-    licence = "the owner's"
+    licence = LICENCE
 
     def __init__(self, root: Path, split: str) -> None:
         found, names = _layout(root, aloud=split == "test")[split]
@@ -82,23 +96,20 @@ def _pictures(root: Path, folder: Path, names: Sequence[str]) -> list[tuple[str,
     return list(rows)
 
 
-def _share(name: str) -> float:
-    """A number in [0, 1) that belongs to a name, so that new pictures leave the others where they were."""
-    return int(files.sha256(name.encode())[:8], 16) / 2**32
-
-
-def folder(argument: str, split: str, /) -> Folder:
-    """Pictures in one folder a class.
+def folder(argument: str, split: str, /, *, classes: Count = 0, depth_scale: Positive = 0.001) -> Folder | Pictures:
+    """Pictures in one folder a class; or pictures under ``images`` with PNG masks under ``annotations`` or depth under ``depth``.
 
     Args:
         argument: the root. With ``train`` and ``val`` or ``test`` inside, those are the splits (without ``test``, ``val`` is the test split
             and a tenth of ``train`` is held out); otherwise each picture's name decides: 70 % train, 10 % val, 20 % test.
+        classes: number of classes in masks; 0 takes the lines of ``classes.txt``, else the largest number found in them.
+        depth_scale: metres of one step of an integer depth picture; .npy and float pictures are metres.
 
     Raises:
         MissingError: no such folder.
-        UsageError: no pictures, or a class that is not in ``train``.
+        UsageError: no pictures, a class that is not in ``train``, or a picture without its mask or depth.
     """
-    root = Path(argument).expanduser()
-    if not argument or not root.is_dir():
-        raise MissingError(f"no folder {argument or '(none given)'!r}; write folder:DIR with one folder a class in DIR")
+    root = root_of("folder", argument, "it must hold one folder a class, or images and annotations or depth")
+    if is_pairs(root):
+        return pairs(root, split, classes, depth_scale, LICENCE)
     return Folder(root, split)

@@ -20,6 +20,10 @@ VERSION = 1
 CHUNK = 128  # pictures a cache file
 BATCH = 64  # pictures rendered at once
 SPLITS = ("train", "val", "test")
+LICENCE = "Apache-2.0 (made by this package)"
+SOURCE = "rendered on first use; nothing to fetch"
+LAYOUT = "none; give no folder"
+PROTOCOL = "shape of the main solid, a class for each pixel, depth in metres; nothing is void"
 
 
 class Scenes:
@@ -28,7 +32,7 @@ class Scenes:
     Targets: ``label`` (shape of the main solid), ``mask`` (wall, floor or a shape; nothing is void), ``depth`` (metres along the axis).
     """
 
-    licence = "Apache-2.0 (made by this package)"
+    licence = LICENCE
     classes: Mapping[str, Sequence[str]] = {"label": _render.SHAPES, "mask": _render.CLASSES, "depth": ()}
 
     def __init__(self, split: str, length: int, size: int, seed: int) -> None:

@@ -1,0 +1,45 @@
+"""ADE20k as the scene-parsing benchmark has it (150 classes): ``ade20k:DIR``."""
+
+from pathlib import Path
+
+from brittle.datasets._labelled import READERS, ZERO_IS_VOID, Pictures, Row, found, held_out, inside, lines, mapped, nonempty, root_of
+
+CLASSES = 150
+LICENCE = "BSD-3-Clause for annotations and code; pictures for non-commercial research and education (MIT CSAIL)"
+SOURCE = "http://sceneparsing.csail.mit.edu (ADEChallengeData2016.zip)"
+LAYOUT = (
+    "DIR (or DIR/ADEChallengeData2016) with images/{training,validation}/*.jpg, annotations/{training,validation}/*.png, objectInfo150.txt"
+)
+PROTOCOL = "published training 20,210 (a tenth by name is val) and validation 2,000, which is test; 0 = other is void, 1..150 become 0..149"
+
+
+def ade20k(argument: str, split: str, /) -> Pictures:
+    """SceneParse150 of ADE20k (Zhou et al. 2017). Target: ``mask``.
+
+    Args:
+        argument: the folder with ``images`` and ``annotations``, or the one above ``ADEChallengeData2016``.
+
+    Raises:
+        MissingError: folder or files are not there.
+    """
+    root = inside(root_of("ade20k", argument, "it must hold images and annotations"), ("ADEChallengeData2016",), "images, annotations")
+    part = "validation" if split == "test" else "training"
+    rows = [_row(root, path, part) for path in found(root / "images" / part)]
+    rows = rows if split == "test" else held_out(rows, split)
+    readers = {**READERS, "mask": mapped(ZERO_IS_VOID)}
+    return Pictures(nonempty(rows, root, split), {"mask": _names(root)}, licence=LICENCE, readers=readers)
+
+
+def _row(root: Path, path: Path, part: str) -> Row:
+    inner = path.relative_to(root / "images" / part).with_suffix(".png")
+    return Row(path.relative_to(root / "images").as_posix(), path, {"mask": root / "annotations" / part / inner})
+
+
+def _names(root: Path) -> list[str]:
+    """The first name of each class in ``objectInfo150.txt``, else numbers as published."""
+    table = root / "objectInfo150.txt"
+    if table.is_file():
+        names = [line.split("\t")[-1].split(",")[0].strip() for line in lines(table)[1:]]
+        if len(names) == CLASSES:
+            return names
+    return [f"class {i}" for i in range(1, CLASSES + 1)]

@@ -1,0 +1,204 @@
+"""Data sets of the Hugging Face hub as parquet, from its cache or a folder: ``hf:ORG/NAME(task=segmentation, mask=annotation)``."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brittle import files, pictures, spec
+from brittle.datasets import _parquet
+from brittle.datasets._labelled import HELD_OUT, ZERO_IS_VOID, library, share, with_valid_depth
+from brittle.errors import CellError, MissingError, UsageError
+from brittle.types import Count, Positive, Sample
+
+LICENCE = "see its card on the hub"
+SOURCE = "https://huggingface.co/datasets"
+LAYOUT = (
+    "hf:ORG/NAME in the hub's cache (HF_HOME), or hf:DIR with data/SPLIT-*.parquet, CONFIG/SPLIT-*.parquet or CONFIG/SPLIT/0000.parquet; "
+    "the image column holds {bytes, path} or bytes; a label is a number or a word; a mask is a picture of class numbers; depth is a "
+    "picture or a list"
+)
+PROTOCOL = (
+    "test is split test, else validation; val is validation where test is another, else a tenth of train; name them to decide otherwise"
+)
+
+
+class Hub:
+    """One split of parquet shards, or the part of it that is held out.
+
+    Args:
+        columns: the column of the image and of each kind of target.
+        rows: which rows of the shards.
+        scale: metres of one step of an integer depth picture.
+        zero_void: masks in which 0 is nothing and class c is written c + 1.
+    """
+
+    licence = LICENCE
+
+    def __init__(
+        self,
+        shards: _parquet.Shards,
+        name: str,
+        columns: Mapping[str, str],
+        rows: Sequence[int],
+        names: Mapping[str, Sequence[str]],
+        **how: Any,
+    ) -> None:
+        self._shards, self._columns, self._rows, self.classes = shards, columns, rows, names
+        self._scale, self._zero_void = how["scale"], how["zero_void"]
+        self._place = {word: i for i, word in enumerate(names.get("label", ()))}
+        self._name = name
+        if "label" in columns:
+            self._check_labels(shards.column(columns["label"]))
+        self.fingerprint = files.sha256(f"{shards.stamp} {dict(columns)} {len(rows)} {sum(rows)} {names} {how}".encode())
+
+    @cached_property
+    def ids(self) -> Sequence[str]:
+        return [f"{self._name}-{i:07d}" for i in self._rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _check_labels(self, values: Sequence[Any]) -> None:
+        """Nothing, if every label of the split is one of the classes."""
+        count = len(self.classes["label"])
+        for i in self._rows:
+            value = values[i]
+            if (value not in self._place) if isinstance(value, str) else not (isinstance(value, int) and 0 <= value < count):
+                hint = "name a split that has labels with split_test=, or mend the data set"
+                raise UsageError(f"{self._name}-{i:07d}: label {value!r} is none of the {count} classes; {hint}")
+
+    def raw(self, index: int, /) -> Sample:
+        """The sample with depth as its column has it."""
+        row = self._shards.row(self._rows[index])
+        read = {"label": self._label, "mask": self._mask, "depth": self._depth}
+        targets = {kind: read[kind](row[column], self.ids[index]) for kind, column in self._columns.items() if kind != "image"}
+        return Sample(pictures.read(_content(row[self._columns["image"]], self.ids[index])), targets)
+
+    def clean(self, sample: Sample) -> Sample:
+        """The same with void (0) for depth that is no finite number above 0."""
+        return with_valid_depth(sample)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        return self.clean(self.raw(index))
+
+    def _label(self, value: Any, _name: str) -> Tensor:
+        return torch.tensor(self._place[value] if isinstance(value, str) else int(value))
+
+    def _mask(self, value: Any, name: str) -> Tensor:
+        mask = torch.from_numpy(np.array(value)).long() if isinstance(value, list) else pictures.read_mask(_content(value, name))
+        return ZERO_IS_VOID[mask.clamp(0, 255)] if self._zero_void else mask
+
+    def _depth(self, value: Any, name: str) -> Tensor:
+        if isinstance(value, list):
+            metres = torch.from_numpy(np.array(value, dtype=np.float32))
+            return metres.reshape(1, *metres.shape[-2:])
+        return pictures.read_depth(_content(value, name), self._scale)
+
+
+def download(argument: str, *, revision: str, **_others: object) -> Path:
+    """Fetch the parquet files of ``ORG/NAME`` into the hub's cache; their folder there.
+
+    Raises:
+        OSError, ValueError: the hub cannot be reached, or has no such data set.
+    """
+    return Path(
+        library("huggingface_hub").snapshot_download(argument, repo_type="dataset", revision=revision or None, allow_patterns="*.parquet")
+    )
+
+
+def _content(value: Any, name: str) -> tuple[str, bytes]:
+    """A picture's bytes from a column of bytes or of {bytes, path}."""
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(data, bytes):
+        raise CellError(f"{name}: holds no picture's bytes; fetch the data set with its pictures embedded")
+    return name, data
+
+
+def hf(
+    argument: str,
+    split: str,
+    /,
+    *,
+    task: str = "classification",
+    image: str = "image",
+    label: str = "",
+    mask: str = "",
+    depth: str = "",
+    classes: Count = 0,
+    zero_void: bool = False,
+    depth_scale: Positive = 0.001,
+    split_train: str = "train",
+    split_val: str = "",
+    split_test: str = "",
+    config: str = "",
+    revision: str = "",
+) -> Hub:
+    """A data set in the hub's parquet layout; nothing is downloaded here.
+
+    Args:
+        argument: ``ORG/NAME`` in the hub's cache, or a folder with parquet files.
+        task: a task, whose kind of target is in the column of that name (label, mask, depth) where none is named below.
+        image, label, mask, depth: columns; a target without one is left out.
+        classes: number of classes; 0 takes the hub's names, else the words or the largest number in the training labels.
+        zero_void: masks in which 0 is nothing and class c is written c + 1, as in ADE20k.
+        depth_scale: metres of one step of an integer depth picture.
+        split_train, split_val, split_test: the hub's names of the splits.
+
+    Raises:
+        MissingError: not in the cache, no such folder, or shards are missing.
+        UsageError: no such column or split, or pyarrow is not installed.
+    """
+    if not argument:
+        raise MissingError("hf: no data set given; write hf:ORG/NAME or hf:DIR with parquet files in DIR")
+    root = _parquet.snapshot(argument, revision)
+    kind = spec.build("tasks", task).target
+    targets = {key: value for key, value in {"label": label, "mask": mask, "depth": depth}.items() if value} or {kind: kind}
+    columns = {"image": image, **targets}
+    there = _parquet.shards(root, config)
+    names = _published(there, split_train, split_val, split_test)
+    made = {part: _parquet.Shards(root, there[name], list(columns.values())) for part, name in names.items() if part in ("train", split)}
+    rows, source = _rows(made, names, split)
+    if not rows:
+        raise UsageError(f"{root}: the {split} split ({names[source]}) is empty; name another with split_{split}=")
+    titles = {key: _classes(made["train"], key, value, classes) for key, value in targets.items()}
+    return Hub(made[source], f"{names[source]}", columns, rows, titles, scale=depth_scale, zero_void=zero_void)
+
+
+def _published(there: Mapping[str, object], train: str, val: str, test: str) -> dict[str, str]:
+    """The hub's name of each of our splits; no ``val`` where it is held out of the training split."""
+    second = next((name for name in ("validation", "val", "valid", "dev") if name in there), "")
+    test = test or ("test" if "test" in there else second)
+    val = val or (second if second != test else "")
+    names = {"train": train, "val": val, "test": test}
+    for part in [part for part, name in names.items() if (part != "val" or name) and name not in there]:
+        raise UsageError(f"no split {names[part] or part!r} among the parquet files, which have {', '.join(there)}; say split_{part}=NAME")
+    return {part: name for part, name in names.items() if name}
+
+
+def _rows(made: Mapping[str, _parquet.Shards], names: Mapping[str, str], split: str) -> tuple[list[int], str]:
+    """Which rows of which published split ours are."""
+    if "val" in names or split == "test":
+        return list(range(len(made[split]))), split
+    every = range(len(made["train"]))
+    kept = [i for i in every if (share(f"{names['train']}-{i:07d}") < HELD_OUT) == (split == "val")]
+    return (kept or list(every)[-1:] if split == "val" else kept), "train"
+
+
+def _classes(train: _parquet.Shards, kind: str, column: str, classes: int) -> Sequence[str]:
+    if kind not in ("label", "mask"):
+        return ()
+    if classes:
+        return [str(i) for i in range(classes)]
+    if names := train.class_names(column):
+        return names
+    if kind == "mask":
+        raise UsageError(f"the masks in {column!r} come without names; say how many classes there are with classes=")
+    values = train.column(column)
+    if values and isinstance(values[0], str):
+        return sorted(set(values))
+    return [str(i) for i in range(max((value for value in values if isinstance(value, int)), default=-1) + 1)]
