@@ -71,10 +71,12 @@ class TimmEncoder(PaddedEncoder):
             (last,) = self.network.forward_intermediates(  # type: ignore[operator]
                 padded, indices=[self.level], norm=True, intermediates_only=True, **self.options
             )
-        except AssertionError as error:
+        except (AssertionError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "must match the size" not in str(error):
+                raise
             edges = "x".join(str(edge) for edge in padded.shape[-2:])
             why = " ".join(str(error).split())[:120]
-            raise UsageError(f"{self.about.get('source')} takes no pictures of {edges} ({why}); give it size=N in its spec") from None
+            raise UsageError(f"{self.about.get('source')} takes no pictures of {edges} ({why}); make it for them with size=N, or choose another") from None
         grid, prefix = last if self.prefix else (last, None)
         if self.late_norm:
             norm: Any = self.network.fc_norm

@@ -49,16 +49,19 @@ def read(path: Path) -> tuple[Any, str]:
             with torch.serialization.safe_globals([argparse.Namespace]):
                 loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or hostile file can raise
-        raise UsageError(_refusal(path, str(error))) from None
+        why = reason(str(error))
+        what = "refused," if "could run code" in why else "is no checkpoint that can be read:"
+        raise UsageError(f"{path}: {what} {why}") from None
     return loaded, files.sha256(data)
 
 
-def _refusal(path: Path, why: str) -> str:
-    named = re.search(r"(?:GLOBAL|class|global|function)\s+`?([\w.]+\.[\w.]+)", why)
-    if "weights only" in why.lower() or "weights_only" in why.lower():
-        what = f"its pickle asks for {named.group(1)}" if named else "its pickle holds more than weights"
-        return f"{path}: refused, {what}, which could run code; keep only the tensors and save them as .safetensors"
-    return f"{path}: is no checkpoint that can be read ({' '.join(why.split())[:100] or 'damaged'}); get it again"
+def reason(error: str) -> str:
+    """A line of what torch says of a checkpoint it does not read: what its pickle asks for, where that could run code."""
+    named = re.search(r"(?:GLOBAL|class|global|function)\s+`?([\w.]+\.[\w.]+)", error)
+    if "weights only" in error.lower() or "weights_only" in error.lower():
+        asked = f"asks for {named.group(1)}" if named else "holds more than weights"
+        return f"its pickle {asked}, which could run code; keep only the tensors and save them as .safetensors"
+    return " ".join(error.split())[:160] or "damaged"
 
 
 class Found(NamedTuple):
@@ -121,19 +124,25 @@ def _prefixes(state: State) -> list[str]:
     return sorted({prefix for prefix in matches if matches.count(prefix) > 8}, key=len)
 
 
+def tensors(loaded: Any) -> State:
+    """The dictionary with the most tensors in a checkpoint; empty where it holds none."""
+    return max((state for _, state in _dictionaries(loaded)), key=len, default={})
+
+
 def cleaned(state: State) -> State:
     """Without what profilers leave among weights, in float32."""
     kept = {key: value for key, value in state.items() if not key.endswith(_PROFILED)}
     return {key: value.float() if value.is_floating_point() else value for key, value in kept.items()}
 
 
-def fit(network: nn.Module, found: Found, state: State, extras: re.Pattern[str], label: str) -> nn.Module:
+def fit(network: nn.Module, state: State, extras: re.Pattern[str], label: str, others: Iterable[str] = ()) -> nn.Module:
     """The network with a checkpoint's tensors in its place (it may have been made on the meta device), every key accounted for.
 
     Args:
         state: tensors under the network's own names.
         extras: keys inside the encoder's prefix that are no part of it (heads, mask token, decoder).
         label: ``FILE as ARCHITECTURE``, for the refusal.
+        others: keys outside the encoder's prefix; projectors, heads and copies are left aside, anything else is foreign.
 
     Raises:
         UsageError: keys missing, unexpected or misshapen: the first five and the coverage.
@@ -145,7 +154,7 @@ def fit(network: nn.Module, found: Found, state: State, extras: re.Pattern[str],
     shapes = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
     missing = [key for key in wanted if key not in state]
     foreign = [key for key in state if key not in wanted and not extras.match(key)]
-    foreign += [key for key in found.others if not _OUTSIDE.match(key) and not key.endswith(_PROFILED)]
+    foreign += [key for key in others if not _OUTSIDE.match(key) and not key.endswith(_PROFILED)]
     if shapes or missing or foreign:
         share = 1 - (len(missing) + len(shapes)) / max(len(wanted), 1)
         table = [f"{key} is {_shape(state[key])}, wanted {_shape(wanted[key])}" for key in shapes[:5]]

@@ -65,7 +65,7 @@ def file(
         network: Any = known.make()
     if interpolation == "timm":
         network.offset, network.antialias = 0.0, True
-    fit(network, found, state, known.extras, f"{path} as {name}")
+    fit(network, state, known.extras, f"{path} as {name}", found.others)
     colours = [_colour(state, "mean") or known.colours[0], _colour(state, "std") or known.colours[1]]
     fingerprinted = fingerprint_of(sha, given)
     about = described(network, sha256=sha, licence=f"{known.licence} (the authors' weights)", source=f"file:{path}", fingerprint=fingerprinted)
