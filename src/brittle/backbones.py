@@ -76,7 +76,9 @@ class TimmEncoder(PaddedEncoder):
                 raise
             edges = "x".join(str(edge) for edge in padded.shape[-2:])
             why = " ".join(str(error).split())[:120]
-            raise UsageError(f"{self.about.get('source')} takes no pictures of {edges} ({why}); make it for them with size=N, or choose another") from None
+            raise UsageError(
+                f"{self.about.get('source')} takes no pictures of {edges} ({why}); make it for them with size=N, or choose another"
+            ) from None
         grid, prefix = last if self.prefix else (last, None)
         if self.late_norm:
             norm: Any = self.network.fc_norm

@@ -110,7 +110,9 @@ def _dictionaries(loaded: Any) -> list[tuple[str, State]]:
         return []
     tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
     if "f.3.0.conv1.weight" in tensors:
-        tensors = {re.sub(r"^f\.(\d)", lambda match: f"f.{_POSITIONS.get(match[1], match[1])}", key): value for key, value in tensors.items()}
+        tensors = {
+            re.sub(r"^f\.(\d)", lambda match: f"f.{_POSITIONS.get(match[1], match[1])}", key): value for key, value in tensors.items()
+        }
     found = [("", tensors)] if tensors else []
     for key, value in loaded.items():
         if isinstance(value, Mapping):

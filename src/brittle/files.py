@@ -21,7 +21,7 @@ def sha256_of_file(path: Path) -> str:
 
 
 def mixed(sha: str, **settings: object) -> str:
-    """What stands for weights used with ``settings``: their sha256 itself where every setting is empty, zero or None, else a hash of both."""
+    """What stands for weights used with ``settings``: their sha256 where every setting is empty, zero or None, else a hash of both."""
     given = {key: value for key, value in settings.items() if value not in ("", 0, None, ())}
     return sha256(f"{sha} {sorted(given.items())}".encode()) if given else sha
 

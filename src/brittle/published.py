@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from brittle.backbones import IMAGENET, resampled
 from brittle.checkpoints import Found, State
-from brittle.errors import UsageError
+from brittle.errors import UsageError, unknown
 
 NONE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 CIFAR = ((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261))
@@ -71,9 +71,14 @@ class PublishedViT(VisionTransformer):
         antialias: bool = False,
     ) -> None:
         width, depth, heads = shape
-        options: dict[str, Any] = {"num_classes": 0, "reg_tokens": registers, "dynamic_img_size": True, "init_values": 1e-5 if scaled else None}
+        options: dict[str, Any] = {
+            "num_classes": 0,
+            "reg_tokens": registers,
+            "dynamic_img_size": True,
+            "init_values": 1e-5 if scaled else None,
+        }
         if gated:
-            from timm.layers import SwiGLUPacked
+            from timm.layers.mlp import SwiGLUPacked
 
             hidden = (int(width * 4 * 2 / 3) + 7) // 8 * 8
             options |= {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU, "mlp_ratio": (2 * hidden + 0.5) / width}
@@ -94,7 +99,7 @@ class PublishedViT(VisionTransformer):
 
 def _vits() -> dict[str, Architecture]:
     found: dict[str, Architecture] = {}
-    meta = {"colours": IMAGENET, "licence": "Apache-2.0"}
+    meta: dict[str, Any] = {"colours": IMAGENET, "licence": "Apache-2.0"}
     for letter in "tsb":
         for patch in (16, 8):
             make = partial(PublishedViT, VITS[letter], patch, 224, offset=0.1)
@@ -117,7 +122,7 @@ def _vits() -> dict[str, Architecture]:
 
 # --- ResNets -----------------------------------------------------------------------------------------------------------------
 
-RESNETS = {  # (key of a block's last convolution, blocks in each layer, width of layer1's first convolution)
+RESNETS: dict[tuple[str, tuple[int, ...], int], str] = {
     ("conv2", (2, 2, 2, 2), 64): "resnet18",
     ("conv2", (3, 4, 6, 3), 64): "resnet34",
     ("conv3", (3, 4, 6, 3), 64): "resnet50",
@@ -126,6 +131,7 @@ RESNETS = {  # (key of a block's last convolution, blocks in each layer, width o
     ("conv3", (3, 4, 6, 3), 128): "wide_resnet50_2",
     ("conv3", (3, 4, 23, 3), 128): "wide_resnet101_2",
 }
+"""Names by the last convolution of a block, the blocks in each layer, and the width of the first block's first convolution."""
 
 
 def _resnet(name: str, padding: int = -1) -> nn.Module:
@@ -227,8 +233,6 @@ def architecture(name: str, found: Found, state: State, path: object) -> tuple[s
     """
     if name:
         if name not in ARCHITECTURES:
-            from brittle.errors import unknown
-
             raise unknown("published architecture", name, ARCHITECTURES)
         return name, ARCHITECTURES[name]
     names = guess(found, state)

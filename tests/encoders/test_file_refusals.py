@@ -49,7 +49,9 @@ def test_a_pickle_that_would_run_code_is_refused(legacy, forced, tmp_path, monke
 
 
 def test_a_class_of_somebody_is_refused(tmp_path) -> None:
-    assert "Fraction" in refusal(saved(tmp_path, "odd.pth", {"state_dict": vit(**TINY, depth=1), "lr": __import__("fractions").Fraction(1, 2)}))
+    assert "Fraction" in refusal(
+        saved(tmp_path, "odd.pth", {"state_dict": vit(**TINY, depth=1), "lr": __import__("fractions").Fraction(1, 2)})
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
@@ -165,7 +167,12 @@ def test_weights_swapped_in_the_middle_of_a_run_give_no_number(tmp_path, monkeyp
     monkeypatch.setattr(launcher, "measure", swapped)
     monkeypatch.setenv("BRITTLE_CACHE", str(tmp_path / "cache"))
     results = brittle.run(
-        [f"{text}(size=32)"], ["scenes(train=8, val=8, test=4)"], ["classification"], attacks=["noise"], limit=2, output_dir=tmp_path / "run"
+        [f"{text}(size=32)"],
+        ["scenes(train=8, val=8, test=4)"],
+        ["classification"],
+        attacks=["noise"],
+        limit=2,
+        output_dir=tmp_path / "run",
     )
     stored = brittle.read_run(tmp_path / "run")
     assert all(result.failed for result in [*results, *stored])

@@ -54,7 +54,11 @@ CASES = {  # (stem's padding or None, how its authors save it, arch wanted, whet
     "simclr, backbone with an MLP": (
         None,
         lambda made: {
-            "state_dict": {**prefixed("backbone.", without_fc(made)), "backbone.fc.0.weight": torch.zeros(2), "backbone.fc.2.weight": torch.zeros(2)}
+            "state_dict": {
+                **prefixed("backbone.", without_fc(made)),
+                "backbone.fc.0.weight": torch.zeros(2),
+                "backbone.fc.2.weight": torch.zeros(2),
+            }
         },
         "simclr_resnet18",
     ),
@@ -63,7 +67,11 @@ CASES = {  # (stem's padding or None, how its authors save it, arch wanted, whet
         lambda made: {"state_dict": {**prefixed("module.encoder.", without_fc(made)), "module.predictor.0.weight": torch.zeros(2)}},
         "resnet18",
     ),
-    "mocov3": (None, lambda made: {"state_dict": prefixed("module.base_encoder.", {**without_fc(made), "fc.0.weight": torch.zeros(2)})}, "resnet18"),
+    "mocov3": (
+        None,
+        lambda made: {"state_dict": prefixed("module.base_encoder.", {**without_fc(made), "fc.0.weight": torch.zeros(2)})},
+        "resnet18",
+    ),
 }
 
 
@@ -102,7 +110,11 @@ def test_what_keys_cannot_tell_is_asked_for(tmp_path) -> None:
 
 
 def test_mean_and_std_come_from_the_checkpoint_or_the_spec(tmp_path) -> None:
-    state = {**without_fc(network(padding=2)), "normalize.mean": torch.tensor([0.1, 0.2, 0.3]), "normalize.std": torch.tensor([0.4, 0.5, 0.6])}
+    state = {
+        **without_fc(network(padding=2)),
+        "normalize.mean": torch.tensor([0.1, 0.2, 0.3]),
+        "normalize.std": torch.tensor([0.4, 0.5, 0.6]),
+    }
     text = saved(tmp_path, "deacl.ckpt", {"state_dict": prefixed("backbone.", state)})
     assert brittle.load_encoder(text).mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
     given = brittle.load_encoder(f"{text}(mean=[0, 0, 0], std=[1, 1, 1])")

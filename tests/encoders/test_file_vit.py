@@ -81,7 +81,11 @@ def test_part_chooses_the_student(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("wrap", "width", "arch"),
     [
-        (lambda state: {"model": {**state, "mask_token": torch.zeros(1, 1, 512), "decoder_embed.weight": torch.zeros(2)}}, 768, "mae_vitb16"),
+        (
+            lambda state: {"model": {**state, "mask_token": torch.zeros(1, 1, 512), "decoder_embed.weight": torch.zeros(2)}},
+            768,
+            "mae_vitb16",
+        ),
         (
             lambda state: {
                 "epoch": 300,
@@ -113,7 +117,9 @@ def test_dinov2_from_a_training_run(tmp_path) -> None:
     state = vit(384, 14, 37)
     for block in range(12):
         state[f"blocks.{block}.ls1.gamma"] = state[f"blocks.{block}.ls2.gamma"] = torch.rand(384)
-    chunked = {key.replace("blocks.", f"blocks.{int(key.split('.')[1]) // 3}.") if key.startswith("blocks") else key: v for key, v in state.items()}
+    chunked = {
+        key.replace("blocks.", f"blocks.{int(key.split('.')[1]) // 3}.") if key.startswith("blocks") else key: v for key, v in state.items()
+    }
     teacher = {**prefixed("backbone.", {**chunked, "mask_token": torch.zeros(1, 384)}), "dino_head.mlp.0.weight": torch.zeros(2)}
     one = brittle.load_encoder(saved(tmp_path, "teacher_checkpoint.pth", {"teacher": teacher}))
     two = brittle.load_encoder(saved(tmp_path, "plain.pth", state))

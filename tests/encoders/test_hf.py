@@ -42,7 +42,12 @@ def made(family: str, folder: Path, seed: int = 0) -> Any:
         for value in network.parameters():
             value.add_(0.05 * torch.randn(value.shape))
     network.save_pretrained(folder)
-    facts = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4], "size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}}
+    facts = {
+        "image_mean": [0.4, 0.5, 0.6],
+        "image_std": [0.2, 0.3, 0.4],
+        "size": {"shortest_edge": 40},
+        "crop_size": {"height": 32, "width": 32},
+    }
     (folder / "preprocessor_config.json").write_text(json.dumps(facts), encoding="utf8")
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n", encoding="utf8")
     return network
@@ -155,7 +160,9 @@ def test_missing_weights_are_refused(tmp_path) -> None:
     from safetensors.torch import load_file, save_file
 
     made("vit", tmp_path)
-    kept = {key: value for key, value in load_file(tmp_path / "model.safetensors").items() if "layers.1" not in key and "layer.1." not in key}
+    kept = {
+        key: value for key, value in load_file(tmp_path / "model.safetensors").items() if "layers.1" not in key and "layer.1." not in key
+    }
     save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UsageError, match=r"does not fit ViTModel \(\d+\.\d % of its keys\): "):
         brittle.load_encoder(f"hf:{tmp_path}")

@@ -15,7 +15,13 @@ TEXT = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers"
 VISION = {
     "brittle-vit": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 32},
     "brittle-resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
-    "brittle-trunk": {"timm_model_name": "test_vit", "timm_model_pretrained": False, "timm_pool": "", "timm_proj": "linear", "image_size": 160},
+    "brittle-trunk": {
+        "timm_model_name": "test_vit",
+        "timm_model_pretrained": False,
+        "timm_pool": "",
+        "timm_proj": "linear",
+        "image_size": 160,
+    },
 }
 
 

@@ -60,7 +60,8 @@ def test_what_a_module_may_return(name, path) -> None:
     (gradient,) = torch.autograd.grad(found.grid.sum(), images)
     assert gradient.abs().sum() > 0
     assert encoder.about["parameters"] == 6 * 3 * 64 + 6
-    assert plan.weights_of(f"py:{path}:{name}") and encoder.patch == (32 if name == "pooled" else 8)
+    assert plan.weights_of(f"py:{path}:{name}")
+    assert encoder.patch == (32 if name == "pooled" else 8)
 
 
 def test_mean_and_std_as_tuples_are_applied(path) -> None:

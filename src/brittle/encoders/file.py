@@ -1,4 +1,4 @@
-"""An encoder from a file of weights: ``file:runs/deacl/encoder.safetensors`` or a published checkpoint, ``file:dino_vitbase16_pretrain.pth``.
+"""An encoder from a file: what ``brittle finetune`` wrote, or a checkpoint as published, ``file:dino_vitbase16_pretrain.pth``.
 
 What ``brittle finetune`` writes has a card beside it that says everything. A checkpoint of others is read as its authors publish it:
 DINO, DINOv2, MAE, MoCo v3, SimCLR, SimSiam, DeACL, torchvision's ResNets. A folder or a pattern stands for a history: one row for each.
@@ -68,7 +68,9 @@ def file(
     fit(network, state, known.extras, f"{path} as {name}", found.others)
     colours = [_colour(state, "mean") or known.colours[0], _colour(state, "std") or known.colours[1]]
     fingerprinted = fingerprint_of(sha, given)
-    about = described(network, sha256=sha, licence=f"{known.licence} (the authors' weights)", source=f"file:{path}", fingerprint=fingerprinted)
+    about = described(
+        network, sha256=sha, licence=f"{known.licence} (the authors' weights)", source=f"file:{path}", fingerprint=fingerprinted
+    )
     about |= {"arch": name, "place": found.place}
     return TimmEncoder(network, known.patch, size=size or known.size, mean=mean or colours[0], std=std or colours[1], about=about)
 
@@ -96,7 +98,8 @@ def _paths(argument: str, one: bool = False) -> list[Path]:
     if path.is_dir():
         found = [item for item in path.iterdir() if item.suffix in SUFFIXES and not item.name.startswith(".")]
     elif glob.has_magic(str(path)):
-        found = [item for item in map(Path, glob.glob(str(path), recursive=True)) if item.is_file() and item.suffix in SUFFIXES]
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - an absolute pattern as well
+        found = [item for item in map(Path, matches) if item.is_file() and item.suffix in SUFFIXES]
     else:
         raise MissingError(f"no file {path}; give a checkpoint ({', '.join(SUFFIXES)}), a folder of them, or a pattern such as runs/*.ckpt")
     if not found:

@@ -4,6 +4,7 @@ Nothing is run but transformers' own code (no remote code), and weights are read
 """
 
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -49,10 +50,16 @@ FAMILIES = {
 }
 """transformers' model types that are known here."""
 
+_UNUSED = re.compile(
+    r"^(\w+\.)?(pooler\.dense|head|\w*classifier|lm_head|decoder|text_model|\w*projection|logit_\w+)\b"
+    r"|mask_token|position_ids|relative_position_index|num_batches_tracked|inv_freq"
+)
+"""Keys that belong to no feature read here: heads, poolers, the text side, and what can be computed."""
+
 
 class TransformersEncoder(PaddedEncoder):
-    """``pooled`` is the final-norm CLS token, or the mean of the grid where there is none; ``grid`` the final-norm patch tokens, or the last
-    feature map of a CNN. Poolers and projections of the model are not used."""
+    """``pooled`` is the final-norm CLS token, or the mean of the grid where there is none; ``grid`` the final-norm patch tokens, or
+    the last feature map of a CNN. Poolers and projections of the model are not used."""
 
     def __init__(self, network: nn.Module, family: _Family, patch: int, dim: int, **facts: Any) -> None:
         super().__init__(dim, patch, **facts)
@@ -111,7 +118,9 @@ def fingerprint(argument: str, /, *, revision: str = "", size: int = 0, pretrain
 
 
 def _stands_for(folder: Path, size: int, pretrained: bool) -> str:
-    parts = [files.sha256_of_file(path) for name in ("config.json", "preprocessor_config.json") for path in [folder / name] if path.is_file()]
+    parts = [
+        files.sha256_of_file(path) for name in ("config.json", "preprocessor_config.json") for path in [folder / name] if path.is_file()
+    ]
     return files.mixed(files.sha256(" ".join([*parts, _sha256(folder) if pretrained else "random"]).encode()), size=size)
 
 
@@ -164,7 +173,9 @@ def _folder(argument: str, revision: str, pretrained: bool) -> Path:
 def _family(argument: str, config: dict[str, Any]) -> _Family:
     kind = str(config.get("model_type", ""))
     if kind == "vit_mae":
-        raise UsageError(f"hf:{argument}: transformers masks 75 % of its patches even in evaluation; use timm:vit_base_patch16_224.mae instead")
+        raise UsageError(
+            f"hf:{argument}: transformers masks 75 % of its patches even in evaluation; use timm:vit_base_patch16_224.mae instead"
+        )
     if kind not in FAMILIES:
         raise UsageError(f"hf:{argument} is of type {kind or 'unknown'!r}; there is {', '.join(sorted(FAMILIES))}, else use timm: or py:")
     return FAMILIES[kind]
@@ -201,13 +212,20 @@ def _network(argument: str, folder: Path, family: _Family, pretrained: bool) -> 
         raise UsageError(f"hf:{argument}: its weights do not load as {family.model} ({why})") from None
     finally:
         transformers.logging.set_verbosity(level)
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(("pooler.dense", "head.")))
-    wrong = sorted(str(item[0]) for item in report.get("mismatched_keys", ()))
-    if missing or wrong:
-        total = len(network.state_dict())
-        share = 1 - len(missing + wrong) / max(total, 1)
-        raise UsageError(f"hf:{argument} does not fit {family.model} ({100 * share:.1f} % of its keys): {', '.join((missing + wrong)[:5])}")
+    _check(f"hf:{argument}", family.model, report, len(network.state_dict()))
     return network.eval()
+
+
+def _check(name: str, model: str, report: dict[str, Any], total: int) -> None:
+    """Refuse what transformers would load with a warning: keys missing, of another shape, or of no part known beside the encoder."""
+    missing = sorted(key for key in report["missing_keys"] if not _UNUSED.search(key))
+    wrong = sorted(str(item[0]) for item in report.get("mismatched_keys", ()))
+    foreign = sorted(key for key in report["unexpected_keys"] if not _UNUSED.search(key))
+    if missing or wrong or foreign:
+        share = 1 - len(missing + wrong) / max(total, 1)
+        groups = (("missing", missing), ("misshapen", wrong), ("unexpected", foreign))
+        parts = "; ".join(f"{len(keys)} {word}: {', '.join(keys[:5])}" for word, keys in groups if keys)
+        raise UsageError(f"{name} does not fit {model} ({100 * share:.1f} % of its keys): {parts}")
 
 
 def _grid(config: Any) -> tuple[int, int]:

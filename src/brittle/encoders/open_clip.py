@@ -73,7 +73,12 @@ def open_clip(argument: str, /, *, size: Count = 0, pretrained: bool = True) -> 
     native = known.get("size", tower.image_size)
     source = f"open_clip:{argument}" if path else f"open_clip:{argument}, random weights"
     about = described(tower, sha256=sha, licence="unknown", source=source, fingerprint=files.mixed(sha, size=size, model=model))
-    facts = {"size": size or int(native if isinstance(native, int) else native[0]), "mean": known["mean"], "std": known["std"], "about": about}
+    facts = {
+        "size": size or int(native if isinstance(native, int) else native[0]),
+        "mean": known["mean"],
+        "std": known["std"],
+        "about": about,
+    }
     return _encoder(tower, argument, facts).eval()
 
 

@@ -84,6 +84,6 @@ def _network(argument: str, size: int, pretrained: bool) -> Any:
             except (OSError, RuntimeError) as error:
                 reason = " ".join(str(error).split())[:160]
                 raise MissingError(
-                    f"timm:{argument}: its weights cannot be had ({reason}); run once with a network, or set HF_HOME to a folder that has them"
+                    f"timm:{argument}: its weights cannot be had ({reason}); run once with a network, or set HF_HOME to where they are"
                 ) from None
     return None
