@@ -18,7 +18,16 @@ State = dict[str, Tensor]
 _VIT = re.compile(r"(|.*?\.)(patch_embed\.proj\.weight|cls_token|pos_embed|blocks\.\d+\.)")
 _RESNET = re.compile(r"(|.*?\.)layer[1-4]\.\d+\.")
 _POSITIONS = {"0": "conv1", "1": "bn1", "3": "layer1", "4": "layer2", "5": "layer3", "6": "layer4"}
-"""A ResNet's parts by their place in a ``Sequential`` called ``f`` (a PyTorch SimCLR's way)."""
+"""A ResNet's parts by their place in a ``Sequential`` called ``f``, as a SimCLR for CIFAR saves them."""
+_SIMCLR2 = {  # SimCLRv2's names, as converted from TensorFlow, and torchvision's
+    r"^net\.0\.0\.": "conv1.",
+    r"^net\.0\.1\.0\.": "bn1.",
+    r"^net\.([1-4])\.blocks\.(\d+)\.": r"layer\1.\2.",
+    r"(layer\d\.\d+)\.projection\.shortcut\.": r"\1.downsample.0.",
+    r"(layer\d\.\d+)\.projection\.bn\.0\.": r"\1.downsample.1.",
+    **{rf"(layer\d\.\d+)\.net\.{2 * i}\.": rf"\1.conv{i + 1}." for i in range(3)},
+    **{rf"(layer\d\.\d+)\.net\.{2 * i + 1}\.0\.": rf"\1.bn{i + 1}." for i in range(3)},
+}
 _PROFILED = ("total_ops", "total_params")
 """Ends of the keys that a profiler left among the weights."""
 _OUTSIDE = re.compile(
@@ -109,15 +118,22 @@ def _dictionaries(loaded: Any) -> list[tuple[str, State]]:
     if not isinstance(loaded, Mapping):
         return []
     tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
-    if "f.3.0.conv1.weight" in tensors:
-        tensors = {
-            re.sub(r"^f\.(\d)", lambda match: f"f.{_POSITIONS.get(match[1], match[1])}", key): value for key, value in tensors.items()
-        }
+    tensors = {_torchvision(key, tensors): value for key, value in tensors.items()}
     found = [("", tensors)] if tensors else []
     for key, value in loaded.items():
         if isinstance(value, Mapping):
             found += [(str(key) if not name else f"{key}.{name}", state) for name, state in _dictionaries(value)]
     return found
+
+
+def _torchvision(key: str, state: State) -> str:
+    """torchvision's name of a ResNet's key, where its authors use their own."""
+    if "f.3.0.conv1.weight" in state:
+        return re.sub(r"^f\.(\d)", lambda match: f"f.{_POSITIONS.get(match[1], match[1])}", key)
+    if "net.1.blocks.0.net.0.weight" in state:
+        for theirs, ours in _SIMCLR2.items():
+            key = re.sub(theirs, ours, key)
+    return key
 
 
 def _prefixes(state: State) -> list[str]:

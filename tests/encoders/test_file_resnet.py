@@ -91,6 +91,38 @@ def test_family(case, tmp_path) -> None:
         assert torch.equal(encoder.normalise(images), images), "SimCLR takes pixels in [0, 1]"
 
 
+def simclr2(made: nn.Module) -> dict[str, torch.Tensor]:
+    """The names of SimCLRv2's PyTorch conversion: ``net.0`` is the stem, ``net.N.blocks.M`` a block of three convolutions."""
+    names = {f"conv{i + 1}": f"net.{2 * i}" for i in range(3)} | {f"bn{i + 1}": f"net.{2 * i + 1}.0" for i in range(3)}
+    names |= {"downsample.0": "projection.shortcut", "downsample.1": "projection.bn.0"}
+    state: dict[str, torch.Tensor] = {}
+    for key, value in without_fc(made).items():
+        words = key.split(".")
+        if words[0].startswith("layer"):
+            part, rest = (".".join(words[2:4]), words[4:]) if words[2] == "downsample" else (words[2], words[3:])
+            key = ".".join([f"net.{words[0][-1]}.blocks.{words[1]}", names[part], *rest])
+        else:
+            key = key.replace("conv1.", "net.0.0.").replace("bn1.", "net.0.1.0.")
+        state[key] = value
+    return state
+
+
+def test_simclr2(tmp_path) -> None:
+    made = network("resnet50")
+    state = {**simclr2(made), "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
+    assert {
+        "net.0.0.weight",
+        "net.0.1.0.running_mean",
+        "net.1.blocks.0.projection.bn.0.bias",
+        "net.4.blocks.2.net.5.0.weight",
+    } <= state.keys()
+    encoder = brittle.load_encoder(saved(tmp_path, "r50_1x_sk0.pth", {"resnet": state, "head": {"layers.0.weight": torch.zeros(2)}}))
+    assert encoder.about["arch"] == "simclr_resnet50"
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(images).pooled, pooled(made, images), rtol=1e-4, atol=1e-4)
+
+
 def test_resnet50(tmp_path) -> None:
     made = network("resnet50")
     encoder = brittle.load_encoder(saved(tmp_path, "resnet50.pth", made.state_dict()))
