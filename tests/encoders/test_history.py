@@ -59,6 +59,8 @@ def test_a_run_measures_each(history, tmp_path, monkeypatch) -> None:
 def test_one_encoder_is_one_file(history, tmp_path) -> None:
     with pytest.raises(UsageError, match="holds 3 checkpoints"):
         brittle.load_encoder(f"file:{history}")
+    with pytest.raises(UsageError, match="file needs a path"):
+        plan.expanded("file")
     with pytest.raises(MissingError, match="no checkpoint in"):
         plan.expanded(f"file:{tmp_path}")
     with pytest.raises(MissingError, match="no checkpoint in"):

@@ -63,6 +63,7 @@ def test_layer() -> None:
 
 def test_what_changes_features_changes_the_fingerprint() -> None:
     specs = ["timm:test_vit(pretrained=false)", "timm:test_vit(pretrained=false, layer=1)", "timm:test_vit(pretrained=false, size=96)"]
-    assert len({plan.weights_of(text) for text in specs}) == 3
+    specs.append("timm:test_vit(pretrained=false, layer=0)")
+    assert len({plan.weights_of(text) for text in specs}) == 4
     for text in specs:
         assert plan.weights_of(text) == brittle.load_encoder(text).about["fingerprint"]

@@ -93,6 +93,8 @@ def expand(argument: str, /) -> list[str]:
 
 def _paths(argument: str, one: bool = False) -> list[Path]:
     path = Path(argument).expanduser()
+    if not argument:
+        raise UsageError("file needs a path; write file:PATH")
     if path.is_file():
         return [path]
     if path.is_dir():

@@ -65,7 +65,7 @@ def open_clip(argument: str, /, *, size: Count = 0, pretrained: bool = True) -> 
         torch.manual_seed(0)
         try:
             made = library.create_model(model, load_weights=False, force_quick_gelu=bool(config.get("quick_gelu")))
-        except RuntimeError as error:
+        except (RuntimeError, OSError, ValueError) as error:
             raise UsageError(f"open_clip:{argument}: {' '.join(str(error).split())[:160]}") from None
     tower: Any = made.visual.requires_grad_(True)
     sha = _load(tower, path, argument) if path else sha256_of_weights(tower)

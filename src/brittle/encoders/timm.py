@@ -64,7 +64,7 @@ def _sha256(argument: str, pretrained: bool) -> str:
 
 
 def _stands_for(sha: str, size: int, layer: int) -> str:
-    return files.mixed(sha, size=size, layer=layer if layer != -1 else None)
+    return files.mixed(sha, size=size, layer=str(layer) if layer != -1 else "")
 
 
 def _network(argument: str, size: int, pretrained: bool) -> Any:
