@@ -8,16 +8,14 @@ import glob
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from annotated_types import Len
+from typing import Any, Literal
 
 from brittle import files
 from brittle.errors import MissingError, UsageError
 from brittle.types import Count, Encoder
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
-Colour = Annotated[tuple[float, ...], Len(0, 3)]
+Colour = tuple[()] | tuple[float, float, float]
 
 
 def file(
