@@ -175,6 +175,8 @@ def guess(found: Found, state: State) -> list[str]:
         return _guess_resnet(found, state)
     shape = next((state[key].shape for key in ("norm.weight", "cls_token", "pos_embed", "blocks.0.norm1.weight") if key in state), (0,))
     letter = next((letter for letter, (width, _, _) in VITS.items() if width == shape[-1]), "")
+    if any(key.startswith(("head.", "fc_norm.")) for key in state) and "base_encoder" not in found.place:
+        return []  # somebody's classifier, with colours of its own
     kernel = state.get("patch_embed.proj.weight")
     patches = (str(kernel.shape[-1]),) if kernel is not None else ("8", "14", "16")
     if any(key.endswith(("ls1.gamma", "ls2.gamma")) for key in state) or "reg_token" in state:
@@ -186,7 +188,7 @@ def guess(found: Found, state: State) -> list[str]:
         elif any(key.startswith("decoder_") for key in state) or place[0] == "model":
             family = ("mae",)
         else:
-            family = ("dino",) if letter in "tsb" and letter else ("mae",)
+            family = ("dino",)
         names = [f"{one}_vit{letter}{patch}" for one in family for patch in patches]
     return [name for name in names if name in ARCHITECTURES]
 

@@ -139,6 +139,30 @@ def test_fine_tuned_weights_need_their_card(tmp_path) -> None:
     assert "sha256 is not the card's" in refusal(f"file:{path}")
 
 
+def test_a_classifier_is_asked_about(tmp_path) -> None:
+    """A plain ViT with a classifier has DINO's keys, but who knows which mean and std."""
+    text = saved(tmp_path, "vit.pth", {**vit(**TINY), "head.weight": torch.zeros(10, 192), "head.bias": torch.zeros(10)})
+    assert "choose with arch=" in refusal(text)
+    assert brittle.load_encoder(f"{text}(arch=dino_vitt16)").about["arch"] == "dino_vitt16"
+
+
+def test_a_run_refuses_before_any_work(tmp_path, request) -> None:
+    command = request.getfixturevalue("brittle")
+    text = saved(tmp_path, "dino.pth", {key: value for key, value in vit(**TINY).items() if key != "norm.bias"})
+    canary = tmp_path / "canary"
+    torch.save({"state_dict": vit(**TINY, depth=1), "extra": Canary(canary)}, tmp_path / "evil.pth")
+    data = ["-d", "scenes(train=8, val=8, test=4)", "-t", "classification", "--output-dir", str(tmp_path / "run")]
+    for wanted, why, exit_code in (
+        (text, "1 missing: norm.bias", 2),
+        (f"file:{tmp_path}/evil.pth", "could run code", 2),
+        (f"file:{tmp_path}/absent.pth", "no file", 4),
+    ):
+        code, _, err = command("run", "-e", wanted, *data)
+        assert code == exit_code
+        assert why in err.splitlines()[-1]
+    assert not canary.exists()
+
+
 def test_weights_swapped_after_they_were_hashed(tmp_path) -> None:
     text = saved(tmp_path, "dino.pth", vit(**TINY))
     before = plan.weights_of(text)

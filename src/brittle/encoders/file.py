@@ -73,6 +73,11 @@ def file(
     return TimmEncoder(network, known.patch, size=size or known.size, mean=mean or colours[0], std=std or colours[1], about=about)
 
 
+def check(argument: str, /, **settings: Any) -> None:
+    """Read it once, before any work starts: what ``file`` refuses is refused then."""
+    file(argument, **settings)
+
+
 def fingerprint(argument: str, /, **settings: Any) -> str:
     """sha256 of the file, mixed with what is set; the network is not built."""
     (path,) = _paths(argument, one=True)
