@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from brittle import measure as measuring
-from brittle import protocol, spec
+from brittle import plan, protocol, spec
 from brittle.errors import CellError
 from brittle.launch.local import local
 from brittle.measure import Machine, measure
@@ -136,7 +136,7 @@ def test_no_memory_for_a_single_picture_is_said(cell_of: Cells, monkeypatch: pyt
 
 def _failures(folder: Path, cells: Sequence[Cell]) -> list[str | None]:
     store = Store(folder)
-    local({str(i) * 20: cell for i, cell in enumerate(cells)}, store, Machine(), "fast")
+    local({plan.identity(cell): cell for cell in cells}, store, Machine(), "fast")
     return [result.failed for result in store.results()]
 
 

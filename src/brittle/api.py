@@ -158,6 +158,8 @@ def execute(made: Plan, folder: Path, where: Machine, executor: str = "local") -
     store.note("plan.yaml", json.dumps(made.model_dump(), indent=1) + "\n")  # JSON is YAML
     store.note("env.json", json.dumps(environment(where.device), indent=1) + "\n")
     store.supersede(cells)
+    for text in dict.fromkeys(cells[name].encoder for name in cells if name in lacking):
+        _look(text)
     if lacking:
         launch = spec.component("launch", executor)
         launch({name: cell for name, cell in cells.items() if name in lacking}, store, where, made.checks)
@@ -167,6 +169,14 @@ def execute(made: Plan, folder: Path, where: Machine, executor: str = "local") -
     for kind in ("md", "csv", "json"):
         store.note(f"report/report.{kind}", spec.component("reports", kind)(mine))
     return mine
+
+
+def _look(text: str) -> None:
+    """Have an encoder that can be refused for what is in its file refused before any work starts, by its module's ``check``."""
+    full = spec.complete("encoders", text)
+    check = getattr(spec.module("encoders", full.name), "check", None)
+    if check:
+        check(full.argument, **full.settings)
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:

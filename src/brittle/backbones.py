@@ -1,36 +1,137 @@
-"""A timm network as an Encoder: pooled and grid features of any input size, gradients all the way to the pixels."""
+"""Networks as Encoders: pooled and grid features of any input size, gradients all the way to the pixels."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from brittle import files
+from brittle.errors import UsageError
 from brittle.types import Encoder, Features
 
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and std where the source states none."""
 
-class TimmEncoder(Encoder):
-    """Wraps a timm model that has ``forward_intermediates``.
 
-    ``pooled`` is the final-norm CLS token, or the mean of the grid where there is none; ``grid`` the final-norm patch tokens (a ViT) or the
-    last feature map (a CNN). Pictures whose size is no multiple of ``patch`` are padded at the right and bottom with the mean colour,
-    inside, so an attack never touches the padding.
+class PaddedEncoder(Encoder):
+    """An encoder of pictures of any size: one that is no multiple of ``patch`` is padded at the right and bottom with the mean colour,
+    inside, so an attack never touches the padding; ``grid`` has ceil(H / patch) rows and ceil(W / patch) columns.
 
-    Args:
-        network: the timm model, without its classifier.
-        patch: edge in pixels of a patch, or the total stride of a CNN.
+    A subclass gives ``features`` of padded, normalised pictures.
     """
-
-    def __init__(
-        self, network: nn.Module, patch: int, *, size: int, mean: Sequence[float], std: Sequence[float], about: Mapping[str, Any]
-    ) -> None:
-        super().__init__(int(network.num_features), patch, size=size, mean=mean, std=std, about=about)  # type: ignore[arg-type]
-        self.network = network
-        self.prefix = int(getattr(network, "num_prefix_tokens", 0))
 
     def forward(self, images: Tensor) -> Features:
         height, width = images.shape[-2:]
         padded = nn.functional.pad(self.normalise(images), (0, -width % self.patch, 0, -height % self.patch))
-        options: dict[str, Any] = {"return_prefix_tokens": True} if self.prefix else {}
-        (last,) = self.network.forward_intermediates(padded, indices=1, norm=True, intermediates_only=True, **options)  # type: ignore[operator]
-        grid, pooled = (last[0], last[1][:, 0]) if self.prefix else (last, last.mean((2, 3)))
-        return Features(pooled, grid)
+        pooled, grid = self.features(padded)
+        return Features(pooled, grid[..., : padded.shape[-2] // self.patch, : padded.shape[-1] // self.patch])
+
+    def features(self, padded: Tensor) -> Features:
+        """Features of normalised pictures whose edges are multiples of ``patch``."""
+        raise NotImplementedError
+
+
+class TimmEncoder(PaddedEncoder):
+    """Wraps a timm model that has ``forward_intermediates``.
+
+    ``pooled`` is the final-norm CLS token, or the mean of the grid where there is none; ``grid`` the final-norm patch tokens (a ViT) or the
+    last feature map (a CNN).
+
+    Args:
+        network: the timm model, without its classifier.
+        patch: edge in pixels of a patch, or the total stride of a CNN.
+        layer: which of timm's feature levels (the blocks of a ViT, the stages of a CNN), counted as Python does; -1 is the last.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        patch: int,
+        *,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        about: Mapping[str, Any],
+        layer: int = -1,
+    ) -> None:
+        super().__init__(levels(network)[layer]["num_chs"], patch, size=size, mean=mean, std=std, about=about)
+        self.network = network
+        self.level = layer % len(levels(network))
+        given = inspect.signature(network.forward_intermediates).parameters  # type: ignore[arg-type]
+        self.prefix = int(getattr(network, "num_prefix_tokens", 0) or 0) if "return_prefix_tokens" in given else 0
+        self.has_cls = self.prefix > 0 and getattr(network, "cls_token", None) is not None
+        self.options: dict[str, Any] = {"return_prefix_tokens": True} if self.prefix else {}
+        plain, pooled = getattr(network, "norm", None), getattr(network, "fc_norm", None)
+        self.late_norm = isinstance(plain, nn.Identity) and isinstance(pooled, nn.Module)  # the final norm comes after pooling
+
+    def features(self, padded: Tensor) -> Features:
+        try:
+            (last,) = self.network.forward_intermediates(  # type: ignore[operator]
+                padded, indices=[self.level], norm=True, intermediates_only=True, **self.options
+            )
+        except (AssertionError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "must match the size" not in str(error):
+                raise
+            edges = "x".join(str(edge) for edge in padded.shape[-2:])
+            why = " ".join(str(error).split())[:120]
+            raise UsageError(
+                f"{self.about.get('source')} takes no pictures of {edges} ({why}); make it for them with size=N, or choose another"
+            ) from None
+        grid, prefix = last if self.prefix else (last, None)
+        if self.late_norm:
+            norm: Any = self.network.fc_norm
+            grid = norm(grid.movedim(1, -1)).movedim(-1, 1)
+            prefix = norm(prefix) if prefix is not None else None
+        return Features(prefix[:, 0] if prefix is not None and self.has_cls else grid.mean((2, 3)), grid)
+
+
+def levels(network: nn.Module) -> list[dict[str, Any]]:
+    """timm's feature levels of a model: ``num_chs`` and ``reduction`` of each; of a hand-made one, at least the last."""
+    info: Any = getattr(network, "feature_info", None)
+    return list(getattr(info, "info", info) or [])
+
+
+def spatial(tokens: Tensor, rows: int, columns: int) -> Tensor:
+    """Patch tokens [B, rows * columns, D] as a grid [B, D, rows, columns]."""
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, rows, columns)
+
+
+def resampled(positions: Tensor, rows: int, columns: int, *, offset: float = 0.0, antialias: bool = True) -> Tensor:
+    """Position embeddings of a square grid [1, N, D] for ``rows`` x ``columns`` patches [1, rows * columns, D], bicubic.
+
+    Args:
+        offset: added to rows and columns in the scale (not in the size) of the interpolation, as DINO's and DINOv2's authors do (0.1);
+            0 means the scale is that of the sizes.
+        antialias: whether a smaller grid is low-pass filtered.
+    """
+    side = round(positions.shape[1] ** 0.5)
+    if rows == columns == side:
+        return positions
+    square = spatial(positions.float(), side, side)
+    how: dict[str, Any] = {"mode": "bicubic", "antialias": antialias}
+    if offset:
+        made = nn.functional.interpolate(square, scale_factor=((rows + offset) / side, (columns + offset) / side), **how)
+    else:
+        made = nn.functional.interpolate(square, size=(rows, columns), **how)
+    if made.shape[-2:] != (rows, columns):  # the authors' scale falls short only where rounding of floats does
+        raise UsageError(f"position embeddings of {side}x{side} cannot be brought to {rows}x{columns}; choose another picture size")
+    return made.flatten(2).transpose(1, 2).to(positions.dtype)
+
+
+def sha256_of_weights(network: nn.Module) -> str:
+    """sha256 over the names and values of all parameters and buffers that are saved."""
+    parts = (
+        key.encode() + str(value.dtype).encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        if value.numel()
+        else key.encode()
+        for key, value in sorted(network.state_dict().items())
+    )
+    return files.sha256(b"".join(files.sha256(part).encode() for part in parts))
+
+
+def described(network: nn.Module, *, sha256: str, licence: str, source: str, fingerprint: str = "") -> dict[str, Any]:
+    """What a result says of an encoder's weights; ``fingerprint`` is what stood for them when they were read (default: the sha256)."""
+    parameters = sum(p.numel() for p in network.parameters())
+    return {"sha256": sha256, "licence": licence, "parameters": parameters, "source": source, "fingerprint": fingerprint or sha256}

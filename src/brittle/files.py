@@ -20,6 +20,12 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def mixed(sha: str, **settings: object) -> str:
+    """What stands for weights used with ``settings``: their sha256 where every setting is empty, zero or None, else a hash of both."""
+    given = {key: value for key, value in settings.items() if value not in ("", 0, None, ())}
+    return sha256(f"{sha} {sorted(given.items())}".encode()) if given else sha
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` so that at every moment ``path`` holds the old content or the new one, never a part."""
     try:

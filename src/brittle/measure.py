@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from brittle import artifacts, plan, protocol, spec
-from brittle.errors import BrittleError, CellError
+from brittle.errors import BrittleError, CellError, UsageError
 from brittle.intervals import intervals
 from brittle.plan import Cell, Result
 from brittle.progress import progress
@@ -38,14 +38,24 @@ class Machine:
 
 
 @lru_cache(maxsize=1)
-def encoder_of(text: str, device: str) -> Encoder:
-    """The encoder of a spec on a device; the last one is kept, as cells come grouped by encoder."""
-    return spec.build("encoders", text).to(device).eval()
+def encoder_of(text: str, device: str, weights: str) -> Encoder:
+    """The encoder of a spec on a device; the last one is kept, as cells come grouped by encoder.
+
+    Args:
+        weights: what ``plan.weights_of`` says of it.
+
+    Raises:
+        UsageError: it was read from other weights than those hashed.
+    """
+    encoder: Encoder = spec.build("encoders", text)
+    if encoder.about.get("fingerprint", weights) != weights:
+        raise UsageError(f"{text}: its weights were changed after they were hashed ({weights[:12]}); leave them alone and run again")
+    return encoder.to(device).eval()
 
 
 def model_of(cell: Cell, machine: Machine) -> Model:
     """Encoder and fitted head of a cell, in evaluation mode."""
-    encoder = encoder_of(cell.encoder, machine.device)
+    encoder = encoder_of(cell.encoder, machine.device, plan.weights_of(cell.encoder))
     task: Task = plan.task_of(cell.task)
     with frozen(encoder):
         head = artifacts.head(cell, encoder, task, batch_size=machine.batch_size, workers=machine.workers, device=machine.device)
@@ -59,6 +69,7 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result,
         BrittleError: the cell cannot be measured; nothing is ever scored from images outside the threat or predictions that are no numbers.
     """
     began = time.monotonic()
+    name = plan.identity(cell, machine.precision)  # before anything is read: whatever changes under way is then noticed
     model, task = model_of(cell, machine), plan.task_of(cell.task)
     dataset = plan.dataset_of(cell.dataset, "test")
     indices = range(min(cell.limit or len(dataset), len(dataset)))
@@ -88,7 +99,7 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result,
     if not math.isfinite(metrics[task.headline]):
         raise CellError(f"no valid pixel or image to score for {task.name}; look at the data set's targets")
     result = Result(
-        id=plan.identity(cell, machine.precision),
+        id=name,
         cell=cell,
         task={"name": task.name, "headline": task.headline, "higher_is_better": task.higher_is_better, "attack": task.attack},
         metrics=_finite(metrics),
@@ -213,8 +224,8 @@ def _npz(arrays: Mapping[str, Any]) -> bytes:
     return stream.getvalue()
 
 
-def failure(cell: Cell, error: BrittleError, precision: str) -> Result:
-    """The row of a cell that could not be measured."""
+def failure(cell: Cell, error: BrittleError, name: str) -> Result:
+    """The row of a cell, of identity ``name``, that could not be measured."""
     task = plan.task_of(cell.task)
     facts = {"name": task.name, "headline": task.headline, "higher_is_better": task.higher_is_better, "attack": task.attack}
-    return Result(id=plan.identity(cell, precision), cell=cell, task=facts, failed=str(error))
+    return Result(id=name, cell=cell, task=facts, failed=str(error))

@@ -204,7 +204,7 @@ def grid(plan: Plan) -> tuple[list[Cell], list[str]]:
         UsageError: a spec, a setting or eps that makes no sense, or a plan that leaves nothing.
     """
     sizes = [number for value in plan.eps for number in [check_eps(value)]]
-    encoders = [short("encoders", text) for text in plan.encoders]
+    encoders = list(dict.fromkeys(short("encoders", one) for text in plan.encoders for one in expanded(text)))
     datasets = [short("datasets", text) for text in plan.datasets]
     attacks = [text if text == "downstream" else short("attacks", text) for text in plan.attacks if text != "clean"]
     tasks = [short("tasks", text) for text in plan.tasks] or list(spec.names("tasks"))
@@ -232,6 +232,14 @@ def grid(plan: Plan) -> tuple[list[Cell], list[str]]:
         raise UsageError(f"the plan leaves nothing to measure: {'; '.join(notes) or 'no task fits'}")
     cells.sort(key=lambda cell: (encoders.index(cell.encoder), datasets.index(cell.dataset), cell.seed))  # stable: load each encoder once
     return list(dict.fromkeys(cells)), notes
+
+
+def expanded(text: str) -> list[str]:
+    """The encoders that one spec stands for: a folder of checkpoints gives one for each. An encoder's ``expand`` says which."""
+    parsed = spec.parse(text)
+    expand = getattr(spec.module("encoders", parsed.name), "expand", None)
+    arguments = expand(parsed.argument) if expand else [parsed.argument]
+    return [str(spec.Spec(parsed.name, argument, parsed.settings)) for argument in arguments]
 
 
 def check_eps(value: float | str) -> float:

@@ -52,12 +52,52 @@ def weights_file(folder: Path, seed: int) -> str:
     return str(path)
 
 
+def saved_vit(folder: Path, seed: int) -> str:
+    """A folder with a tiny ViT, as transformers saves it."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "image_size": 32,
+        "patch_size": 8,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        transformers.ViTModel(transformers.ViTConfig(**sizes, initializer_range=0.2)).save_pretrained(folder / f"vit{seed}")
+    return f"hf:{folder / f'vit{seed}'}(size=32)"
+
+
+def own_module(folder: Path, channels: int) -> str:
+    """A file with a function that returns a module of one's own."""
+    path = folder / f"own{channels}.py"
+    path.write_text(f"from torch import nn\n\ndef mine():\n    return nn.Conv2d(3, {channels}, 8, stride=8)\n", encoding="utf8")
+    return f"py:{path}:mine(size=32)"
+
+
+def tower(folder: Path, seed: int) -> str:
+    """A tiny CLIP under a name that open_clip is told, its random weights in a file."""
+    library = pytest.importorskip("open_clip")
+    vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 32}
+    text = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1}
+    (folder / "tiny-clip.json").write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}), encoding="utf8")
+    library.add_model_config(folder / "tiny-clip.json")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.save(library.create_model("tiny-clip", load_weights=False).state_dict(), folder / f"clip{seed}.pt")
+    return f"open_clip:tiny-clip/{folder}/clip{seed}.pt"
+
+
 ENCODERS = {
     "embedded": EncoderCase(lambda _: ("embedded:random", "embedded:random(seed=1)"), 64),
     "file": EncoderCase(lambda folder: (f"file:{weights_file(folder, 0)}", f"file:{weights_file(folder, 1)}"), 64),
+    "hf": EncoderCase(lambda folder: (saved_vit(folder, 0), saved_vit(folder, 1)), 32),
+    "open_clip": EncoderCase(lambda folder: (tower(folder, 0), tower(folder, 1)), 32),
     "pixels": EncoderCase(
         lambda _: ("pixels(size=16)", "pixels(size=24)"), 16, "its width is the picture's number of values, so it has one size"
     ),
+    "py": EncoderCase(lambda folder: (own_module(folder, 6), own_module(folder, 7)), 32),
     "timm": EncoderCase(lambda _: ("timm:test_vit(pretrained=false)", "timm:test_resnet(pretrained=false)"), 160),
 }
 

@@ -1,46 +1,149 @@
-"""An encoder from a file of weights: ``file:runs/deacl/encoder.safetensors``, as ``brittle finetune`` writes it."""
+"""An encoder from a file: what ``brittle finetune`` wrote, or a checkpoint as published, ``file:dino_vitbase16_pretrain.pth``.
 
+What ``brittle finetune`` writes has a card beside it that says everything. A checkpoint of others is read as its authors publish it:
+DINO, DINOv2, MAE, MoCo v3, SimCLR, SimSiam, DeACL, torchvision's ResNets. A folder or a pattern stands for a history: one row for each.
+"""
+
+import glob
 import json
+import re
 from pathlib import Path
+from typing import Any, Literal
 
 from brittle import files
 from brittle.errors import MissingError, UsageError
-from brittle.types import Encoder
+from brittle.types import Count, Encoder
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
+Colour = tuple[()] | tuple[float, float, float]
 
 
-def file(argument: str, /) -> Encoder:
-    """The encoder named in the card beside the weights (``encoder.json``: its spec and the sha256), with these weights in its place.
+def file(
+    argument: str,
+    /,
+    *,
+    arch: str = "",
+    part: str = "",
+    size: Count = 0,
+    interpolation: Literal["authors", "timm"] = "authors",
+    mean: Colour = (),
+    std: Colour = (),
+) -> Encoder:
+    """The encoder in a file.
+
+    Args:
+        argument: path of a checkpoint (.pth, .pt, .ckpt, .bin, .tar or .safetensors).
+        arch: its architecture, such as dino_vitb16; empty where the keys say it for certain.
+        part: which encoder, where a checkpoint holds several, such as student; empty for the one its authors evaluate.
+        size: edge of the pictures it is used at; 0 for its native size.
+        interpolation: of position embeddings at other sizes: as the authors of the checkpoint do it, or as timm does (antialiased).
+        mean, std: of its inputs, 3 values each; empty for the authors'.
 
     Raises:
-        MissingError: no such file, or no card beside it.
-        UsageError: the file is not what the card says, or its keys do not fit.
+        MissingError: no such file, or no card beside fine-tuned weights.
+        UsageError: what is in it would run code, is no encoder known, or does not fit: the first five keys and the coverage.
     """
+    (path,) = _paths(argument, one=True)
+    given = {"arch": arch, "part": part, "size": size, "interpolation": interpolation, "mean": mean, "std": std}
+    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
+        return _tuned(path, given)
+    from brittle.backbones import TimmEncoder, described
+    from brittle.checkpoints import cleaned, find, fit, read
+    from brittle.published import architecture, renamed
+
+    loaded, sha = read(path)
+    if path.suffix == ".safetensors" and all(str(key).startswith("network.") for key in loaded):
+        _card(path)
+    found = find(loaded, path, part)
+    state = renamed(cleaned(found.state))
+    name, known = architecture(arch, found, state, path)
+    import torch
+
+    with torch.device("meta"):
+        network: Any = known.make()
+    if interpolation == "timm":
+        network.offset, network.antialias = 0.0, True
+    fit(network, state, known.extras, f"{path} as {name}", found.others)
+    colours = [_colour(state, "mean") or known.colours[0], _colour(state, "std") or known.colours[1]]
+    fingerprinted = fingerprint_of(sha, given)
+    about = described(
+        network, sha256=sha, licence=f"{known.licence} (the authors' weights)", source=f"file:{path}", fingerprint=fingerprinted
+    )
+    about |= {"arch": name, "place": found.place}
+    return TimmEncoder(network, known.patch, size=size or known.size, mean=mean or colours[0], std=std or colours[1], about=about)
+
+
+def check(argument: str, /, **settings: Any) -> None:
+    """Read it once, before any work starts: what ``file`` refuses is refused then."""
+    file(argument, **settings)
+
+
+def fingerprint(argument: str, /, **settings: Any) -> str:
+    """sha256 of the file, mixed with what is set; the network is not built."""
+    (path,) = _paths(argument, one=True)
+    return fingerprint_of(files.sha256_of_file(path), settings)
+
+
+def fingerprint_of(sha: str, settings: dict[str, Any]) -> str:
+    """What stands for the file of that sha256 under those settings; the sha256 itself where all are left alone."""
+    return files.mixed(sha, **{key: value for key, value in settings.items() if (key, value) != ("interpolation", "authors")})
+
+
+def expand(argument: str, /) -> list[str]:
+    """The checkpoints that a folder or a pattern stands for, in natural order (epoch 2 before epoch 10); a file stands for itself."""
+    return [str(path) for path in _paths(argument)]
+
+
+def _paths(argument: str, one: bool = False) -> list[Path]:
+    path = Path(argument).expanduser()
+    if not argument:
+        raise UsageError("file needs a path; write file:PATH")
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = [item for item in path.iterdir() if item.suffix in SUFFIXES and not item.name.startswith(".")]
+    elif glob.has_magic(str(path)):
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - an absolute pattern as well
+        found = [item for item in map(Path, matches) if item.is_file() and item.suffix in SUFFIXES]
+    else:
+        raise MissingError(f"no file {path}; give a checkpoint ({', '.join(SUFFIXES)}), a folder of them, or a pattern such as runs/*.ckpt")
+    if not found:
+        raise MissingError(f"no checkpoint in {path}; looked for {', '.join(SUFFIXES)}")
+    if one and len(found) > 1:
+        raise UsageError(f"{path} holds {len(found)} checkpoints; one encoder is one file, a run takes them all")
+    return sorted(found, key=lambda item: [(int(text), "") if text.isdigit() else (-1, text) for text in re.split(r"(\d+)", str(item))])
+
+
+def _colour(state: dict[str, Any], name: str) -> list[float]:
+    """Mean or std that a checkpoint itself holds, where its network normalised inside."""
+    value = state.get(f"normalize.{name}")
+    return [float(number) for number in value.flatten()] if value is not None and value.numel() == 3 else []
+
+
+def _tuned(path: Path, given: dict[str, Any]) -> Encoder:
+    """The encoder named in the card beside the weights (its spec and the sha256), with these weights in its place."""
     from safetensors.torch import load
 
     from brittle import spec
 
-    path = Path(argument).expanduser()
     card = _card(path)
     data = path.read_bytes()
-    if files.sha256(data) != card["sha256"]:
+    sha = files.sha256(data)
+    if sha != card["sha256"]:
         raise UsageError(f"{path}: sha256 is not the card's {card['sha256'][:12]}; the file was changed or cut short")
+    for key, value in given.items():
+        if value not in ("", 0, (), "authors"):
+            raise UsageError(f"{path}: {key}={value} cannot be set; the card beside the file says what it is ({card['base']})")
     encoder: Encoder = spec.build("encoders", card["base"])
-    given, wanted = load(data), encoder.state_dict()
-    odd = sorted(given.keys() ^ wanted.keys())
-    odd += sorted(key for key in given.keys() & wanted.keys() if given[key].shape != wanted[key].shape)
+    state, wanted = load(data), encoder.state_dict()
+    odd = sorted(state.keys() ^ wanted.keys())
+    odd += sorted(key for key in state.keys() & wanted.keys() if state[key].shape != wanted[key].shape)
     if odd:
-        share = len(given.keys() & wanted.keys()) / max(len(wanted), 1)
+        share = len(state.keys() & wanted.keys()) / max(len(wanted), 1)
         raise UsageError(f"{path}: does not fit {card['base']} ({share:.0%} of its keys): {', '.join(odd[:5])}")
-    encoder.load_state_dict(given)
-    encoder.about.update(sha256=card["sha256"], source=f"file:{path}")
+    encoder.load_state_dict(state)
+    encoder.about.update(sha256=sha, source=f"file:{path}", fingerprint=sha)
     return encoder
-
-
-def fingerprint(argument: str, /) -> str:
-    """sha256 of the weights."""
-    path = Path(argument).expanduser()
-    _card(path)
-    return files.sha256_of_file(path)
 
 
 def _card(path: Path) -> dict[str, str]:

@@ -9,22 +9,22 @@ from brittle.types import Count, Encoder
 
 
 @lru_cache(maxsize=1)
-def timm(argument: str, /, *, size: Count = 0, pretrained: bool = True) -> Encoder:
+def timm(argument: str, /, *, size: Count = 0, pretrained: bool = True, layer: int = -1) -> Encoder:
     """A timm model without its classifier; mean, std, native size and licence come from timm.
 
     Args:
         argument: timm's name, with the tag of the weights after a dot.
         size: edge of the pictures it is used at; 0 for its native size. Position embeddings are interpolated.
         pretrained: load the published weights (from the hub's cache, or downloaded); false for random ones from seed 0.
+        layer: which of timm's feature levels (the blocks of a ViT, the stages of a CNN), counted as Python does; -1 is the last.
 
     Raises:
-        UsageError: timm has no such model, or none with features.
+        UsageError: timm has no such model, or none with features, or no such layer.
         MissingError: the weights are neither in the cache nor to be had.
     """
     import timm as library
-    import torch
 
-    from brittle.backbones import TimmEncoder
+    from brittle.backbones import TimmEncoder, described, levels, sha256_of_weights
 
     name = argument.partition(".")[0]
     if not library.is_model(name):
@@ -32,40 +32,58 @@ def timm(argument: str, /, *, size: Count = 0, pretrained: bool = True) -> Encod
     config = library.get_pretrained_cfg(argument)
     if config is None:
         raise unknown(f"weights of timm's {name} called", argument, library.list_pretrained(f"{name}.*"))
-    network: Any
-    options: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        try:
-            try:
-                network = library.create_model(argument, dynamic_img_size=True, **options)
-            except TypeError:  # not a vision transformer: takes any size as it is
-                network = library.create_model(argument, **options)
-        except (OSError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise MissingError(
-                f"timm:{argument}: its weights cannot be had ({reason}); run once with a network, or set HF_HOME to a folder that has them"
-            ) from None
-    if not hasattr(network, "forward_intermediates"):
+    network = _network(argument, size, pretrained)
+    if not hasattr(network, "forward_intermediates") or not levels(network):
         raise UsageError(
             f"timm:{argument} gives no intermediate features; choose a ViT, ResNet, ConvNeXt or another with forward_intermediates"
         )
-    embed: Any = getattr(network, "patch_embed", None)
-    patch = int(embed.patch_size[0]) if hasattr(embed, "patch_size") else int(network.feature_info[-1]["reduction"])
-    about = {
-        "sha256": _sha256(network),
-        "licence": config.license or "unknown",
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "source": f"timm:{argument}" if pretrained else f"timm:{argument}, random weights",
-    }
-    return TimmEncoder(network, patch, size=size or config.input_size[-1], mean=config.mean, std=config.std, about=about)
+    count = len(levels(network))
+    if not -count <= layer < count:
+        raise UsageError(f"timm:{argument} has layers -{count} to {count - 1}, got layer={layer}")
+    sha = sha256_of_weights(network)
+    about = described(
+        network,
+        sha256=sha,
+        licence=config.license or "unknown",
+        source=f"timm:{argument}" if pretrained else f"timm:{argument}, random weights",
+        fingerprint=_stands_for(sha, size, layer),
+    )
+    native = config.input_size[-1]
+    patch = int(levels(network)[layer]["reduction"])
+    return TimmEncoder(network, patch, size=size or native, mean=config.mean, std=config.std, about=about, layer=layer)
 
 
-def fingerprint(argument: str, /, *, size: int = 0, pretrained: bool = True) -> str:
-    """sha256 over the names and values of all weights."""
-    return timm(argument, size=size, pretrained=pretrained).about["sha256"]
+def fingerprint(argument: str, /, *, size: int = 0, pretrained: bool = True, layer: int = -1) -> str:
+    """sha256 over the names and values of all weights, mixed with size and layer where they are set."""
+    return _stands_for(_sha256(argument, pretrained), size, layer)
 
 
-def _sha256(network: Any) -> str:
-    parts = (key.encode() + value.cpu().contiguous().numpy().tobytes() for key, value in sorted(network.state_dict().items()))
-    return files.sha256(b"".join(files.sha256(part).encode() for part in parts))
+@lru_cache(maxsize=64)
+def _sha256(argument: str, pretrained: bool) -> str:
+    return timm(argument, size=0, pretrained=pretrained).about["sha256"]
+
+
+def _stands_for(sha: str, size: int, layer: int) -> str:
+    return files.mixed(sha, size=size, layer=str(layer) if layer != -1 else "")
+
+
+def _network(argument: str, size: int, pretrained: bool) -> Any:
+    """The model, able to take any size where it can, else made for ``size``."""
+    import timm as library
+    import torch
+
+    ways: list[dict[str, Any]] = [{"dynamic_img_size": True}, {"img_size": size} if size else {}, {}]
+    for place, way in enumerate(ways):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            try:
+                return library.create_model(argument, pretrained=pretrained, num_classes=0, **way)
+            except TypeError:  # takes no such option
+                if place + 1 == len(ways):
+                    raise
+            except (OSError, RuntimeError) as error:
+                reason = " ".join(str(error).split())[:160]
+                raise MissingError(
+                    f"timm:{argument}: its weights cannot be had ({reason}); run once with a network, or set HF_HOME to where they are"
+                ) from None
+    return None

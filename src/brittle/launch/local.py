@@ -24,10 +24,13 @@ def local(cells: Mapping[str, Cell], store: Store, machine: Machine, checks: str
                 continue
             progress.say(f"[{number}/{len(cells)}] {cell}")
             try:
-                store.put(*measure(cell, machine, checks))
+                result, samples = measure(cell, machine, checks)
+                if result.id != name:
+                    raise CellError(f"{cell.encoder} or its data changed since the run began; leave weights and data alone and run again")
+                store.put(result, samples)
             except BrittleError as error:
                 failed += 1
-                store.put_failed(failure(cell, error, machine.precision))
+                store.put_failed(failure(cell, error, name))
                 progress.say(f"failed: {cell}: {error}")
             except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, OSError) as error:
                 failed += 1  # a fault of an encoder, of the disk or of ours: it must not take the other cells with it
@@ -35,5 +38,5 @@ def local(cells: Mapping[str, Cell], store: Store, machine: Machine, checks: str
                 reason = CellError(f"{type(error).__name__} in {where.name}: {' '.join(str(error).split())[:300]}")
                 progress.say(f"failed: {cell}: {reason}")
                 with suppress(OSError):  # a full disk has no room for the reason either
-                    store.put_failed(failure(cell, reason, machine.precision))
+                    store.put_failed(failure(cell, reason, name))
     return failed

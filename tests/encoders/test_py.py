@@ -1,0 +1,103 @@
+"""``py:``: a module of one's own, from a file or a module, whatever it returns of pooled and grid features."""
+
+import pytest
+import torch
+
+import brittle
+from brittle import plan
+from brittle.errors import MissingError, UsageError
+
+SOURCE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.conv = kind, nn.Conv2d(3, 6, 8, stride=8)
+    def forward(self, images):
+        grid = self.conv(images)
+        pooled = grid.mean((2, 3))
+        return {"pair": (pooled, grid), "list": [pooled, grid], "pooled": pooled, "grid": grid, "odd": {"x": pooled}}[self.kind]
+
+def pair(): return Net("pair")
+def as_list(): return Net("list")
+def pooled(): return Net("pooled")
+def grid(): return Net("grid")
+def odd(): return Net("odd")
+def number(): return 3
+
+def coloured():
+    net = Net("pair")
+    net.mean, net.std, net.size, net.licence = (0.5, 0.5, 0.5), (0.1, 0.1, 0.1), 64, "MIT"
+    return net
+
+def ours():
+    from brittle.types import Encoder, Features
+    class Own(Encoder):
+        def __init__(self):
+            super().__init__(6, 8, size=32, mean=(0.5,) * 3, std=(0.5,) * 3, about={})
+            self.net = Net("pair")
+        def forward(self, images):
+            return Features(*self.net(self.normalise(images)))
+    return Own()
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "mine.py").write_text(SOURCE, encoding="utf8")
+    return tmp_path / "mine.py"
+
+
+@pytest.mark.parametrize("name", ["pair", "as_list", "pooled", "grid", "coloured", "ours"])
+def test_what_a_module_may_return(name, path) -> None:
+    encoder = brittle.load_encoder(f"py:{path}:{name}(size=32)" if name != "ours" else f"py:{path}:{name}")
+    images = torch.rand(2, 3, 32, 48, requires_grad=True)
+    found = encoder(images)
+    assert found.pooled.shape == (2, 6)
+    assert found.grid.shape == (2, 6, -(-32 // encoder.patch), -(-48 // encoder.patch))
+    (gradient,) = torch.autograd.grad(found.grid.sum(), images)
+    assert gradient.abs().sum() > 0
+    assert encoder.about["parameters"] == 6 * 3 * 64 + 6
+    assert plan.weights_of(f"py:{path}:{name}")
+    assert encoder.patch == (32 if name == "pooled" else 8)
+
+
+def test_mean_and_std_as_tuples_are_applied(path) -> None:
+    plain, coloured = brittle.load_encoder(f"py:{path}:pair"), brittle.load_encoder(f"py:{path}:coloured")
+    images = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(coloured(images).pooled, plain((images - 0.5) / 0.1).pooled)
+    assert (coloured.size, plain.size, coloured.about["licence"]) == (64, 224, "MIT")
+
+
+def test_odd_sizes_are_padded(path) -> None:
+    assert brittle.load_encoder(f"py:{path}:pair")(torch.rand(1, 3, 37, 50)).grid.shape == (1, 6, 5, 7)
+
+
+def test_by_module_name(path, monkeypatch) -> None:
+    path.rename(path.with_name("brittle_test_own_module.py"))
+    monkeypatch.chdir(path.parent)
+    encoder = brittle.load_encoder("py:brittle_test_own_module.pair")
+    assert encoder.about["fingerprint"] == plan.weights_of("py:brittle_test_own_module.pair")
+
+
+def test_the_fingerprint_follows_the_source(path) -> None:
+    text = f"py:{path}:pair"
+    first = plan.weights_of(text)
+    assert first == plan.weights_of(text) == brittle.load_encoder(text).about["fingerprint"]
+    path.write_text(SOURCE.replace("stride=8)", "stride=8, bias=False)"), encoding="utf8")
+    assert plan.weights_of(text) not in (first, plan.weights_of(f"{text}(size=64)"))
+
+
+def test_refusals(path) -> None:
+    for text, kind, why in [
+        (f"py:{path}:absent", MissingError, "has no function 'absent'"),
+        (f"py:{path.parent}/absent.py:pair", MissingError, "no file"),
+        ("py:no_such_module_here.pair", MissingError, "no module 'no_such_module_here'"),
+        ("py:pair", UsageError, "names no function"),
+        (f"py:{path}:number", UsageError, "returned int"),
+        (f"py:{path}:odd", UsageError, r"returned \['dict'\]; it must be pooled"),
+    ]:
+        with pytest.raises(kind, match=why):
+            brittle.load_encoder(text)
