@@ -67,6 +67,13 @@ def caption(results: Sequence[Result]) -> str:
     parts = [f"{' / '.join(str(count) for count in images) or 'no'} test pictures", "95 % intervals"]
     parts += [", ".join(f"{norm} {eps_text(eps)}" for norm, eps in budgets)] if budgets else []
     parts += [f"downstream = {', '.join(own)}"] if own else []
+    rules: dict[str, None] = {}
+    for result in done:
+        if "protocol" in result.made_by:
+            rules[
+                f"{result.cell.task} on {result.cell.dataset.partition('(')[0]} ({result.cell.protocol}): {result.made_by['protocol']}"
+            ] = None
+    parts += list(rules)
     marks = [text(result)[-1] for result in done]
     parts += ["! a check failed"] if "!" in marks else []
     parts += ["? unchecked"] if "?" in marks else []

@@ -8,6 +8,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
+from brittle import windows
 from brittle.errors import UsageError
 from brittle.rng import Rng
 from brittle.threat import Threat
@@ -131,17 +132,31 @@ class Model(nn.Module):
         task: what the prediction means.
         head: (Features, (H, W)) -> prediction; or, without an encoder, any callable images -> prediction.
         encoder: the encoder below the head.
+        window, stride: larger pictures are predicted in sliding windows of this edge, their maps averaged; 0 for never.
     """
 
-    def __init__(self, task: Task, head: Callable[..., Tensor] | None, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self, task: Task, head: Callable[..., Tensor] | None, encoder: Encoder | None = None, *, window: int = 0, stride: int = 0
+    ) -> None:
         super().__init__()
-        self.task, self.head, self.encoder = task, head, encoder
+        self.task, self.head, self.encoder, self.window, self.stride = task, head, encoder, window, stride
+
+    def windowed(self, images: Tensor) -> bool:
+        """Whether these pictures are seen in windows."""
+        return 0 < self.window < max(images.shape[-2:])
 
     def forward(self, images: Tensor) -> Tensor:
         if self.head is None:
             raise UsageError("this model is an encoder without a head; attack it with an embedding attack, or fit a head first")
         if self.encoder is None:
             return self.head(images)
+        if self.windowed(images):
+            return windows.mean_map(self._whole, images, self.window, self.stride)
+        return self._whole(images)
+
+    def _whole(self, images: Tensor) -> Tensor:
+        assert self.head is not None
+        assert self.encoder is not None
         return predict(self.head, self.encoder(images), self.encoder.patch, images.shape[-2:])
 
 

@@ -5,7 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from brittle.types import Batch, Encoder, Model, Objective
+from brittle import windows
+from brittle.types import Batch, Model, Objective
 
 Distance = Literal["l2", "cosine"]
 Tokens = Literal["cls", "grid", "all"]
@@ -16,17 +17,15 @@ def embedding(model: Model, batch: Batch, /, *, distance: Distance = "l2", token
 
     Args:
         distance: ``l2``: mean squared difference over dimensions; ``cosine``: 1 - cosine similarity. Averaged over tokens.
-        tokens: ``cls``: the pooled feature; ``grid``: the patch features; ``all``: both.
+        tokens: ``cls``: the pooled feature; ``grid``: the patch features; ``all``: both; of every window where the model has windows.
 
     The gradient of ``l2`` is exactly zero at the clean image, so the attack must start elsewhere.
     """
-    encoder = model.encoder
-    assert encoder is not None, "an embedding objective needs a model with an encoder"
     with torch.no_grad():
-        clean = _tokens(encoder, batch.images, tokens)
+        clean = _tokens(model, batch.images, tokens)
 
     def objective(images: Tensor, _progress: float) -> Tensor:
-        moved = _tokens(encoder, images, tokens)
+        moved = _tokens(model, images, tokens)
         if distance == "l2":
             return (moved - clean).square().mean((1, 2))
         return (1 - torch.nn.functional.cosine_similarity(moved, clean, dim=2)).mean(1)
@@ -34,14 +33,22 @@ def embedding(model: Model, batch: Batch, /, *, distance: Distance = "l2", token
     return objective
 
 
-def _tokens(encoder: Encoder, images: Tensor, tokens: Tokens) -> Tensor:
-    """[B, T, D]."""
-    features = encoder(images)
-    grid = features.grid.flatten(2).transpose(1, 2)
-    match tokens:
-        case "cls":
-            return features.pooled[:, None]
-        case "grid":
-            return grid
-        case "all":
-            return torch.cat([features.pooled[:, None], grid], 1)
+def _tokens(model: Model, images: Tensor, tokens: Tokens) -> Tensor:
+    """[B, T, D], the windows' tokens one after the other."""
+    encoder = model.encoder
+    assert encoder is not None, "an embedding objective needs a model with an encoder"
+
+    def of(part: Tensor) -> Tensor:
+        features = encoder(part)
+        grid = features.grid.flatten(2).transpose(1, 2)
+        match tokens:
+            case "cls":
+                return features.pooled[:, None]
+            case "grid":
+                return grid
+            case "all":
+                return torch.cat([features.pooled[:, None], grid], 1)
+
+    if not model.windowed(images):
+        return of(images)
+    return torch.cat([part for _, part in windows.over(of, images, model.window, model.stride)], 1)
