@@ -78,6 +78,10 @@ def attack(
     else:
         wrapped = Model(made, model)
     names = list(ids) if ids is not None else [str(i) for i in range(len(images))]
+    if len(names) != len(images):
+        raise UsageError(f"{len(names)} ids for {len(images)} images; give one for each")
+    if target is None and not getattr(spec.module("attacks", full.name), "HEADLESS", False):
+        raise UsageError(f"attack {full.name!r} needs a target: labels, masks or depth of the {len(images)} images")
     batch = Batch(images, target if target is not None else images.new_zeros(len(images), dtype=torch.long), names)
     with frozen(wrapped):
         return spec.build("attacks", full, wrapped, batch, threat, Rng(seed, names)).detach()

@@ -41,8 +41,12 @@ def _judge(model: Model, batch: Batch, seen: _Seen, loss: Tensor) -> Tensor:
     if seen.prediction is None:
         return loss.detach()
     worth = per_image(model.task.loss(seen.prediction, batch.target))
-    wrong = model.task.wrong(seen.prediction, batch.target)
-    return worth if wrong is None else torch.where(wrong.view(len(wrong), -1).all(1), torch.inf, worth)
+    worth = torch.where(worth == 0, -torch.inf, worth)  # nothing there to attack, such as a mask all void: the clean image is kept
+    right = model.task.right(seen.prediction, batch.target)
+    if right is None:
+        return worth
+    beaten = ~(right.flatten(1).any(1) if right.dim() > 1 else right)
+    return torch.where(beaten & (worth > -torch.inf), torch.inf, worth)
 
 
 def ascend(
@@ -72,11 +76,11 @@ def ascend(
         Images [B,3,H,W] inside the threat.
 
     Raises:
-        CellError: a loss is not finite.
+        CellError: a loss or a gradient is not finite.
     """
-    clean = batch.images
+    clean = batch.images.detach()
     best, worth = clean.clone(), clean.new_full((len(clean),), -torch.inf)
-    with _watch(model) as seen:
+    with _watch(model) as seen, torch.enable_grad():  # also where the caller has switched it off
 
         def consider(images: Tensor, loss: Tensor) -> None:
             nonlocal best, worth
@@ -93,6 +97,8 @@ def ascend(
                 if not loss.isfinite().all():
                     raise CellError(f"nonfinite: the loss is {loss[~loss.isfinite()][0].item()} at step {number}; check the model")
                 (gradient,) = torch.autograd.grad(loss.sum(), images)
+                if not gradient.isfinite().all():
+                    raise CellError(f"nonfinite: the gradient at step {number} is nan or inf; check the model")
                 images = images.detach()
                 if keep == "best":
                     consider(images, loss)

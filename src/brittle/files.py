@@ -10,10 +10,12 @@ from brittle.errors import UsageError
 
 
 def sha256(data: bytes) -> str:
+    """Hexadecimal digest of bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:
+    """Hexadecimal digest of a file, read in pieces."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -52,7 +52,9 @@ class Threat:
         """One steepest-ascent step of length ``step`` (pixel units), not yet projected (linf: sign; l2: normalised gradient)."""
         if self.norm == "linf":
             return images + step * gradient.sign()
-        return images + step * gradient / _length(gradient).clamp(min=TINY)
+        peak = gradient.abs().amax((1, 2, 3), keepdim=True)  # first, so that the faintest gradient still makes a whole step
+        direction = gradient / torch.where(peak > 0, peak, 1)
+        return images + step * direction / _length(direction).clamp(min=TINY)
 
     def project(self, clean: Tensor, images: Tensor) -> Tensor:
         """Bring ``images`` back into the ball around ``clean`` and into [0, 1]."""
@@ -72,12 +74,21 @@ class Threat:
         return torch.where(images.flatten(1).isfinite().all(1), worst, math.inf)
 
     def to_8bit(self, clean: Tensor, images: Tensor) -> Tensor:
-        """The pictures as an 8-bit file would keep them, still within the budget: where the nearest level would leave the ball (eps no
-        whole number of levels), and always for l2, values are rounded towards the clean image."""
-        levels, base = images * 255, clean * 255
-        if self.norm == "l2":
-            return torch.where(levels > base, levels.floor(), levels.ceil()).clamp(0, 255) / 255
-        slack = 1e-3  # of a level: float32 cannot tell 8/255 above a value from one ulp more
-        low, high = (base - self.eps * 255 - slack).ceil(), (base + self.eps * 255 + slack).floor()
-        kept = torch.where(low <= high, levels.round().clamp(low, high), base.round())
-        return kept.clamp(0, 255) / 255
+        """The pictures as an 8-bit file would keep them, still within the budget.
+
+        linf: the nearest level, or the next towards the clean image where that would leave the ball. l2: rounded towards the clean image,
+        and where even that leaves the ball (the clean image itself lies between levels) the change is first shortened, by tenths.
+        """
+        base = clean * 255
+        if self.norm == "linf":
+            slack = 1e-4  # of a level: more than float32 loses on the way, less than any violation that counts
+            low, high = (base - self.eps * 255 - slack).ceil(), (base + self.eps * 255 + slack).floor()
+            kept = torch.where(low <= high, (images * 255).round().clamp(low, high), base.round())
+            return kept.clamp(0, 255) / 255
+        kept = base.round() / 255
+        for tenths in range(1, 11):
+            levels = base + (images * 255 - base) * (tenths / 10)
+            saved = torch.where(levels > base, levels.floor(), levels.ceil()).clamp(0, 255) / 255
+            inside = self.violation(clean, saved) <= 1e-6
+            kept = torch.where(inside.view(-1, 1, 1, 1), saved, kept)
+        return kept

@@ -15,6 +15,8 @@ from brittle.threat import Threat
 
 Count = Annotated[int, Ge(0)]
 """A setting that counts something: a whole number, 0 or more."""
+AtLeastOne = Annotated[int, Ge(1)]
+"""A setting that counts something there must be one of."""
 Positive = Annotated[float, Gt(0)]
 """A setting that is a number above 0."""
 
@@ -114,8 +116,8 @@ class Task(Protocol):
         """Unreduced, [B] or one value a pixel with 0 where void."""
         ...
 
-    def wrong(self, prediction: Tensor, target: Tensor) -> Tensor | None:
-        """Booleans shaped as ``loss``: where the prediction is wrong (void is not); None where right and wrong have no meaning."""
+    def right(self, prediction: Tensor, target: Tensor) -> Tensor | None:
+        """Booleans shaped as ``loss``: where the prediction is right (void never is); None where right and wrong have no meaning."""
         ...
 
     def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:

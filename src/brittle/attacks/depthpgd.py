@@ -6,7 +6,7 @@ from brittle.ascent import Keep, ascend
 from brittle.objectives import task_loss as objective
 from brittle.rng import Rng
 from brittle.threat import Threat
-from brittle.types import Batch, Count, Model, Positive
+from brittle.types import AtLeastOne, Batch, Count, Model, Positive
 
 TASKS = ("depth",)
 
@@ -21,7 +21,7 @@ def depthpgd(
     steps: Count = 20,
     step: Positive = 0.25,
     random_start: bool = True,
-    restarts: Count = 1,
+    restarts: AtLeastOne = 1,
     keep: Keep = "best",
 ) -> Tensor:
     """DepthPGD (arXiv 2407.12588, 2024) with the loss as its formula means it; settings as in ``pgd``."""

@@ -6,7 +6,7 @@ from brittle.ascent import Keep, ascend
 from brittle.objectives import embedding as objective
 from brittle.rng import Rng
 from brittle.threat import Threat
-from brittle.types import Batch, Count, Model, Positive
+from brittle.types import AtLeastOne, Batch, Count, Model, Positive
 
 HEADLESS = True  # so its images are computed once and scored by every head
 
@@ -23,7 +23,7 @@ def embed(
     steps: Count = 20,
     step: Positive = 0.25,
     random_start: bool = True,
-    restarts: Count = 1,
+    restarts: AtLeastOne = 1,
     keep: Keep = "best",
 ) -> Tensor:
     """EmbedAttack (arXiv 2407.12588, 2024); ``distance`` and ``tokens`` as in the objective ``embedding``, the rest as in ``pgd``."""

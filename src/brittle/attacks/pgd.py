@@ -6,7 +6,7 @@ from brittle import spec
 from brittle.ascent import Keep, ascend
 from brittle.rng import Rng
 from brittle.threat import Threat
-from brittle.types import Batch, Count, Model, Positive
+from brittle.types import AtLeastOne, Batch, Count, Model, Positive
 
 
 def pgd(
@@ -20,7 +20,7 @@ def pgd(
     steps: Count = 20,
     step: Positive = 0.25,
     random_start: bool = True,
-    restarts: Count = 1,
+    restarts: AtLeastOne = 1,
     keep: Keep = "best",
 ) -> Tensor:
     """PGD (Madry et al. 2018); its defaults at eps 8/255 are the paper's 20 steps of 2/255 from a random start.

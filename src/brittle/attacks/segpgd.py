@@ -6,7 +6,7 @@ from brittle.ascent import Keep, ascend
 from brittle.objectives import segpgd as objective
 from brittle.rng import Rng
 from brittle.threat import Threat
-from brittle.types import Batch, Count, Model, Positive
+from brittle.types import AtLeastOne, Batch, Count, Model, Positive
 
 TASKS = objective.TASKS
 
@@ -21,7 +21,7 @@ def segpgd(
     steps: Count = 20,
     step: Positive = 0.25,
     random_start: bool = True,
-    restarts: Count = 1,
+    restarts: AtLeastOne = 1,
     keep: Keep = "best",
 ) -> Tensor:
     """SegPGD (Gu et al. 2022); settings as in ``pgd``."""

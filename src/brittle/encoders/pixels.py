@@ -3,6 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import pixel_unshuffle
 
+from brittle.errors import UsageError
 from brittle.types import Count, Encoder, Features
 
 
@@ -14,6 +15,8 @@ class Pixels(Encoder):
         super().__init__(3 * size * size, 8, size=size, mean=(0.5,) * 3, std=(0.25,) * 3, about=about)
 
     def forward(self, images: Tensor) -> Features:
+        if images.shape[-2:] != (self.size, self.size):
+            raise UsageError(f"pixels(size={self.size}) got a picture of {images.shape[-2]}x{images.shape[-1]}; it has one size")
         values = self.normalise(images)
         cells = pixel_unshuffle(values, self.patch)
         repeat = -(-self.dim // cells.shape[1])
@@ -21,7 +24,13 @@ class Pixels(Encoder):
 
 
 def pixels(*, size: Count = 64) -> Encoder:
-    """Pixels of pictures ``size`` on an edge (a multiple of 8)."""
+    """Pixels of pictures ``size`` on an edge.
+
+    Raises:
+        UsageError: ``size`` is no multiple of 8.
+    """
+    if size < 8 or size % 8:
+        raise UsageError(f"pixels(size={size}): the edge must be a multiple of 8, such as 64")
     return Pixels(size)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from brittle import windows
+from brittle.errors import UsageError
 from brittle.types import Batch, Model, Objective
 
 Distance = Literal["l2", "cosine"]
@@ -36,7 +37,8 @@ def embedding(model: Model, batch: Batch, /, *, distance: Distance = "l2", token
 def _tokens(model: Model, images: Tensor, tokens: Tokens) -> Tensor:
     """[B, T, D], the windows' tokens one after the other."""
     encoder = model.encoder
-    assert encoder is not None, "an embedding objective needs a model with an encoder"
+    if encoder is None:
+        raise UsageError("an embedding objective needs a model with an encoder, not a bare callable; pass an Encoder")
 
     def of(part: Tensor) -> Tensor:
         features = encoder(part)

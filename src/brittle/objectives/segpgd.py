@@ -1,5 +1,6 @@
 """SegPGD: cross entropy whose weight moves from pixels still right to pixels already wrong as the attack goes on."""
 
+import torch
 from torch import Tensor
 
 from brittle.types import Batch, Model, Objective, per_image
@@ -14,9 +15,9 @@ def segpgd(model: Model, batch: Batch, /) -> Objective:
     def objective(images: Tensor, progress: float) -> Tensor:
         prediction = model(images)
         loss = model.task.loss(prediction, batch.target)  # [B,H,W], 0 where void
-        wrong = model.task.wrong(prediction, batch.target)
-        assert wrong is not None, "segpgd needs a task whose pixels are right or wrong"
-        weight = (1 - progress / 2) * (~wrong) + progress / 2 * wrong
+        right = model.task.right(prediction, batch.target)
+        assert right is not None, "segpgd needs a task whose pixels are right or wrong"
+        weight = torch.where(right, 1 - progress / 2, progress / 2)
         return per_image(weight * loss)
 
     return objective

@@ -35,11 +35,11 @@ class Classification:
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         return nn.functional.cross_entropy(prediction, target, reduction="none")
 
-    def wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return prediction.argmax(1) != target
+    def right(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return prediction.argmax(1) == target
 
     def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
-        correct = (prediction.argmax(1) == target).long()
+        correct = self.right(prediction, target).long()
         return {"correct": correct, "images": torch.ones_like(correct)}
 
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:

@@ -83,17 +83,16 @@ class Depth:
             total = total + (down.flatten(1).sum(1) + across.flatten(1).sum(1)) / valid.flatten(1).sum(1).clamp(min=1)
         return total
 
-    def wrong(self, prediction: Tensor, target: Tensor) -> None:
+    def right(self, prediction: Tensor, target: Tensor) -> None:
         return None
 
     def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
         prediction = resized(prediction, target.shape[-2:]).double().flatten(1)
-        target = target.double().flatten(1)
-        valid = self.valid(target)
-        truth = torch.where(valid, target, 1.0)
+        valid = self.valid(target).flatten(1)  # before any change of precision, as in the loss
+        truth = torch.where(valid, target.double().flatten(1), 1.0)
         guess = torch.where(valid, prediction, 1.0)
         pixels = valid.sum(1)
-        share = 1 / pixels.clamp(min=1)
+        share = 1 / pixels.clamp(min=1).double()
         squared = (guess - truth).square().sum(1)
         ratio = torch.maximum(guess / truth, truth / guess.clamp(min=1e-9))
         return {

@@ -44,8 +44,8 @@ class Segmentation:
         prediction = resized(prediction, target.shape[-2:])
         return nn.functional.cross_entropy(prediction, target, ignore_index=VOID, reduction="none")
 
-    def wrong(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return (resized(prediction, target.shape[-2:]).argmax(1) != target) & (target != VOID)
+    def right(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return resized(prediction, target.shape[-2:]).argmax(1) == target
 
     def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
         count = prediction.shape[1]

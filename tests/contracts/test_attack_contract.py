@@ -1,0 +1,116 @@
+"""Every attack on every task it fits, in both norms: inside the threat, the same for the same seed, blind to its neighbours, tidy."""
+
+import pytest
+import torch
+from tiny import ATTACKS, need, tiny_batch, tiny_model
+
+from brittle import plan, spec
+from brittle.rng import Rng
+from brittle.threat import Threat
+from brittle.types import Batch, Model, frozen
+
+PAIRS = [(name, task) for name in spec.names("attacks") for task in spec.names("tasks") if plan.fits(name, task)]
+BUDGETS = {"linf": 8 / 255, "l2": 0.5}
+everywhere = pytest.mark.parametrize(("name", "task"), PAIRS)
+both_norms = pytest.mark.parametrize("norm", BUDGETS)
+
+
+def attacked(name: str, model: Model, batch: Batch, threat: Threat, seed: int = 0, text: str = "") -> torch.Tensor:
+    text = text or need(ATTACKS, "attacks", name).spec
+    with frozen(model):
+        return spec.build("attacks", text, model, batch, threat, Rng(seed, batch.ids)).detach()
+
+
+def double(model: Model, batch: Batch) -> tuple[Model, Batch]:
+    target = batch.target.double() if batch.target.is_floating_point() else batch.target
+    return model.double(), Batch(batch.images.double(), target, batch.ids)
+
+
+@both_norms
+@everywhere
+def test_inside_the_threat_and_of_the_same_shape(name, task, norm) -> None:
+    model, batch, threat = tiny_model(task), tiny_batch(task), Threat(norm, BUDGETS[norm])
+    before = batch.images.clone()
+    found = attacked(name, model, batch, threat)
+    assert torch.equal(batch.images, before), "the clean images were written to"
+    assert (found.shape, found.dtype) == (batch.images.shape, torch.float32)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert threat.violation(batch.images, found).max() <= 1e-6
+    moved = (found - batch.images).abs().amax() if norm == "linf" else (found - batch.images).flatten(1).norm(dim=1).max()
+    assert moved > 0.5 * threat.eps, "it uses less than half of its budget"
+    with frozen(model), torch.no_grad():
+        assert model(found).isfinite().all()
+
+
+@both_norms
+@everywhere
+def test_the_seed_decides_and_nothing_else(name, task, norm) -> None:
+    model, batch, threat = tiny_model(task), tiny_batch(task), Threat(norm, BUDGETS[norm])
+    first = attacked(name, model, batch, threat, seed=3)
+    torch.rand(7)
+    assert torch.equal(attacked(name, model, batch, threat, seed=3), first)
+    if need(ATTACKS, "attacks", name).random:
+        other = attacked(name, model, batch, threat, seed=4)
+        assert all(not torch.equal(a, b) for a, b in zip(other, first))
+
+
+@both_norms
+@everywhere
+def test_batch_size_order_and_position_do_not_matter(name, task, norm) -> None:
+    model, batch = double(tiny_model(task), tiny_batch(task))  # in double, so that rounding turns no gradient's sign
+    threat = Threat(norm, BUDGETS[norm])
+    whole = attacked(name, model, batch, threat)
+    order = [2, 0, 1]
+    shuffled = Batch(batch.images[order], batch.target[order], tuple(batch.ids[i] for i in order))
+    torch.testing.assert_close(attacked(name, model, shuffled, threat), whole[order], rtol=0, atol=1e-6)
+    alone = Batch(batch.images[1:2], batch.target[1:2], batch.ids[1:2])
+    torch.testing.assert_close(attacked(name, model, alone, threat), whole[1:2], rtol=0, atol=1e-6)
+
+
+@both_norms
+@everywhere
+def test_no_budget_no_change(name, task, norm) -> None:
+    batch = tiny_batch(task)
+    assert torch.equal(attacked(name, tiny_model(task), batch, Threat(norm, 0.0)), batch.images)
+
+
+@everywhere
+def test_the_model_is_left_as_it_was(name, task) -> None:
+    model, batch = tiny_model(task), tiny_batch(task)
+    next(model.parameters()).requires_grad_(False)
+    next(model.modules().__iter__()).encoder.network[0].eval()
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    flags = [p.requires_grad for p in model.parameters()]
+    modes = [m.training for m in model.modules()]
+    hooks = len(model._forward_hooks)
+    attacked(name, model, batch, Threat("linf", 8 / 255))
+    assert [p.requires_grad for p in model.parameters()] == flags
+    assert [m.training for m in model.modules()] == modes
+    assert all(p.grad is None for p in model.parameters())
+    assert batch.images.grad is None
+    assert not batch.images.requires_grad
+    assert len(model._forward_hooks) == hooks
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+@both_norms
+@everywhere
+def test_a_target_with_nothing_to_attack_gives_finite_pictures(name, task, norm) -> None:
+    model, batch, threat = tiny_model(task), tiny_batch(task, void=True), Threat(norm, BUDGETS[norm])
+    found = attacked(name, model, batch, threat)
+    assert found.isfinite().all()
+    assert threat.violation(batch.images, found).max() <= 1e-6
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+@everywhere
+def test_one_forward_and_one_backward_a_step(name, task, keep) -> None:
+    settings = spec.complete("attacks", need(ATTACKS, "attacks", name).spec).settings
+    if not {"steps", "keep", "random_start", "restarts"} <= settings.keys():
+        pytest.skip("does not climb in steps")
+    model, batch = tiny_model(task), tiny_batch(task)
+    assert model.encoder is not None
+    reference = int(getattr(spec.module("attacks", name), "HEADLESS", False))  # the clean features
+    attacked(name, model, batch, Threat("linf", 8 / 255), text=f"{name}(steps=5, keep={keep})")
+    assert model.encoder.tally == {"forwards": 5 + (keep == "best") + reference, "backwards": 5}

@@ -1,0 +1,188 @@
+"""What the contract tests build: a tiny encoder, a tiny model for each task, and the one table a kind has of what its components need."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from brittle import files, spec
+from brittle.types import Batch, Encoder, Features, Model, Task
+
+SIDE = 16
+VOID = 255
+
+
+def need(table: Mapping[str, Any], kind: str, name: str) -> Any:
+    """A component's entry; without one the contract cannot be shown, so that fails."""
+    if name not in table:
+        pytest.fail(f"{kind}/{name}.py is under no contract test; add {name!r} to {kind.upper()} in tests/contracts/tiny.py")
+    return table[name]
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# --- encoders ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EncoderCase:
+    """``specs``: two specs of unlike weights, in a temporary folder; ``odd``: why no odd size, or empty; ``size``: pictures' edge."""
+
+    specs: Callable[[Path], tuple[str, str]]
+    size: int
+    odd: str = ""
+
+
+def weights_file(folder: Path, seed: int) -> str:
+    """The path of an encoder's weights and its card, as a tuning run leaves them."""
+    base = f"embedded:random(seed={seed})"
+    data = save({key: value.contiguous() for key, value in spec.build("encoders", base).state_dict().items()})
+    path = folder / f"tuned{seed}" / "encoder.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    path.with_suffix(".json").write_text(json.dumps({"base": "embedded:random", "sha256": files.sha256(data)}), encoding="utf8")
+    return str(path)
+
+
+ENCODERS = {
+    "embedded": EncoderCase(lambda _: ("embedded:random", "embedded:random(seed=1)"), 64),
+    "file": EncoderCase(lambda folder: (f"file:{weights_file(folder, 0)}", f"file:{weights_file(folder, 1)}"), 64),
+    "pixels": EncoderCase(
+        lambda _: ("pixels(size=16)", "pixels(size=24)"), 16, "its width is the picture's number of values, so it has one size"
+    ),
+    "timm": EncoderCase(lambda _: ("timm:test_vit(pretrained=false)", "timm:test_resnet(pretrained=false)"), 160),
+}
+
+
+class _Tally(torch.autograd.Function):
+    """The identity, counting how often it is passed forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, tally: dict[str, int]) -> Tensor:
+        ctx.tally = tally
+        tally["forwards"] += 1
+        return images.view_as(images)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        ctx.tally["backwards"] += 1
+        return gradients[0], None
+
+
+class TinyEncoder(Encoder):
+    """Two convolutions to 8 features a patch of 4 pixels; ``tally`` counts its forward and backward passes."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 4, size=SIDE, mean=(0.5,) * 3, std=(0.25,) * 3, about={})
+        self.network = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.GELU(), nn.Conv2d(12, 8, 4, stride=4), nn.Dropout(0.5))
+        self.tally = {"forwards": 0, "backwards": 0}
+
+    def forward(self, images: Tensor) -> Features:
+        grid = self.network(self.normalise(_Tally.apply(images, self.tally)))
+        return Features(grid.tanh().mean((2, 3)), grid)
+
+
+# --- tasks -------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TaskCase:
+    """``target``: a random target of B pictures, with void places where the kind has them; ``void``: one with nothing else, or None;
+    ``perfect``: the prediction that is right everywhere; ``best``: the headline it must get; ``outputs``: of the head."""
+
+    outputs: int
+    target: Callable[[int], Tensor]
+    void: Callable[[int], Tensor] | None
+    perfect: Callable[[Tensor], Tensor]
+    best: float
+
+
+def _mask(count: int) -> Tensor:
+    mask = torch.randint(0, 4, (count, SIDE, SIDE), generator=generator(1))
+    return mask.masked_fill(torch.rand(mask.shape, generator=generator(2)) < 0.2, VOID)
+
+
+def _depth(count: int) -> Tensor:
+    depth = 0.5 + 9 * torch.rand(count, 1, SIDE, SIDE, generator=generator(1))
+    return depth.masked_fill(torch.rand(depth.shape, generator=generator(2)) < 0.2, 0.0)
+
+
+def _one_hot(target: Tensor, classes: int) -> Tensor:
+    return 20.0 * nn.functional.one_hot(torch.where(target == VOID, 0, target), classes).movedim(-1, 1).float()
+
+
+TASKS = {
+    "classification": TaskCase(5, lambda n: torch.randint(0, 5, (n,), generator=generator(1)), None, lambda t: _one_hot(t, 5), 1.0),
+    "segmentation": TaskCase(4, _mask, lambda n: torch.full((n, SIDE, SIDE), VOID), lambda t: _one_hot(t, 4), 1.0),
+    "depth": TaskCase(0, _depth, lambda n: torch.zeros(n, 1, SIDE, SIDE), lambda t: torch.where(t > 0, t, 1.0), 0.0),
+}
+
+
+def tiny_model(task_name: str, seed: int = 0) -> Model:
+    """Encoder, head and task, all weights random; left in training mode, with dropout, so that an attack must switch it off."""
+    task: Task = spec.build("tasks", task_name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = TinyEncoder()
+        head = task.head(encoder.dim, need(TASKS, "tasks", task_name).outputs)
+        for parameter in head.parameters():
+            nn.init.normal_(parameter, std=0.5)
+    return Model(task, head, encoder).train()
+
+
+def tiny_batch(task_name: str, count: int = 3, void: bool = False) -> Batch:
+    """Pictures that touch 0 and 1, so that the box matters, with a target of the task."""
+    images = (torch.rand(count, 3, SIDE, SIDE, generator=generator(3)) * 1.2 - 0.1).clamp(0, 1)
+    case = need(TASKS, "tasks", task_name)
+    target = case.void(count) if void and case.void else case.target(count)
+    return Batch(images, target, tuple(f"picture{i}" for i in range(count)))
+
+
+# --- attacks, objectives, checks ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AttackCase:
+    """``spec``: a cheap one; ``random``: whether another seed must give another picture."""
+
+    spec: str
+    random: bool = True
+
+
+ATTACKS = {
+    "depthpgd": AttackCase("depthpgd(steps=3)"),
+    "embed": AttackCase("embed(steps=3)"),
+    "noise": AttackCase("noise"),
+    "pgd": AttackCase("pgd(steps=3)"),
+    "segpgd": AttackCase("segpgd(steps=3)"),
+}
+
+OBJECTIVES = {
+    "embedding": ("embedding", "embedding(distance=cosine)", "embedding(tokens=grid)", "embedding(tokens=all)"),
+    "segpgd": ("segpgd",),
+    "task_loss": ("task_loss",),
+}
+
+
+def headline(exact: float, saved: float) -> dict[str, Any]:
+    """What a Result needs of two values of a higher-is-better headline."""
+    return {"metrics": {"accuracy": exact}, "metrics_uint8": {"accuracy": saved}}
+
+
+CHECKS: dict[str, list[tuple[str, dict[str, Any], list[float]]]] = {  # (verdict wanted, fields of the result, violations)
+    "budget": [
+        ("ok", {}, [0.0, 9e-7]),
+        ("fail", {}, [0.0, 2e-6]),
+        ("fail", {}, [0.0, float("inf")]),
+        ("fail", {}, [float("nan"), 0.0]),
+    ],
+    "rounding": [("ok", headline(0.4, 0.43), [0.0]), ("warn", headline(0.2, 0.5), [0.0]), ("warn", headline(0.5, 0.2), [0.0])],
+}

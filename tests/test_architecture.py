@@ -1,0 +1,216 @@
+"""What keeps the house in order: nothing evaluated, nothing unpickled, short functions, a light start, tasks named only in tasks/."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import brittle
+from brittle import spec
+
+SOURCE = Path(brittle.__file__).parent
+FILES = {str(path.relative_to(SOURCE)): path for path in sorted(SOURCE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf8")) for name, path in FILES.items()}
+every_file = pytest.mark.parametrize("name", FILES)
+
+LONG_FILES = {
+    "plan.py": "cells, plans and identities are one subject, without torch",
+    "datasets/_render.py": "one renderer of made-up scenes, read from top to bottom",
+}
+LONG_FUNCTIONS = {"tuning/deacl.py:deacl": "17 settings with their meaning are most of it"}
+MANY_PARAMETERS = {"cli.py:run": "the options of the command", "cli.py:finetune": "the options of the command"}
+NO_DOCSTRING = {"cli.py:Checks": "three words", "cli.py:NormOption": "two words"}
+
+
+def functions(name: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    yield from (node for node in ast.walk(TREES[name]) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+
+def dotted(node: ast.AST) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def forbidden(tree: ast.AST) -> list[str]:
+    """Calls that run or unpickle what somebody else wrote."""
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            found += [
+                f"line {node.lineno}: import {name}" for name in names if name.split(".")[0] in ("pickle", "dill", "marshal", "shelve")
+            ]
+        if not isinstance(node, ast.Call):
+            continue
+        call = dotted(node.func)
+        given = {word.arg: word.value for word in node.keywords}
+
+        def literally(word: str, value: bool, given: dict = given) -> bool:
+            return word in given and isinstance(given[word], ast.Constant) and given[word].value is value
+
+        wrong = (
+            call in ("eval", "exec", "compile", "__import__", "os.system", "os.popen")
+            or (call.startswith("subprocess.") and "shell" in given and not literally("shell", False))
+            or (call.endswith("torch.load") and not literally("weights_only", True))
+            or (call in ("np.load", "numpy.load") and "allow_pickle" in given and not literally("allow_pickle", False))
+            or call in ("yaml.unsafe_load", "yaml.full_load", "torch.jit.load")
+        )
+        found += [f"line {node.lineno}: {call}"] if wrong else []
+    return found
+
+
+@every_file
+def test_nothing_is_evaluated_or_unpickled(name) -> None:
+    assert forbidden(TREES[name]) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "eval('1')",
+        "exec(text)",
+        "import os; os.system('ls')",
+        "subprocess.run('ls', shell=True)",
+        "subprocess.run('ls', shell=flag)",
+        "import pickle",
+        "from pickle import load",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "torch.load(path, weights_only=flag)",
+        "np.load(path, allow_pickle=True)",
+    ],
+)
+def test_the_search_finds_what_is_planted(planted) -> None:
+    assert forbidden(ast.parse(planted))
+    assert not forbidden(ast.parse("model.eval(); torch.load(path, weights_only=True); np.load(path); subprocess.run(['ls'])"))
+
+
+def judge(over: dict[str, int], exceptions: dict[str, str], limit: int) -> None:
+    new = {key: size for key, size in over.items() if key not in exceptions}
+    assert not new, f"over {limit}: {new}; make it shorter, or name it here with a reason"
+    stale = exceptions.keys() - over.keys()
+    assert not stale, f"no longer over {limit}: {stale}; take the exception away"
+
+
+def test_no_file_is_over_300_lines() -> None:
+    sizes = {name: len(path.read_text(encoding="utf8").splitlines()) for name, path in FILES.items()}
+    judge({name: size for name, size in sizes.items() if size > 300}, LONG_FILES, 300)
+
+
+def test_no_function_is_over_60_lines() -> None:
+    sizes = {f"{name}:{node.name}": (node.end_lineno or 0) - node.lineno + 1 for name in FILES for node in functions(name)}
+    judge({key: size for key, size in sizes.items() if size > 60}, LONG_FUNCTIONS, 60)
+
+
+def test_at_most_6_positional_parameters() -> None:
+    counts = {
+        f"{name}:{node.name}": len([a for a in (*node.args.posonlyargs, *node.args.args) if a.arg not in ("self", "cls")])
+        for name in FILES
+        for node in functions(name)
+    }
+    judge({key: count for key, count in counts.items() if count > 6}, MANY_PARAMETERS, 6)
+
+
+def compared(tree: ast.AST, names: tuple[str, ...]) -> list[int]:
+    """Lines that compare something with the name of a task."""
+
+    def named(node: ast.AST) -> bool:
+        return any(isinstance(part, ast.Constant) and part.value in names for part in ast.walk(node))
+
+    found: list[int] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and any(named(side) for side in (node.left, *node.comparators)):
+            found.append(node.lineno)
+        if isinstance(node, ast.match_case) and named(node.pattern):
+            found.append(node.pattern.lineno)
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("startswith", "endswith")
+            and named(node)
+        ):
+            found.append(node.lineno)
+    return found
+
+
+@every_file
+def test_only_tasks_know_their_names(name) -> None:
+    if not name.startswith("tasks/"):
+        assert compared(TREES[name], spec.names("tasks")) == [], "it wants to be a method of Task"
+
+
+def test_that_search_finds_what_is_planted() -> None:
+    for planted in (
+        "if task == 'depth': pass",
+        "x = 'depth' != cell.task",
+        "y = task.name in ('depth', 'other')",
+        "match task:\n case 'depth': pass",
+        "task.startswith('depth')",
+    ):
+        assert compared(ast.parse(planted), spec.names("tasks")), planted
+    assert not compared(ast.parse("TASKS = ('depth',)\nattack = 'depth'"), spec.names("tasks"))
+
+
+@every_file
+def test_every_module_says_in_a_sentence_what_it_is(name) -> None:
+    text = ast.get_docstring(TREES[name]) or ""
+    assert text.partition("\n\n")[0].rstrip().endswith((".", "?")), f"{name}: {text[:80]!r}"
+
+
+@every_file
+def test_every_public_function_and_class_has_a_docstring(name) -> None:
+    if Path(name).name.startswith("_") and Path(name).name != "__init__.py":
+        return  # nothing in it is public
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    public = [node for node in TREES[name].body if isinstance(node, kinds) and not node.name.startswith("_")]
+    lacking = [node.name for node in public if not ast.get_docstring(node) and f"{name}:{node.name}" not in NO_DOCSTRING]
+    assert not lacking
+
+
+@pytest.mark.parametrize("kind", spec.KINDS)
+def test_a_component_is_the_function_of_its_files_name(kind) -> None:
+    for name in spec.names(kind):
+        tree = TREES[f"{kind}/{name}.py"]
+        (found,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+        settings = dict(zip(found.args.kwonlyargs, found.args.kw_defaults))
+        assert all(argument.annotation for argument in settings), f"{kind}/{name}: every setting has a type"
+        assert spec.summary(kind, name)
+
+
+HEAVY = ("torch", "timm", "lightning", "torchvision", "transformers")
+
+
+def light(code: str) -> subprocess.CompletedProcess[str]:
+    check = f"\nimport sys\nheavy = [name for name in {HEAVY} if name in sys.modules]\nsys.exit(f'imported {{heavy}}' if heavy else 0)"
+    return subprocess.run([sys.executable, "-c", code + check], check=False, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("name", ["brittle", "brittle.cli", "brittle.plan", "brittle.store", "brittle.spec", "brittle.rows"])
+def test_the_command_line_starts_without_torch(name) -> None:
+    done = light(f"import {name}")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "attacks"], ["--version"]])
+def test_help_and_list_answer_without_torch(words) -> None:
+    done = light(f"from brittle import cli\ncli.app({words}, standalone_mode=False)")
+    assert done.returncode == 0, done.stderr
+    if words[0] == "--help":
+        assert all(command in done.stdout for command in ("run", "report", "list", "finetune", "doctor"))
+    if words[0] == "list":
+        for kind in words[1:] or spec.KINDS:
+            assert all(f"{component} " in done.stdout for component in spec.names(kind)), kind
+
+
+def test_the_module_runs_as_a_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "brittle", "list", "tasks"], check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(spec.names("tasks"))
+    wrong = subprocess.run([sys.executable, "-m", "brittle", "list", "attaks"], check=False, capture_output=True, text=True, timeout=120)
+    assert wrong.returncode == 2
+    assert "attacks" in wrong.stderr
+    assert "Traceback" not in wrong.stderr

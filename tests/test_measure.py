@@ -1,0 +1,216 @@
+"""One cell in, one result out: the same number however it is batched, and no number at all from what cannot be trusted."""
+
+import functools
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from brittle import measure as measuring
+from brittle import protocol, spec
+from brittle.errors import CellError
+from brittle.launch.local import local
+from brittle.measure import Machine, measure
+from brittle.plan import Cell
+from brittle.store import Store
+from brittle.types import Model
+
+pytestmark = pytest.mark.usefixtures("quick")
+Cells = Callable[..., Cell]
+TASKS = ("classification", "segmentation", "depth")
+
+
+def _arrays(samples: bytes) -> dict[str, np.ndarray]:
+    return dict(np.load(io.BytesIO(samples)))
+
+
+def _wrap(monkeypatch: pytest.MonkeyPatch, name: str, around: Callable[..., Tensor]) -> None:
+    """Put ``around(real, model, batch, threat, rng, **settings)`` in an attack's place."""
+    real = spec.component("attacks", name)
+
+    @functools.wraps(real)
+    def wrapped(*arguments: object, **settings: object) -> Tensor:
+        return around(real, *arguments, **settings)
+
+    monkeypatch.setattr(spec.module("attacks", name), name, wrapped)
+
+
+def test_a_result_says_what_it_is(cell_of: Cells) -> None:
+    cell = cell_of()
+    result, samples = measure(cell, Machine(batch_size=8))
+    arrays = _arrays(samples)
+    assert result.cell == cell
+    assert result.images == len(arrays["ids"]) == len(set(arrays["ids"])) == 16
+    assert result.metrics["accuracy"] == arrays["correct"].mean()
+    low, high = result.intervals["accuracy"]
+    assert 0 <= low <= result.metrics["accuracy"] <= high <= 1
+    assert {finding.name for finding in result.findings} == set(spec.names("checks"))
+    assert next(f for f in result.findings if f.name == "budget").verdict == "ok"
+    assert arrays["violation"].max() <= 1e-6
+    assert result.cost["forwards"] >= 16 * 5
+    assert result.cost["backwards"] == 16 * 3
+    assert result.made_by["data_sha256"]
+    assert "steps=3" in result.made_by["settings"]["attacks"]
+    assert measure(cell, Machine(batch_size=8), checks="none")[0].findings == ()
+
+
+def test_a_clean_row_is_not_attacked(cell_of: Cells) -> None:
+    result, _ = measure(cell_of(None), Machine())
+    assert result.metrics == result.metrics_uint8
+    assert result.findings == ()
+    assert result.cost["backwards"] == 0
+
+
+@pytest.mark.parametrize("attack", ["pgd(steps=3)", "embed(steps=3)", "noise"])
+@pytest.mark.parametrize("task", TASKS)
+def test_neither_batch_nor_readers_nor_limit_move_a_number(cell_of: Cells, task: str, attack: str) -> None:
+    results = [measure(cell_of(attack, task), machine) for machine in (Machine(batch_size=4), Machine(batch_size=16, workers=2))]
+    (one, first), (two, second) = [(result, _arrays(samples)) for result, samples in results]
+    assert one.id == two.id
+    assert one.image_ids_sha256 == two.image_ids_sha256
+    assert one.metrics == pytest.approx(two.metrics, rel=1e-4)
+    assert one.metrics_uint8 == pytest.approx(two.metrics_uint8, rel=1e-4)
+    half = _arrays(measure(cell_of(attack, task, limit=7), Machine(batch_size=5))[1])
+    for key in first:
+        if key not in ("ids", "violation"):
+            assert np.allclose(first[key], second[key], rtol=1e-4)
+            assert np.allclose(first[key][:7], half[key], rtol=1e-4)
+
+
+def test_the_order_of_pictures_moves_no_number(cell_of: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = cell_of("pgd(steps=3)", "segmentation")
+    straight, first = measure(cell, Machine(batch_size=4))
+    real = protocol.batches
+
+    def shuffled(dataset: object, indices: Sequence[int], *rest: object, **keywords: object) -> object:
+        order = [list(indices)[i] for i in torch.randperm(len(indices), generator=torch.Generator().manual_seed(3))]
+        return real(dataset, order, *rest, **keywords)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(measuring.protocol, "batches", shuffled)
+    mixed, second = measure(cell, Machine(batch_size=4))
+    assert mixed.metrics == pytest.approx(straight.metrics, rel=1e-6)
+    a, b = _arrays(first), _arrays(second)
+    assert list(a["ids"]) != list(b["ids"])
+    assert np.array_equal(a["intersection"][np.argsort(a["ids"])], b["intersection"][np.argsort(b["ids"])])
+
+
+def test_the_seed_moves_the_start(cell_of: Cells) -> None:
+    samples = [_arrays(measure(cell_of("noise", "depth", seed=seed, eps=0.2), Machine())[1])["rmse"] for seed in (0, 1)]
+    assert not np.array_equal(*samples)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory"), torch.OutOfMemoryError("CUDA")])
+@pytest.mark.parametrize("attack", ["pgd", "embed"])
+def test_memory_halves_the_batch_and_moves_no_number(
+    fresh: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch, attack: str, error: Exception
+) -> None:
+    cell = cell_of(f"{attack}(steps=3)", "depth")
+    (wanted, _), sizes = measure(cell, Machine(batch_size=4)), []
+
+    def hungry(real: Callable[..., Tensor], model: Model, batch: object, *rest: object, **settings: object) -> Tensor:
+        sizes.append(len(batch.images))  # type: ignore[attr-defined]
+        if sizes[-1] > 4:
+            raise error
+        return real(model, batch, *rest, **settings)
+
+    _wrap(monkeypatch, attack, hungry)
+    monkeypatch.setenv("BRITTLE_CACHE", str(fresh) + "-2")
+    found, _ = measure(cell, Machine(batch_size=16))
+    assert found.metrics == pytest.approx(wanted.metrics, rel=1e-6)
+    assert 16 in sizes
+    assert sizes.count(4) == 4
+
+
+def test_no_memory_for_a_single_picture_is_said(cell_of: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_arguments: object, **_settings: object) -> Tensor:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory")
+
+    _wrap(monkeypatch, "pgd", never)
+    with pytest.raises(CellError, match="out of memory"):
+        measure(cell_of(limit=2), Machine())
+
+
+def _failures(folder: Path, cells: Sequence[Cell]) -> list[str | None]:
+    store = Store(folder)
+    local({str(i) * 20: cell for i, cell in enumerate(cells)}, store, Machine(), "fast")
+    return [result.failed for result in store.results()]
+
+
+@pytest.mark.parametrize(("size", "norm"), [(1.1, "linf"), (1.1, "l2"), (float("nan"), "linf"), (40.0, "linf")])
+def test_an_attack_that_leaves_the_threat_gives_no_number(
+    tmp_path: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch, size: float, norm: str
+) -> None:
+    def cheat(_real: object, _model: Model, batch: object, threat: object, *_rest: object, **_settings: object) -> Tensor:
+        images = batch.images  # type: ignore[attr-defined]
+        moved = torch.where(images > 0.5, -1.0, 1.0) * threat.eps * size  # type: ignore[attr-defined]
+        return images + (moved if norm == "linf" else moved / (images[0].numel() ** 0.5))
+
+    _wrap(monkeypatch, "pgd", cheat)
+    clean, bad = _failures(tmp_path, [cell_of(None), cell_of("pgd", norm=norm)])
+    assert clean is None  # the others go on
+    assert bad is not None
+    assert bad.startswith("violation")
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("attack", [None, "pgd(steps=2)", "noise"])
+def test_predictions_that_are_no_numbers_give_no_number(
+    tmp_path: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch, attack: str | None, value: float
+) -> None:
+    real = measuring.model_of
+
+    class Broken(torch.nn.Module):
+        def __init__(self, head: torch.nn.Module) -> None:
+            super().__init__()
+            self.head = head
+
+        def forward(self, *arguments: object) -> Tensor:
+            return self.head(*arguments) * value
+
+    def broken(*arguments: object) -> Model:
+        model = real(*arguments)  # type: ignore[arg-type]
+        return Model(model.task, Broken(model.head), model.encoder)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(measuring, "model_of", broken)
+    (failed,) = _failures(tmp_path, [cell_of(attack)])
+    assert failed is not None
+    assert failed.startswith("nonfinite")
+
+
+def test_a_fault_of_a_component_fails_its_cell_alone(tmp_path: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(*_arguments: object, **_settings: object) -> Tensor:
+        raise IndexError("list index\nout of range")
+
+    _wrap(monkeypatch, "pgd", fault)
+    found = _failures(tmp_path, [cell_of(), cell_of(None), cell_of("noise")])
+    assert found.count(None) == 2
+    assert "IndexError" in str(found[-1])
+    assert "\n" not in str(found[-1])
+
+
+def test_headless_images_are_computed_once_for_all_tasks(fresh: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def counting(real: Callable[..., Tensor], model: Model, batch: object, *rest: object, **settings: object) -> Tensor:
+        calls.append(len(batch.images))  # type: ignore[attr-defined]
+        return real(model, batch, *rest, **settings)
+
+    _wrap(monkeypatch, "embed", counting)
+    for task in TASKS:
+        measure(cell_of("embed(steps=2)", task), Machine(batch_size=8))
+    assert calls == [8, 8]
+    for changes in ({"eps": 4 / 255}, {"seed": 1}, {"norm": "l2"}):
+        measure(cell_of("embed(steps=2)", **changes), Machine(batch_size=8))
+    measure(cell_of("embed(steps=1)"), Machine(batch_size=8))
+    assert calls == [8, 8] * 5
+
+
+def test_a_real_network_gives_the_same_in_any_batch(cell_of: Cells) -> None:
+    """embedded:random has attention and normalisation, so images of a batch could leak into each other."""
+    cell = cell_of("pgd(steps=2)", encoder="embedded:random", limit=8, dataset="scenes(size=8, test=32, train=32, val=16)")
+    first, second = (_arrays(measure(cell, Machine(batch_size=size))[1]) for size in (3, 8))
+    assert np.array_equal(first["correct"], second["correct"])
