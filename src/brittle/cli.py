@@ -223,16 +223,18 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
     verbose = "-v" in sys.argv or "--verbose" in sys.argv
     try:
-        app(standalone_mode=True)
+        app()
         sys.exit(0)
     except BrittleError as error:
         if verbose:
             raise
         print(f"brittle: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("brittle: stopped; finished cells are kept, the same command goes on", file=sys.stderr)
-        sys.exit(130)
+    except (SystemExit, KeyboardInterrupt) as stop:  # typer makes an exit of 130 out of Ctrl-C
+        code = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
+        if code == 130:
+            print("brittle: stopped; finished cells are kept, the same command goes on", file=sys.stderr)
+        sys.exit(code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -120,7 +120,7 @@ def _attacked(cell: Cell, model: Model, batch: Batch, threat: Threat) -> Tensor:
         key = {
             "weights": plan.weights_of(cell.encoder),
             "attack": str(full),
-            "version": spec.version("attacks", full.name),
+            "versions": spec.versions("attacks", full),
             "threat": [threat.norm, threat.eps],
             "seed": cell.seed,
             "ids": list(batch.ids),

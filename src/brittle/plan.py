@@ -113,7 +113,7 @@ class Plan(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    name: Text = "run"
+    name: Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
     encoders: list[Text]
     datasets: list[Text]
     tasks: list[Text] = []
@@ -158,6 +158,8 @@ class _Loader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, (str, int, float)):
+                raise UsageError(f"plan: a key is a {type(key).__name__} (line {key_node.start_mark.line + 1}); write a word")
             if key in seen:
                 raise UsageError(f"plan: key {key!r} stands twice (line {key_node.start_mark.line + 1}); keep one")
             seen.add(key)
@@ -178,7 +180,10 @@ def read(name: str, roots: Mapping[str, str] | None = None) -> Plan:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise MissingError(f"no plan file {name}; packaged plans: {', '.join(packaged())}")
-        text = path.read_text(encoding="utf8")
+        try:
+            text = path.read_text(encoding="utf8")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{name}: is no UTF-8 text (byte {error.start}); save it as UTF-8") from None
     elif name in packaged():
         text = (resources("brittle") / "plans" / f"{name}.yaml").read_text(encoding="utf8")
     else:
@@ -272,7 +277,11 @@ def short(kind: str, text: str) -> str:
     """Canonical text of a spec, checked, without the settings that stand at their defaults."""
     full = spec.complete(kind, text)
     parameters = inspect.signature(spec.component(kind, full.name)).parameters
-    settings = {key: value for key, value in full.settings.items() if value != parameters[key].default}
+    settings: dict[str, spec.Value] = {}
+    for key, value in full.settings.items():
+        brief = short(spec.kind_of(key), str(value)) if spec.kind_of(key) else value
+        if brief != parameters[key].default:
+            settings[key] = brief
     return str(spec.Spec(full.name, full.argument, settings))
 
 
@@ -314,12 +323,11 @@ def weights_of(encoder: str) -> str:
 
 def identity(cell: Cell) -> str:
     """A hash over every value that can change the number: all settings written out, weights, data, and component versions."""
-    objective = spec.complete("attacks", cell.attack).settings.get("objective") if cell.attack else None
-    named = {"encoders": cell.encoder, "datasets": cell.dataset, "tasks": cell.task, "attacks": cell.attack, "objectives": objective}
-    parts = {kind: str(text) for kind, text in named.items() if text}
+    named = {"encoders": cell.encoder, "datasets": cell.dataset, "tasks": cell.task, "attacks": cell.attack}
+    parts = {kind: spec.complete(kind, text) for kind, text in named.items() if text}
     content = {
-        "cell": {**asdict(cell), **{kind: str(spec.complete(kind, text)) for kind, text in parts.items()}},
-        "versions": {kind: spec.version(kind, spec.parse(text).name) for kind, text in parts.items()},
+        "cell": {**asdict(cell), **{kind: str(full) for kind, full in parts.items()}},
+        "versions": [spec.versions(kind, full) for kind, full in parts.items()],
         "measure": MEASURE_VERSION,
         "weights": weights_of(cell.encoder),
         "data": [dataset_of(cell.dataset, split).fingerprint for split in ("train", "val", "test")],

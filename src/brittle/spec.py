@@ -21,6 +21,8 @@ from brittle.errors import UsageError, unknown
 Value = Union[bool, int, float, str, list["Value"], "Spec"]  # noqa: UP007 - it names itself
 KINDS = ("encoders", "datasets", "tasks", "objectives", "attacks", "checks", "tuning", "reports", "launch")
 
+DEEPEST = 16  # brackets within brackets
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BARE = re.compile(r"[^\s,()\[\]='\"]+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
@@ -100,7 +102,7 @@ class _Reader:
     """Reads values from ``text`` at ``at``."""
 
     def __init__(self, text: str, at: int) -> None:
-        self.text, self.at = text, at
+        self.text, self.at, self.depth = text, at, 0
 
     def fail(self, wanted: str) -> UsageError:
         return UsageError(f"{self.text!r} breaks off at {self.text[self.at :]!r}; expected {wanted}")
@@ -144,6 +146,15 @@ class _Reader:
         return found
 
     def value(self) -> Value:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise UsageError(f"{self.text[:40]!r}... is nested more than {DEEPEST} deep; write it flatter")
+        try:
+            return self.one()
+        finally:
+            self.depth -= 1
+
+    def one(self) -> Value:
         self.skip()
         for quote in "'\"":
             if self.text.startswith(quote, self.at):
@@ -219,9 +230,23 @@ def component(kind: str, name: str) -> Callable[..., Any]:
     return getattr(module(kind, name), name)
 
 
-def version(kind: str, name: str) -> int:
-    """A component's ``VERSION`` (1 where it has none): raised by whoever changes what it computes."""
-    return getattr(module(kind, name), "VERSION", 1)
+def kind_of(key: str) -> str:
+    """The kind of component that a setting of this name holds a spec of (``objective``: objectives), or nothing."""
+    return f"{key}s" if f"{key}s" in KINDS else ""
+
+
+def versions(kind: str, spec: Spec) -> dict[str, int]:
+    """``VERSION`` (1 where there is none) of a component, of those its settings name, and of those its module uses: raised by whoever
+    changes what one computes."""
+    found = {f"{kind}.{spec.name}": getattr(module(kind, spec.name), "VERSION", 1)}
+    for used in vars(module(kind, spec.name)).values():
+        name = getattr(used, "__name__", "").split(".") if isinstance(used, types.ModuleType) else []
+        if len(name) == 3 and name[0] == "brittle" and name[1] in KINDS and name[2] in names(name[1]):
+            found |= versions(name[1], Spec(name[2]))
+    for key, value in spec.settings.items():
+        if kind_of(key):
+            found |= versions(kind_of(key), parse(str(value)))
+    return found
 
 
 def complete(kind: str, spec: Spec | str) -> Spec:
@@ -250,6 +275,8 @@ def complete(kind: str, spec: Spec | str) -> Spec:
         given = str(value) if isinstance(value, Spec) else value
         try:
             full[key] = TypeAdapter(hints.get(key, Any)).validate_python(given)
+            if kind_of(key):
+                full[key] = str(complete(kind_of(key), str(full[key])))
         except ValidationError as error:
             raise UsageError(f"{spec.name}({key}={_text(value)}): {error.errors()[0]['msg'].lower()}") from None
     return Spec(spec.name, spec.argument, full)

@@ -14,6 +14,8 @@ from brittle.errors import MissingError, UsageError
 from brittle.plan import Cell, Result
 from brittle.progress import say
 
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OSError, UsageError)  # what reading a spoilt file may raise
+
 
 class Store:
     """A run folder: ``results/<id>.json``, ``samples/<id>.npz``, ``failed/<id>.json``, ``plan.yaml``, ``env.json``.
@@ -45,7 +47,7 @@ class Store:
             if data["samples_sha256"] and files.sha256_of_file(samples) != data["samples_sha256"]:
                 raise ValueError("the sha256 of its samples does not match")
             return Result.from_dict(data)
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except DAMAGE as error:
             self._quarantine(path, error)
             return None
 
@@ -72,15 +74,28 @@ class Store:
         """All whole results that are current, then those that failed."""
         current = self._current()
         found = [self.get(path.stem) for path in sorted((self.root / "results").glob("*.json"))]
-        failed = [Result.from_dict(json.loads(path.read_text(encoding="utf8"))) for path in sorted((self.root / "failed").glob("*.json"))]
-        every = [result for result in found if result] + failed
+        failed = [self._get_failed(path) for path in sorted((self.root / "failed").glob("*.json"))]
+        every = [result for result in found + failed if result]
         places = {label: place for place, label in enumerate(current)}
         kept = [result for result in every if current.get(_label(result.cell), result.id) == result.id]
         return sorted(kept, key=lambda result: (result.failed is not None, places.get(_label(result.cell), len(places))))
 
+    def _get_failed(self, path: Path) -> Result | None:
+        try:
+            return Result.from_dict(json.loads(path.read_text(encoding="utf8")))
+        except DAMAGE as error:
+            self._quarantine(path, error)
+            return None
+
     def _current(self) -> dict[str, str]:
         path = self.root / "current.json"
-        return json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        try:
+            return {str(label): str(name) for label, name in json.loads(path.read_text(encoding="utf8")).items()}
+        except DAMAGE as error:
+            self._quarantine(path, error)
+            return {}
 
     def note(self, name: str, content: str) -> None:
         """Write a file of the run folder's own, such as plan.yaml."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple, Protocol
 
 import torch
-from annotated_types import Ge, Gt
+from pydantic import Field
 from torch import Tensor, nn
 
 from brittle import windows
@@ -13,12 +13,14 @@ from brittle.errors import UsageError
 from brittle.rng import Rng
 from brittle.threat import Threat
 
-Count = Annotated[int, Ge(0)]
+Count = Annotated[int, Field(ge=0)]
 """A setting that counts something: a whole number, 0 or more."""
-AtLeastOne = Annotated[int, Ge(1)]
+AtLeastOne = Annotated[int, Field(ge=1)]
 """A setting that counts something there must be one of."""
-Positive = Annotated[float, Gt(0)]
-"""A setting that is a number above 0."""
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""A setting that is a finite number above 0."""
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A setting that is a finite number, 0 or more."""
 
 Objective = Callable[[Tensor, float], Tensor]
 """``(images [B,3,H,W], progress in [0,1)) -> [B]``, differentiable; the attacker wants it high. Called twice it gives the same."""

@@ -16,6 +16,7 @@ SOLIDS = 3  # at most this many in a scene; the first is the main one
 NUMBERS = 96  # uniform numbers a scene is made of
 TAN_HALF_VIEW = math.tan(math.radians(25.0))  # 50 degrees of view
 FAR = 1e6
+BOUND = 1.04  # of a unit solid's points from its centre: the rim of the cone is the farthest
 _COVER = (1.0, 0.68, 0.74, 0.45, 0.52, 0.84, 0.74, 0.36)  # silhouette over bounding disc, per shape, for framing
 
 
@@ -32,7 +33,7 @@ class Scene(NamedTuple):
 
     shape: Tensor  # [B,S] index into SHAPES
     centre: Tensor  # [B,S,3]
-    radius: Tensor  # [B,S] bounding radius
+    radius: Tensor  # [B,S] bounding radius, but for BOUND
     yaw: Tensor  # [B,S]
     stretch: Tensor  # [B,S] height over width
     colour: Tensor  # [B,S+2,3] wall, floor, solids
@@ -242,7 +243,7 @@ def _cast(scene: Scene, o: Tensor, d: Tensor, wanted: Tensor | None = None) -> t
         p = scene.centre[:, None, s] - o
         along = (p * d).sum(2)
         gap = p.square().sum(2) - along.square() / length
-        met = (gap < scene.radius[:, None, s] ** 2) & (along > 0)
+        met = (gap < (BOUND * scene.radius[:, None, s]) ** 2) & (along > 0)
         near = (met if wanted is None else met & wanted).flatten().nonzero()[:, 0]
         kind = scene.shape[near // points, s]
         for shape in range(len(SHAPES)):

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 
 from brittle import progress
 from brittle.errors import BrittleError, CellError
@@ -28,10 +29,11 @@ def local(cells: Mapping[str, Cell], store: Store, machine: Machine, checks: str
                 failed += 1
                 store.put_failed(failure(cell, error))
                 progress.say(f"failed: {cell}: {error}")
-            except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
-                failed += 1  # a fault of an encoder or of ours: it must not take the other cells with it
+            except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, OSError) as error:
+                failed += 1  # a fault of an encoder, of the disk or of ours: it must not take the other cells with it
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 reason = CellError(f"{type(error).__name__} in {where.name}: {' '.join(str(error).split())[:300]}")
-                store.put_failed(failure(cell, reason))
                 progress.say(f"failed: {cell}: {reason}")
+                with suppress(OSError):  # a full disk has no room for the reason either
+                    store.put_failed(failure(cell, reason))
     return failed

@@ -13,7 +13,7 @@ def csv(results: Sequence[Result], /) -> str:
     head = ["id", "encoder", "dataset", "task", "attack", "eps", "norm", "seed", "limit", "protocol", "images", "seconds", "failed"]
     parts = [part for name in names for part in (name, f"{name}_low", f"{name}_high", f"{name}_uint8")]
     stream = io.StringIO()
-    out = writer.writer(stream, lineterminator="\n")
+    out = writer.writer(stream)  # lines end in \r\n (RFC 4180), so that text with either of them is quoted
     out.writerow(head + parts)
     for result in results:
         cell = result.cell

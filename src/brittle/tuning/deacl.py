@@ -12,7 +12,7 @@ from brittle.ascent import ascend
 from brittle.rng import Rng
 from brittle.tasks.classification import classification
 from brittle.threat import Threat
-from brittle.types import Batch, Count, Encoder, Model, Positive, frozen
+from brittle.types import Batch, Count, Encoder, Model, NotNegative, Positive, frozen
 
 
 def deacl(
@@ -28,7 +28,7 @@ def deacl(
     steps: Count = 1000,
     lr: Positive = 5e-4,
     warmup: Count = 50,
-    decay: float = 0.0,
+    decay: NotNegative = 0.0,
     precision: str = "32-true",
     devices: Count = 1,
     checkpoint: str = "",

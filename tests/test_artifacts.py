@@ -1,0 +1,114 @@
+"""Kept tensors: made once, remade when damaged, told apart by everything they depend on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from brittle import artifacts
+from brittle.types import Batch, Encoder, Features
+
+
+@pytest.fixture
+def made(fresh: Path) -> tuple[Callable[..., dict[str, Tensor]], list[int]]:
+    calls: list[int] = []
+
+    def make(key: object = 1, value: float = 1.0, kind: str = "features") -> dict[str, Tensor]:
+        def work() -> dict[str, Tensor]:
+            calls.append(1)
+            return {"x": torch.full((4,), value)}
+
+        return artifacts.keep(kind, {"key": key}, work)
+
+    return make, calls
+
+
+def test_made_once(made: tuple[Callable[..., dict[str, Tensor]], list[int]]) -> None:
+    keep, calls = made
+    assert keep()["x"].tolist() == keep(value=2.0)["x"].tolist() == [1.0] * 4
+    assert len(calls) == 1
+
+
+def test_keys_and_kinds_are_told_apart(made: tuple[Callable[..., dict[str, Tensor]], list[int]]) -> None:
+    keep, calls = made
+    found = [keep(1, 1.0), keep(2, 2.0), keep(1, 3.0, "heads"), keep("1", 4.0)]
+    assert [part["x"][0].item() for part in found] == [1, 2, 3, 4]
+    assert len(calls) == 4
+
+
+def test_a_damaged_file_is_made_again(fresh: Path, made: tuple[Callable[..., dict[str, Tensor]], list[int]]) -> None:
+    keep, calls = made
+    keep()
+    (path,) = (fresh / "features").rglob("*.safetensors")
+    whole = path.read_bytes()
+    damaged = [whole[:i] for i in range(0, len(whole), 7)]
+    damaged += [whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in range(0, len(whole), 5)]
+    damaged += [whole + b"\0", bytes(len(whole))]
+    for number, data in enumerate(damaged, 2):
+        path.write_bytes(data)
+        assert keep()["x"].tolist() == [1.0] * 4
+        assert len(calls) == number
+        assert path.read_bytes() == whole
+
+
+def test_a_failure_keeps_nothing(fresh: Path) -> None:
+    def fail() -> dict[str, Tensor]:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        artifacts.keep("features", {"key": 1}, fail)
+    assert not list(fresh.rglob("*.safetensors"))
+
+
+class Counting(Encoder):
+    def __init__(self) -> None:
+        super().__init__(3, 4, size=8, mean=(0, 0, 0), std=(1, 1, 1), about={})
+        self.seen = 0
+
+    def forward(self, images: Tensor) -> Features:
+        self.seen += len(images)
+        return Features(images.mean((2, 3)), torch.nn.functional.avg_pool2d(images, 4))
+
+
+def test_features_belong_to_the_pictures_not_to_their_names(fresh: Path) -> None:
+    encoder, images = Counting(), torch.rand(4, 3, 8, 8)
+
+    def features(pictures: Tensor, name: str, weights: str = "w") -> list[tuple[Features, Tensor]]:
+        batch = Batch(pictures, torch.arange(len(pictures)), [f"{name}{i}" for i in range(len(pictures))])
+        return list(artifacts.features(encoder, weights, [batch], "features", len(pictures)))
+
+    ((first, target),) = features(images, "a")
+    assert first.pooled.dtype == torch.float16
+    assert torch.allclose(first.pooled.float(), images.mean((2, 3)), atol=1e-3)
+    assert target.tolist() == [0, 1, 2, 3]
+    features(images.clone(), "b")
+    assert encoder.seen == 4
+    changed = images.clone()
+    changed[0, 0, 0, 0] = 1 - changed[0, 0, 0, 0]
+    features(changed, "a")
+    assert encoder.seen == 8
+    features(images, "a", "other weights")
+    assert encoder.seen == 12
+    features(images.reshape(4, 3, 4, 16), "a")  # the same bytes in another shape
+    assert encoder.seen == 16
+
+
+def test_adversarial_images_are_kept_by_what_they_depend_on(fresh: Path) -> None:
+    images, calls = torch.rand(2, 3, 4, 4), []
+
+    def make() -> Tensor:
+        calls.append(1)
+        return images + 1
+
+    for key, count in (({"eps": 1}, 1), ({"eps": 1}, 1), ({"eps": 2}, 2)):
+        assert torch.equal(artifacts.adversarial(key, images, make), images + 1)
+        assert len(calls) == count
+    artifacts.adversarial({"eps": 1}, images.flip(0), make)
+    assert len(calls) == 3
+
+
+def test_image_ids_depend_on_order_and_every_id() -> None:
+    digests = {artifacts.image_ids(ids) for ids in (["a", "b"], ["b", "a"], ["a"], ["ab"])}
+    assert len(digests) == 4

@@ -1,0 +1,123 @@
+"""From a sample to what the encoder sees, and the batches it comes in."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from brittle import plan, protocol
+from brittle.errors import UsageError
+from brittle.types import Sample
+
+
+class Few:
+    """A data set of the samples given."""
+
+    licence, fingerprint = "", ""
+
+    def __init__(self, samples: Sequence[Sample], classes: int = 3) -> None:
+        self.samples, self.ids = samples, [f"picture {i}" for i in range(len(samples))]
+        names = [str(i) for i in range(classes)]
+        self.classes: Mapping[str, Sequence[str]] = {"label": names, "mask": names, "depth": ()}
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        return self.samples[index]
+
+
+def _sample(height: int, width: int, value: int | None = None, **targets: Tensor) -> Sample:
+    image = (
+        torch.randint(256, (3, height, width), dtype=torch.uint8)
+        if value is None
+        else torch.full((3, height, width), value, dtype=torch.uint8)
+    )
+    full = {"label": torch.tensor(0), "mask": torch.zeros(height, width, dtype=torch.long), "depth": torch.ones(1, height, width)}
+    return Sample(image, {**full, **targets})
+
+
+CLASSIFY, SEGMENT, DEPTH = (plan.task_of(name) for name in ("classification", "segmentation", "depth"))
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (64, 64), (100, 50), (50, 101), (1, 1), (5, 200)])
+def test_classification_takes_the_centre_square(height: int, width: int) -> None:
+    image, label = protocol.fit(_sample(height, width), CLASSIFY, 32)
+    assert image.shape == (3, 32, 32)
+    assert image.dtype == torch.float32
+    assert label == 0
+
+
+def test_the_square_is_the_centre() -> None:
+    sample = _sample(8, 24, 0)
+    sample.image[:, :, 8:16] = 255
+    image, _ = protocol.fit(sample, CLASSIFY, 8)
+    assert (image == 1).all()
+
+
+def test_dense_targets_keep_their_size_and_pictures_their_shape() -> None:
+    image, mask = protocol.fit(_sample(20, 40), SEGMENT, 16)
+    assert image.shape == (3, 16, 32)
+    assert mask.shape == (20, 40)
+
+
+def test_a_picture_of_the_right_size_is_left_alone() -> None:
+    sample = _sample(16, 16)
+    assert torch.equal(protocol.fit(sample, CLASSIFY, 16)[0], sample.image.float() / 255)
+
+
+def test_enlarging_stays_in_the_box() -> None:
+    sample = _sample(28, 28)
+    sample.image[:] = (torch.arange(28) % 2 * 255).to(torch.uint8)  # the sharpest stripes: bicubic overshoots
+    image, _ = protocol.fit(sample, CLASSIFY, 64)
+    assert image.shape == (3, 64, 64)
+    assert image.min() >= 0
+    assert image.max() <= 1
+    assert image.max() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("task", "targets", "words"),
+    [
+        (CLASSIFY, {"label": torch.tensor(3)}, "label 3"),
+        (CLASSIFY, {"label": torch.tensor(-1)}, "label -1"),
+        (CLASSIFY, {"label": torch.tensor(65535)}, "label 65535"),
+        (CLASSIFY, {"label": torch.tensor(255)}, "label 255"),
+        (SEGMENT, {"mask": torch.full((8, 8), 3)}, "mask 3"),
+        (SEGMENT, {"mask": torch.full((8, 8), -1)}, "mask -1"),
+        (SEGMENT, {"mask": torch.full((8, 8), 65535)}, "mask 65535"),
+        (SEGMENT, {"mask": torch.zeros(8, 9, dtype=torch.long)}, "8x8 and 8x9"),
+        (DEPTH, {"depth": torch.ones(1, 7, 8)}, "8x8 and 7x8"),
+    ],
+)
+def test_a_target_that_does_not_fit_is_refused_by_name(task: object, targets: dict[str, Tensor], words: str) -> None:
+    data = Few([_sample(8, 8), _sample(8, 8, **targets)])
+    with pytest.raises(UsageError) as error:
+        list(protocol.batches(data, range(2), task, 8, 2))  # type: ignore[arg-type]
+    assert "picture 1" in str(error.value)
+    assert words in str(error.value)
+
+
+def test_void_is_no_class_and_no_error() -> None:
+    data = Few([_sample(8, 8, mask=torch.full((8, 8), 255))])
+    (batch,) = protocol.batches(data, range(1), SEGMENT, 8, 1)
+    assert (batch.target == 255).all()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_keep_order_and_names(workers: int) -> None:
+    data = Few([_sample(8, 8, i, label=torch.tensor(i % 3)) for i in range(10)])
+    order = [7, 3, 9, 0, 1, 2, 8]
+    found = list(protocol.batches(data, order, CLASSIFY, 8, 3, workers=workers))
+    assert [len(batch.images) for batch in found] == [3, 3, 1]
+    assert [name for batch in found for name in batch.ids] == [f"picture {i}" for i in order]
+    assert torch.cat([batch.images[:, 0, 0, 0] for batch in found]).mul(255).round().tolist() == order
+    assert torch.cat([batch.target for batch in found]).tolist() == [i % 3 for i in order]
+
+
+def test_pictures_of_unequal_shape_share_no_batch_and_keep_their_order() -> None:
+    data = Few([_sample(*size) for size in ((8, 8), (8, 8), (8, 16), (8, 8))])
+    found = list(protocol.batches(data, range(4), SEGMENT, 8, 4))
+    assert [(len(batch.images), batch.images.shape[3]) for batch in found] == [(2, 8), (1, 16), (1, 8)]
+    assert [name for batch in found for name in batch.ids] == data.ids
