@@ -228,10 +228,11 @@ def finetune(
         name = f"checkpoint-{files.sha256(json.dumps(settings, sort_keys=True).encode())[:12]}"
         full = spec.Spec(full.name, full.argument, {**full.settings, "checkpoint": str(folder / name)})
     task = classification()
+    rule = protocol.Protocol(source.size, crop=True)
 
     def batches(step: int) -> Batch:
         rows = [data[i] for i in training.shuffled(count, size, seed, step)]
-        images = torch.stack([protocol.fit(row._replace(targets={"label": torch.tensor(0)}), task, source.size)[0] for row in rows])
+        images = torch.stack([protocol.fit(row._replace(targets={"label": torch.tensor(0)}), task, rule)[0] for row in rows])
         names = [data.ids[i] for i in training.shuffled(count, size, seed, step)]
         return Batch(images, torch.zeros(len(rows), dtype=torch.long), names)
 

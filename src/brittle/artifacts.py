@@ -85,7 +85,7 @@ def features(
             yield Features(found["pooled"], found["grid"]), batch.target.cpu()
 
 
-def head(cell: Cell, encoder: Encoder, task: Task, *, batch_size: int, workers: int, device: str) -> nn.Module:
+def head(cell: Cell, encoder: Encoder, task: Task, rule: protocol.Protocol, *, batch_size: int, workers: int, device: str) -> nn.Module:
     """The head of a cell, fitted on the train split's frozen features and chosen on the val split's; fitted once and kept."""
     weights = plan.weights_of(cell.encoder)
     parts = {split: plan.dataset_of(cell.dataset, split) for split in ("train", "val")}
@@ -97,13 +97,14 @@ def head(cell: Cell, encoder: Encoder, task: Task, *, batch_size: int, workers: 
         "data": [part.fingerprint for part in parts.values()],
         "task": str(plan.spec.complete("tasks", cell.task)),
         "seed": cell.seed,
-        "protocol": cell.protocol,
+        "protocol": rule.to_dict(),
     }
 
     def fit() -> dict[str, Tensor]:
         rows: dict[str, list[tuple[Features, Tensor]]] = {}
         for split, part in parts.items():
-            batches = protocol.batches(part, range(len(part)), task, encoder.size, batch_size, workers=workers, device=device)
+            whole = protocol.batches(part, range(len(part)), task, rule, batch_size, workers=workers, device=device)
+            batches = (window for batch in whole for window in protocol.cut(batch, rule))
             what = f"features of {cell.encoder} on {split}"
             rows[split] = list(features(encoder, weights, batches, what, len(part), task.reads))
         fitted = probe.fit(task, encoder.dim, encoder.patch, outputs, rows["train"], rows["val"], seed=cell.seed, device=device)

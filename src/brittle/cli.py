@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from brittle import __version__, plan, progress, spec, store
-from brittle.errors import BrittleError, UsageError, unknown
+from brittle.errors import BrittleError, MissingError, UsageError, unknown
 from brittle.plan import Result
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help="How brittle is your vision encoder?")
@@ -57,6 +57,8 @@ def run(
     seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="Seed of heads and random starts.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first test pictures.")] = None,
     output_dir: Annotated[Path | None, typer.Option("--output-dir", help="Run folder; runs/NAME if not given.")] = None,
+    data_root: Annotated[str, typer.Option("--data-root", help="What {data} stands for in a plan.")] = ".",
+    weights_root: Annotated[str, typer.Option("--weights-root", help="What {weights} stands for in a plan.")] = ".",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16, for attacks.")] = "auto",
     batch_size: Annotated[str, typer.Option("--batch-size", help="auto or a number; changes no result.")] = "auto",
@@ -89,30 +91,46 @@ def run(
         "limit": limit,
         "checks": checks.value if checks else None,
     }
-    made = _plan(name, {key: value for key, value in given.items() if value is not None})
+    roots = {"data": data_root, "weights": weights_root}
+    made = _plan(name, {key: value for key, value in given.items() if value is not None}, roots)
     folder = output_dir or Path("runs") / made.name
     store.Store(folder)  # a path that is a file is refused before anything heavy starts
     from brittle import api
 
     where = api.machine(device, 64 if batch_size == "auto" else int(batch_size), num_workers, precision)
+    missing = plan.lacking(made)
     if dry_run:
-        cells = api.cells_of(made, where.precision)
-        lacking = set(store.Store(folder).missing(list(cells)))
-        for key, cell in cells.items():
-            print(f"{'to do' if key in lacking else 'done '}  {key}  {cell}")
+        _outline(made, missing, store.Store(folder), where.precision)
         return
     results = api.execute(made, folder, where, executor)
-    print(spec.component("reports", "json" if as_json else "table")(results))
+    print(spec.component("reports", "json" if as_json else made.report)(results))
     progress.say(f"written: {folder}/report/report.md, .csv, .json")
-    raise typer.Exit(_exit_code(results, fail_under))
+    raise typer.Exit(_exit_code(results, fail_under) or (MissingError.exit_code if missing else 0))
 
 
-def _plan(name: str | None, given: dict[str, Any]) -> plan.Plan:
+def _outline(made: plan.Plan, missing: dict[str, str], folder: store.Store, precision: str) -> None:
+    """What a plan would do: a line for each encoder and data set of which something is missing, then the cells that can be measured."""
+    from brittle import api
+
+    for encoder in made.encoders:
+        for data in made.datasets:
+            reasons = [missing[text] for text in (encoder, data) if text in missing]
+            if reasons:
+                print(f"lacks  {encoder} / {data}: {'; '.join(reasons)}")
+    if all(text in missing for text in made.encoders) or all(text in missing for text in made.datasets):
+        return
+    cells = api.cells_of(made, precision)
+    lacking = set(folder.missing(list(cells)))
+    for key, cell in cells.items():
+        print(f"{'to do' if key in lacking else 'done '}  {key}  {cell}")
+
+
+def _plan(name: str | None, given: dict[str, Any], roots: dict[str, str]) -> plan.Plan:
     """The plan named, with what was given on the command line in place of its own; or a plan of what was given alone."""
     if name is None and "encoders" not in given and "datasets" not in given:
         name = EMBEDDED_DEFAULT
     if name is not None:
-        return plan.make(**{**plan.read(name).model_dump(), **given})
+        return plan.make(**{**plan.read(name, roots).model_dump(), **given})
     for key, option in (("encoders", "-e"), ("datasets", "-d")):
         if key not in given:
             raise UsageError(f"no {option} given; name at least one of the {key}, or neither for the embedded default")

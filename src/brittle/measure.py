@@ -57,9 +57,10 @@ def model_of(cell: Cell, machine: Machine) -> Model:
     """Encoder and fitted head of a cell, in evaluation mode."""
     encoder = encoder_of(cell.encoder, machine.device, plan.weights_of(cell.encoder))
     task: Task = plan.task_of(cell.task)
+    rule = protocol.standard(cell.dataset, task, encoder.size)
     with frozen(encoder):
-        head = artifacts.head(cell, encoder, task, batch_size=machine.batch_size, workers=machine.workers, device=machine.device)
-    return Model(task, head, encoder).eval()
+        head = artifacts.head(cell, encoder, task, rule, batch_size=machine.batch_size, workers=machine.workers, device=machine.device)
+    return Model(task, head, encoder, window=rule.window, stride=rule.stride).eval()
 
 
 def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result, bytes]:
@@ -79,9 +80,8 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result,
     violations: list[Tensor] = []
     ids: list[str] = []
     assert model.encoder is not None
-    batches = protocol.batches(
-        dataset, indices, task, model.encoder.size, machine.batch_size, workers=machine.workers, device=machine.device
-    )
+    rule = protocol.standard(cell.dataset, task, model.encoder.size)
+    batches = protocol.batches(dataset, indices, task, rule, machine.batch_size, workers=machine.workers, device=machine.device)
     with frozen(model), _counted(model.encoder) as count, progress(str(cell), len(indices)) as advance:
         for batch in batches:
             images = _attacked(cell, model, batch, threat, machine.precision)
@@ -108,7 +108,7 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result,
         images=len(ids),
         image_ids_sha256=artifacts.image_ids(ids),
         cost={"seconds": round(time.monotonic() - began, 3), **count, "peak_bytes": _peak(machine.device)},
-        made_by=_made_by(cell, model.encoder, machine),
+        made_by=_made_by(cell, model.encoder, rule, machine),
     )
     arrays = {key: value.cpu().numpy() for key, value in samples.items()}
     if cell.attack:
@@ -198,7 +198,7 @@ def _peak(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _made_by(cell: Cell, encoder: Encoder, machine: Machine) -> dict[str, Any]:
+def _made_by(cell: Cell, encoder: Encoder, rule: protocol.Protocol, machine: Machine) -> dict[str, Any]:
     from importlib.metadata import version
 
     name = torch.cuda.get_device_name(machine.device) if machine.device.startswith("cuda") else f"cpu x{torch.get_num_threads()}"
@@ -209,6 +209,7 @@ def _made_by(cell: Cell, encoder: Encoder, machine: Machine) -> dict[str, Any]:
         "weights_sha256": plan.weights_of(cell.encoder),
         "weights": encoder.about,
         "data_sha256": plan.dataset_of(cell.dataset, "test").fingerprint,
+        "protocol": rule.describe(),
         "data_licence": plan.dataset_of(cell.dataset, "test").licence,
         "settings": {
             kind: str(spec.complete(kind, text))

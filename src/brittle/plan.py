@@ -107,7 +107,8 @@ class Plan(pydantic.BaseModel):
     """A plan file's content; every list is crossed with every other.
 
     ``tasks`` empty means all that a data set has targets for. ``eps`` may be written 8/255. ``downstream`` among the attacks is the task's
-    own attack of the paper. The clean row is always measured.
+    own attack of the paper. The clean row is always measured. ``sources`` says where to get files that a spec
+    names, ``report`` what is printed at the end.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -123,6 +124,8 @@ class Plan(pydantic.BaseModel):
     limit: Annotated[int, pydantic.Field(ge=1)] | None = None
     checks: Literal["none", "fast", "full"] = "fast"
     protocol: Text = "standard"
+    sources: dict[str, str] = {}
+    report: Text = "table"
 
 
 def make(**values: Any) -> Plan:
@@ -163,8 +166,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read(name: str) -> Plan:
+def read(name: str, roots: Mapping[str, str] | None = None) -> Plan:
     """The plan in a YAML file, or the packaged plan of that name.
+
+    Args:
+        roots: what stands for ``{data}`` and ``{weights}`` in its specs.
 
     Raises:
         MissingError: there is neither.
@@ -188,7 +194,15 @@ def read(name: str) -> Plan:
         raise UsageError(f"{name}: is no YAML: {' '.join(str(error).split())[:160]}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{name}: a plan is keys and values, got {type(values).__name__}")
-    return make(**{str(key): value for key, value in values.items()})
+    made = make(**{str(key): value for key, value in values.items()})
+    found = {"data": ".", "weights": ".", **(roots or {})}
+
+    def placed(texts: list[str]) -> list[str]:
+        for key, root in found.items():
+            texts = [text.replace(f"{{{key}}}", root) for text in texts]
+        return texts
+
+    return made.model_copy(update={"encoders": placed(made.encoders), "datasets": placed(made.datasets)})
 
 
 def packaged() -> tuple[str, ...]:
@@ -197,19 +211,35 @@ def packaged() -> tuple[str, ...]:
     return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
 
 
+def lacking(plan: Plan) -> dict[str, str]:
+    """Encoder and data set specs of a plan whose files are not there, each with what was looked for and where to get it."""
+    found: dict[str, str] = {}
+    for kind, texts in (("encoders", plan.encoders), ("datasets", plan.datasets)):
+        for text in texts:
+            try:
+                weights_of(text) if kind == "encoders" else dataset_of(short(kind, text), "test")
+            except MissingError as error:
+                source = next((source for name, source in plan.sources.items() if name in text), "")
+                found[text] = f"{error}{f'; get it from {source}' if source else ''}"
+    return found
+
+
 def grid(plan: Plan) -> tuple[list[Cell], list[str]]:
-    """The cells of a plan, clean ones first for each task, and a line for each pair left out because it does not fit.
+    """The cells of a plan, clean ones first for each task, and a line for each pair left out because it does not fit or is not there.
 
     Raises:
         UsageError: a spec, a setting or eps that makes no sense, or a plan that leaves nothing.
+        MissingError: nothing is left because data or weights are not there.
     """
     sizes = [number for value in plan.eps for number in [check_eps(value)]]
-    encoders = list(dict.fromkeys(short("encoders", one) for text in plan.encoders for one in expanded(text)))
-    datasets = [short("datasets", text) for text in plan.datasets]
+    missing = lacking(plan)
+    there = [text for text in plan.encoders if text not in missing]
+    encoders = list(dict.fromkeys(short("encoders", one) for text in there for one in expanded(text)))
+    datasets = [short("datasets", text) for text in plan.datasets if text not in missing]
     attacks = [text if text == "downstream" else short("attacks", text) for text in plan.attacks if text != "clean"]
     tasks = [short("tasks", text) for text in plan.tasks] or list(spec.names("tasks"))
     cells: list[Cell] = []
-    notes: list[str] = []
+    notes = [f"missing {text}: {why}" for text, why in missing.items()]
     for dataset in datasets:
         kinds = dataset_of(dataset, "test").classes
         for task in tasks:
@@ -228,6 +258,8 @@ def grid(plan: Plan) -> tuple[list[Cell], list[str]]:
                     cells.append(Cell(encoder, dataset, task, None, None, None, *shared))
                     for text in chosen:
                         cells += [Cell(encoder, dataset, task, text, eps, plan.norm, *shared) for eps in sizes]
+    if not cells and missing:
+        raise MissingError("; ".join(missing.values()))
     if not cells:
         raise UsageError(f"the plan leaves nothing to measure: {'; '.join(notes) or 'no task fits'}")
     cells.sort(key=lambda cell: (encoders.index(cell.encoder), datasets.index(cell.dataset), cell.seed))  # stable: load each encoder once

@@ -1,39 +1,95 @@
-"""How a picture becomes what the encoder sees and what a prediction is scored on."""
+"""How a picture becomes what the encoder sees and what a prediction is scored on: size, resize rule, windows, crop, valid depth."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from itertools import groupby
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from brittle import spec, windows
 from brittle.errors import UsageError
 from brittle.types import Batch, Dataset, Sample, Task, as_float
 
-STANDARD = "standard"
 VOID = 255
 
 
-def fit(sample: Sample, task: Task, size: int) -> tuple[Tensor, Tensor]:
-    """Picture [3,H,W] float32 in [0,1] and target, under the ``standard`` protocol.
+@dataclass(frozen=True)
+class Protocol:
+    """How one task is evaluated on one data set with one encoder.
 
-    The shorter edge is brought to ``size`` (bicubic, antialiased); classification then takes the centre ``size`` x ``size``. Dense targets
-    keep their own resolution: a prediction is brought to it, never the target to the prediction.
+    Args:
+        size: the encoder's edge in pixels.
+        resize: ``short``: the shorter edge is brought to ``size`` (bicubic, antialiased), the shape kept; ``none``: native resolution.
+        crop: take the centre ``size`` x ``size`` after resizing (classification).
+        window: edge of sliding windows over pictures larger than it, 0 for the whole picture at once.
+        stride: between windows.
+        valid: rows and columns of the target that count, at its own resolution (top, bottom, left, right); None for all.
+
+    Targets keep their own resolution: a prediction is brought to it, never the target to the prediction.
     """
-    image = as_float(sample.image)
+
+    size: int
+    resize: Literal["short", "none"] = "short"
+    crop: bool = False
+    window: int = 0
+    stride: int = 0
+    valid: tuple[int, int, int, int] | None = None
+
+    def describe(self) -> str:
+        """One line for reports."""
+        parts = [f"shorter edge {self.size}" if self.resize == "short" else "native resolution"]
+        parts += ["centre crop"] if self.crop else []
+        parts += [f"windows {self.window} / {self.stride}"] if self.window else []
+        parts += [f"scored on rows {self.valid[0]}:{self.valid[1]}, columns {self.valid[2]}:{self.valid[3]}"] if self.valid else []
+        return ", ".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def standard(dataset: str, task: Task, size: int) -> Protocol:
+    """The correct protocol of a data set x task for an encoder of edge ``size``.
+
+    Classification: shorter edge and centre crop. Dense tasks: shorter edge at the encoder's size, longer pictures in windows of that size,
+    a third overlapping. A data set's module may say otherwise in ``RULES``, by the kind of target.
+
+    Args:
+        dataset: its spec.
+    """
+    module = spec.module("datasets", spec.parse(dataset).name)
+    own: dict[str, Any] = dict(getattr(module, "RULES", {}).get(task.target, {}))
+    if task.target == "label":
+        return Protocol(size, crop=True, **own)
+    if own.pop("whole", False):
+        return Protocol(size, **own)
+    return Protocol(size, window=size, stride=-(-size * 2 // 3), **own)
+
+
+def fit(sample: Sample, task: Task, protocol: Protocol) -> tuple[Tensor, Tensor]:
+    """Picture [3,H,W] float32 in [0,1] and target of a sample."""
+    image, target = as_float(sample.image), sample.targets[task.target]
+    size = protocol.size
     height, width = image.shape[1:]
-    if min(height, width) != size:
+    if protocol.resize == "short" and min(height, width) != size:
         scale = size / min(height, width)
         new = (max(size, round(height * scale)), max(size, round(width * scale)))
         image = torch.nn.functional.interpolate(image[None], size=new, mode="bicubic", antialias=True)[0].clamp(0, 1)
-    if task.target == "label":
+    if protocol.crop:
         top, left = (image.shape[1] - size) // 2, (image.shape[2] - size) // 2
         image = image[:, top : top + size, left : left + size]
-    return image, sample.targets[task.target]
+    if protocol.valid and target.dim():
+        top, bottom, left, right = protocol.valid
+        kept = torch.zeros(target.shape[-2:], dtype=torch.bool)
+        kept[top:bottom, left:right] = True
+        target = torch.where(kept, target, torch.tensor(VOID if task.target == "mask" else 0).to(target.dtype))
+    return image, target
 
 
 def batches(
-    dataset: Dataset, indices: Sequence[int], task: Task, size: int, batch_size: int, *, workers: int = 0, device: str = "cpu"
+    dataset: Dataset, indices: Sequence[int], task: Task, protocol: Protocol, batch_size: int, *, workers: int = 0, device: str = "cpu"
 ) -> Iterator[Batch]:
     """Batches of the pictures ``indices``, in that order; neighbours of unequal shape never share one.
 
@@ -45,7 +101,7 @@ def batches(
     def load(index: int) -> tuple[Tensor, Tensor, str]:
         sample, name = dataset[index], dataset.ids[index]
         _check(sample, task, classes, name)
-        return (*fit(sample, task, size), name)
+        return (*fit(sample, task, protocol), name)
 
     for start in range(0, len(indices), batch_size):
         part = indices[start : start + batch_size]
@@ -59,14 +115,27 @@ def batches(
             yield Batch(torch.stack(images).to(device), torch.stack(targets).to(device), names)
 
 
+def cut(batch: Batch, protocol: Protocol) -> Iterator[Batch]:
+    """A batch as the windows that its pictures are seen in, each with its part of the target (brought to the picture's size, nearest):
+    what a head is fitted on."""
+    height, width = batch.images.shape[-2:]
+    if batch.target.dim() < 3 or not 0 < protocol.window < max(height, width):
+        yield batch
+        return
+    dense = batch.target if batch.target.dim() == 4 else batch.target[:, None]
+    dense = torch.nn.functional.interpolate(dense.float(), size=(height, width), mode="nearest").to(batch.target.dtype)
+    target = dense if batch.target.dim() == 4 else dense[:, 0]
+    for rows, columns in windows.places(height, width, protocol.window, protocol.stride):
+        yield Batch(batch.images[..., rows, columns], target[..., rows, columns], batch.ids)
+
+
 def _check(sample: Sample, task: Task, classes: int, name: str) -> None:
     target = sample.targets[task.target]
     if target.dim() > 1 and target.shape[-2:] != sample.image.shape[-2:]:
         shapes = " and ".join("x".join(map(str, shape)) for shape in (sample.image.shape[-2:], target.shape[-2:]))
         raise UsageError(f"{name}: picture and {task.target} are {shapes}; they must have one size")
     if classes:
-        odd = (
-            target[(target != VOID) & ((target < 0) | (target >= classes))] if target.dim() else target[(target < 0) | (target >= classes)]
-        )
+        wrong = (target < 0) | (target >= classes)
+        odd = target[wrong & (target != VOID) if target.dim() else wrong]
         if odd.numel():
             raise UsageError(f"{name}: {task.target} {int(odd.flatten()[0])} is none of the {classes} classes; mend the data set")

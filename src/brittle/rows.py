@@ -68,6 +68,13 @@ def caption(results: Sequence[Result]) -> str:
     parts += [", ".join(f"{norm} {eps_text(eps)}" for norm, eps in budgets)] if budgets else []
     parts += ["attacked in bf16, scored in float32"] if any(r.made_by.get("precision") == "bf16" for r in attacked) else []
     parts += [f"downstream = {', '.join(own)}"] if own else []
+    rules: dict[str, None] = {}
+    for result in done:
+        if "protocol" in result.made_by:
+            rules[
+                f"{result.cell.task} on {result.cell.dataset.partition('(')[0]} ({result.cell.protocol}): {result.made_by['protocol']}"
+            ] = None
+    parts += list(rules)
     marks = [text(result)[-1] for result in done]
     parts += ["! a check failed"] if "!" in marks else []
     parts += ["? unchecked"] if "?" in marks else []

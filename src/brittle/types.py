@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from brittle import windows
 from brittle.errors import UsageError
 from brittle.rng import Rng
 from brittle.threat import Threat
@@ -135,6 +136,7 @@ class Model(nn.Module):
         task: what the prediction means.
         head: (Features, (H, W)) -> prediction; or, without an encoder, any callable images -> prediction.
         encoder: the encoder below the head.
+        window, stride: larger pictures are predicted in sliding windows of this edge, their maps averaged; 0 for never.
 
     ``bf16``, false at first, runs the encoder in bfloat16 (autocast; head, loss and images stay float32): about twice as fast and good
     enough for an attack's gradients, of which 99.7 % have the same sign. Scores are never taken from it.
@@ -142,15 +144,28 @@ class Model(nn.Module):
 
     bf16: bool = False
 
-    def __init__(self, task: Task, head: Callable[..., Tensor] | None, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self, task: Task, head: Callable[..., Tensor] | None, encoder: Encoder | None = None, *, window: int = 0, stride: int = 0
+    ) -> None:
         super().__init__()
-        self.task, self.head, self.encoder = task, head, encoder
+        self.task, self.head, self.encoder, self.window, self.stride = task, head, encoder, window, stride
+
+    def windowed(self, images: Tensor) -> bool:
+        """Whether these pictures are seen in windows."""
+        return 0 < self.window < max(images.shape[-2:])
 
     def forward(self, images: Tensor) -> Tensor:
         if self.head is None:
             raise UsageError("this model is an encoder without a head; attack it with an embedding attack, or fit a head first")
         if self.encoder is None:
             return self.head(images)
+        if self.windowed(images):
+            return windows.mean_map(self._whole, images, self.window, self.stride)
+        return self._whole(images)
+
+    def _whole(self, images: Tensor) -> Tensor:
+        assert self.head is not None
+        assert self.encoder is not None
         return predict(self.head, self.encode(images), self.encoder.patch, images.shape[-2:])
 
     def encode(self, images: Tensor) -> Features:

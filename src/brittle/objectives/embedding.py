@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from brittle import windows
 from brittle.types import Batch, Model, Objective
 
 Distance = Literal["l2", "cosine"]
@@ -16,7 +17,7 @@ def embedding(model: Model, batch: Batch, /, *, distance: Distance = "l2", token
 
     Args:
         distance: ``l2``: mean squared difference over dimensions; ``cosine``: 1 - cosine similarity. Averaged over tokens.
-        tokens: ``cls``: the pooled feature; ``grid``: the patch features; ``all``: both.
+        tokens: ``cls``: the pooled feature; ``grid``: the patch features; ``all``: both; of every window where the model has windows.
 
     The gradient of ``l2`` is exactly zero at the clean image, so the attack must start elsewhere.
     """
@@ -33,13 +34,19 @@ def embedding(model: Model, batch: Batch, /, *, distance: Distance = "l2", token
 
 
 def _tokens(model: Model, images: Tensor, tokens: Tokens) -> Tensor:
-    """[B, T, D]."""
-    features = model.encode(images)
-    grid = features.grid.flatten(2).transpose(1, 2)
-    match tokens:
-        case "cls":
-            return features.pooled[:, None]
-        case "grid":
-            return grid
-        case "all":
-            return torch.cat([features.pooled[:, None], grid], 1)
+    """[B, T, D], the windows' tokens one after the other."""
+
+    def of(part: Tensor) -> Tensor:
+        features = model.encode(part)
+        grid = features.grid.flatten(2).transpose(1, 2)
+        match tokens:
+            case "cls":
+                return features.pooled[:, None]
+            case "grid":
+                return grid
+            case "all":
+                return torch.cat([features.pooled[:, None], grid], 1)
+
+    if not model.windowed(images):
+        return of(images)
+    return torch.cat([part for _, part in windows.over(of, images, model.window, model.stride)], 1)
