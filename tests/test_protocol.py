@@ -8,7 +8,7 @@ from torch import Tensor
 
 from brittle import plan, protocol
 from brittle.errors import UsageError
-from brittle.types import Sample
+from brittle.types import Batch, Sample, Task
 
 
 class Few:
@@ -41,9 +41,14 @@ def _sample(height: int, width: int, value: int | None = None, **targets: Tensor
 CLASSIFY, SEGMENT, DEPTH = (plan.task_of(name) for name in ("classification", "segmentation", "depth"))
 
 
+def rule(task: Task, size: int) -> protocol.Protocol:
+    """The standard one of a data set that says nothing of its own."""
+    return protocol.standard("scenes", task, size)
+
+
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (64, 64), (100, 50), (50, 101), (1, 1), (5, 200)])
 def test_classification_takes_the_centre_square(height: int, width: int) -> None:
-    image, label = protocol.fit(_sample(height, width), CLASSIFY, 32)
+    image, label = protocol.fit(_sample(height, width), CLASSIFY, rule(CLASSIFY, 32))
     assert image.shape == (3, 32, 32)
     assert image.dtype == torch.float32
     assert label == 0
@@ -52,25 +57,25 @@ def test_classification_takes_the_centre_square(height: int, width: int) -> None
 def test_the_square_is_the_centre() -> None:
     sample = _sample(8, 24, 0)
     sample.image[:, :, 8:16] = 255
-    image, _ = protocol.fit(sample, CLASSIFY, 8)
+    image, _ = protocol.fit(sample, CLASSIFY, rule(CLASSIFY, 8))
     assert (image == 1).all()
 
 
 def test_dense_targets_keep_their_size_and_pictures_their_shape() -> None:
-    image, mask = protocol.fit(_sample(20, 40), SEGMENT, 16)
+    image, mask = protocol.fit(_sample(20, 40), SEGMENT, rule(SEGMENT, 16))
     assert image.shape == (3, 16, 32)
     assert mask.shape == (20, 40)
 
 
 def test_a_picture_of_the_right_size_is_left_alone() -> None:
     sample = _sample(16, 16)
-    assert torch.equal(protocol.fit(sample, CLASSIFY, 16)[0], sample.image.float() / 255)
+    assert torch.equal(protocol.fit(sample, CLASSIFY, rule(CLASSIFY, 16))[0], sample.image.float() / 255)
 
 
 def test_enlarging_stays_in_the_box() -> None:
     sample = _sample(28, 28)
     sample.image[:] = (torch.arange(28) % 2 * 255).to(torch.uint8)  # the sharpest stripes: bicubic overshoots
-    image, _ = protocol.fit(sample, CLASSIFY, 64)
+    image, _ = protocol.fit(sample, CLASSIFY, rule(CLASSIFY, 64))
     assert image.shape == (3, 64, 64)
     assert image.min() >= 0
     assert image.max() <= 1
@@ -94,14 +99,14 @@ def test_enlarging_stays_in_the_box() -> None:
 def test_a_target_that_does_not_fit_is_refused_by_name(task: object, targets: dict[str, Tensor], words: str) -> None:
     data = Few([_sample(8, 8), _sample(8, 8, **targets)])
     with pytest.raises(UsageError) as error:
-        list(protocol.batches(data, range(2), task, 8, 2))  # type: ignore[arg-type]
+        list(protocol.batches(data, range(2), task, rule(task, 8), 2))  # type: ignore[arg-type]
     assert "picture 1" in str(error.value)
     assert words in str(error.value)
 
 
 def test_void_is_no_class_and_no_error() -> None:
     data = Few([_sample(8, 8, mask=torch.full((8, 8), 255))])
-    (batch,) = protocol.batches(data, range(1), SEGMENT, 8, 1)
+    (batch,) = protocol.batches(data, range(1), SEGMENT, rule(SEGMENT, 8), 1)
     assert (batch.target == 255).all()
 
 
@@ -109,7 +114,7 @@ def test_void_is_no_class_and_no_error() -> None:
 def test_batches_keep_order_and_names(workers: int) -> None:
     data = Few([_sample(8, 8, i, label=torch.tensor(i % 3)) for i in range(10)])
     order = [7, 3, 9, 0, 1, 2, 8]
-    found = list(protocol.batches(data, order, CLASSIFY, 8, 3, workers=workers))
+    found = list(protocol.batches(data, order, CLASSIFY, rule(CLASSIFY, 8), 3, workers=workers))
     assert [len(batch.images) for batch in found] == [3, 3, 1]
     assert [name for batch in found for name in batch.ids] == [f"picture {i}" for i in order]
     assert torch.cat([batch.images[:, 0, 0, 0] for batch in found]).mul(255).round().tolist() == order
@@ -118,6 +123,39 @@ def test_batches_keep_order_and_names(workers: int) -> None:
 
 def test_pictures_of_unequal_shape_share_no_batch_and_keep_their_order() -> None:
     data = Few([_sample(*size) for size in ((8, 8), (8, 8), (8, 16), (8, 8))])
-    found = list(protocol.batches(data, range(4), SEGMENT, 8, 4))
+    found = list(protocol.batches(data, range(4), SEGMENT, rule(SEGMENT, 8), 4))
     assert [(len(batch.images), batch.images.shape[3]) for batch in found] == [(2, 8), (1, 16), (1, 8)]
     assert [name for batch in found for name in batch.ids] == data.ids
+
+
+def test_each_data_set_may_have_its_own_rule() -> None:
+    """Cityscapes is seen at full resolution in windows, NYU Depth v2 whole, everything else with its shorter edge at the encoder's."""
+    city, nyu = protocol.standard("cityscapes:x", SEGMENT, 518), protocol.standard("nyu_depth_v2:x", DEPTH, 518)
+    assert (city.resize, city.window, city.stride) == ("none", 518, 346)
+    assert (nyu.resize, nyu.window) == ("none", 0)
+    assert protocol.standard("voc2012:x", SEGMENT, 224).window == 224
+    image, _ = protocol.fit(_sample(40, 80), SEGMENT, protocol.Protocol(16, resize="none"))
+    assert image.shape == (3, 40, 80)
+    assert len({rule.describe() for rule in (city, nyu)}) == 2
+
+
+def test_what_lies_outside_the_valid_part_is_void() -> None:
+    rule = protocol.Protocol(16, valid=(2, 10, 3, 12))
+    _, mask = protocol.fit(_sample(16, 16), SEGMENT, rule)
+    _, depth = protocol.fit(_sample(16, 16), DEPTH, rule)
+    assert (mask[2:10, 3:12] == 0).all()
+    assert (mask != 255).sum() == 72 == (depth > 0).sum()
+
+
+def test_windows_carry_their_part_of_the_target() -> None:
+    """A marked pixel stays where it is in the picture, also where the target has another resolution."""
+    images, mask = torch.zeros(1, 3, 16, 40), torch.zeros(1, 32, 80, dtype=torch.long)
+    images[..., 9, 31], mask[:, 18:20, 62:64] = 1, 2
+    seen = 0
+    for part in protocol.cut(Batch(images, mask, ["a"]), protocol.Protocol(16, window=16, stride=10)):
+        assert part.images.shape[-2:] == part.target.shape[-2:] == (16, 16)
+        assert torch.equal(part.images[:, 0] == 1, part.target == 2)
+        seen += int((part.target == 2).sum())
+    assert seen == 1 + (seen == 2)
+    (whole,) = protocol.cut(Batch(images, torch.zeros(1), ["a"]), protocol.Protocol(16, crop=True))
+    assert whole.images.shape == images.shape

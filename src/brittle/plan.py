@@ -217,7 +217,10 @@ def lacking(plan: Plan) -> dict[str, str]:
     for kind, texts in (("encoders", plan.encoders), ("datasets", plan.datasets)):
         for text in texts:
             try:
-                weights_of(text) if kind == "encoders" else dataset_of(short(kind, text), "test")
+                for one in expanded(text) if kind == "encoders" else ():
+                    weights_of(one)
+                if kind == "datasets":
+                    dataset_of(short(kind, text), "test")
             except MissingError as error:
                 source = next((source for name, source in plan.sources.items() if name in text), "")
                 found[text] = f"{error}{f'; get it from {source}' if source else ''}"

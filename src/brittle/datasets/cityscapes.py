@@ -19,6 +19,7 @@ LAYOUT = "DIR with leftImg8bit/{train,val}/CITY/*_leftImg8bit.png and gtFine/{tr
 PROTOCOL = (
     "published train 2,975 (a tenth by name is val) and val 500, which is test; 1024x2048; label ids become 19 train ids, the others void"
 )
+RULES = {"mask": {"resize": "none"}}  # full resolution, in windows
 
 
 def cityscapes(argument: str, split: str, /) -> Pictures:

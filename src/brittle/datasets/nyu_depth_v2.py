@@ -25,6 +25,7 @@ PROTOCOL = (
     "official 795 train (the last tenth of the list, whole scenes in the main, is val) and 654 test; 480x640; depth in (0.001, 10] m is "
     "valid; test pixels outside Eigen's crop (rows 45:471, columns 41:601) are void unless crop=none"
 )
+RULES = {"depth": {"resize": "none", "whole": True}}  # 480x640 as it is, without windows
 
 
 class NyuDepth:
