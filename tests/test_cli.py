@@ -173,7 +173,7 @@ def test_help_version_and_mistakes_in_a_process_of_its_own(tmp_path: Path) -> No
     wrong = call("run", "-e", "pixels", "-d", "scenes", "--precision", "x")
     assert wrong.returncode == 2
     assert [line for line in wrong.stderr.splitlines() if not line.startswith("import time:")] == [
-        "brittle: no precision 'x'; there is auto, fp32"
+        "brittle: no precision 'x'; there is auto, bf16, fp32"
     ]
 
 

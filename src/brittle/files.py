@@ -3,10 +3,13 @@
 import hashlib
 import os
 import re
-import secrets
+import tempfile
 from pathlib import Path
 
 from brittle.errors import UsageError
+
+UMASK = os.umask(0)  # can only be read by setting it
+os.umask(UMASK)
 
 
 def sha256(data: bytes) -> str:
@@ -30,12 +33,13 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` so that at every moment ``path`` holds the old content or the new one, never a part."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}"
-        stream = temporary.open("xb")  # with the permissions that the user's umask gives
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UsageError(f"cannot write {path}: {error.strerror} ({error.filename}); name another folder") from None
+    os.fchmod(handle, 0o666 & ~UMASK)  # mkstemp's own 0600 would lock out whoever shares the folder
+    temporary = Path(name)
     try:
-        with stream:
+        with os.fdopen(handle, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
