@@ -197,7 +197,7 @@ def test_list(brittle: Brittle) -> None:
     code, out, _ = brittle("list", "attacks")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == list(spec.names("attacks"))
-    assert brittle("list", "plans")[1].split() == ["demo"]
+    assert brittle("list", "plans")[1].split() == ["demo", "paper"]
 
 
 def test_doctor(brittle: Brittle) -> None:

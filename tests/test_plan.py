@@ -185,7 +185,7 @@ CHANGES = {
     "protocol": "other",
 }
 PLAN_IDENTITY = {"encoders", "datasets", "tasks", "attacks", "eps", "norm", "seeds", "limit", "protocol"}
-PLAN_RUNTIME = {"name", "checks"}  # what the run is called, and what evidence is gathered: neither moves a number
+PLAN_RUNTIME = {"name", "checks", "sources", "report"}  # what it is called, what evidence is gathered, what is said and shown
 
 
 def test_every_field_is_classified() -> None:
@@ -202,7 +202,7 @@ def test_identity_changes_with_each_field(cell_of: Cells, name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(PLAN_RUNTIME))
 def test_identity_does_not_change_with_runtime(tiny: str, encoder: str, name: str) -> None:
-    other = {"name": "else", "checks": "none"}[name]
+    other = {"name": "else", "checks": "none", "sources": {"a": "b"}, "report": "md"}[name]
     ids = [[plan.identity(c) for c in plan.grid(_plan(tiny, encoder, **extra))[0]] for extra in ({}, {name: other})]
     assert ids[0] == ids[1]
 

@@ -57,6 +57,11 @@ def text(result: Result | None) -> str:
     return f"{result.metrics[name]:.3f} [{low:.3f}, {high:.3f}]" + (" !" if failed else " ?" if unchecked else "")
 
 
+def failures(results: Sequence[Result]) -> list[str]:
+    """A Markdown item for each cell that could not be measured, with its reason."""
+    return [f"- failed: {result.cell}: {result.failed}" for result in results if result.failed is not None]
+
+
 def caption(results: Sequence[Result]) -> str:
     """What the numbers are: pictures, budget, interval, marks."""
     done = [result for result in results if result.failed is None]

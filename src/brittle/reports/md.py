@@ -12,6 +12,6 @@ def md(results: Sequence[Result], /) -> str:
     head = ["task", "data", "encoder", "metric", *columns]
     body = [[*line[:4], *(rows.text(line.results.get(name)) for name in columns)] for line in lines]
     table = [head, ["---"] * 4 + ["---:"] * len(columns), *body]
-    failed = [f"- failed: {result.cell}: {result.failed}" for result in results if result.failed is not None]
+    failed = rows.failures(results)
     text = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in table]
     return "\n".join([*text, "", rows.caption(results), *([""] + failed if failed else [])]) + "\n"

@@ -31,6 +31,7 @@ def paper(results: Sequence[Result], /) -> str:
         cells = [part for name in COLUMNS for part in _compared(row[name], mine.results.get(name) if mine else None)]
         out.write(f"| {row['task']} | {row['dataset']} | {row['encoder']}{training} | {row['metric']} | {' | '.join(cells)} |\n")
     out.write(f"\n{rows.caption(results)}; paper: {reference['source']}\n")
+    out.writelines(f"{line}\n" for line in rows.failures(results))
     return out.getvalue()
 
 
