@@ -2,12 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -30,30 +28,16 @@ def keep(kind: str, key: Mapping[str, Any], make: Callable[[], Mapping[str, Tens
     """
     name = files.sha256(json.dumps({"kind": kind, **key}, sort_keys=True).encode())
     path = files.cache() / kind / name[:2] / f"{name}.safetensors"
-    found = _read(path)
-    if found is not None:
-        return found
+    data = files.read_sealed(path)
+    if data is not None:
+        return load(data)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        found = _read(path)
-        if found is None:
-            found = {key: value.detach().cpu().contiguous() for key, value in make().items()}
-            data = save(found)
-            files.write_whole(path, bytes.fromhex(files.sha256(data)) + data)
-    return found
-
-
-def _read(path: Path) -> dict[str, Tensor] | None:
-    """A stored artifact (32 bytes of sha256, then safetensors), or None where it is absent or damaged."""
-    if not path.is_file():
-        return None
-    data = path.read_bytes()
-    if bytes.fromhex(files.sha256(data[32:])) != data[:32]:
-        return None
-    try:
-        return load(data[32:])
-    except SafetensorError:
-        return None
+        data = files.read_sealed(path)  # another process may have been quicker
+        if data is None:
+            data = save({key: value.detach().cpu().contiguous() for key, value in make().items()})
+            files.write_sealed(path, data)
+    return load(data)
 
 
 def _digest(images: Tensor) -> str:

@@ -54,6 +54,19 @@ def write_whole(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
+def write_sealed(path: Path, data: bytes) -> None:
+    """Write ``data`` whole behind the 32 bytes of its sha256, so that a flipped or lost byte is noticed when it is read."""
+    write_whole(path, hashlib.sha256(data).digest() + data)
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """What ``write_sealed`` wrote, or None where there is nothing or it is damaged: whoever made it makes it again."""
+    if not path.is_file():
+        return None
+    stored = path.read_bytes()
+    return stored[32:] if hashlib.sha256(stored[32:]).digest() == stored[:32] else None
+
+
 def cache() -> Path:
     """The folder shared by all runs: ``BRITTLE_CACHE``, else ``~/.cache/brittle``."""
     return Path(os.environ.get("BRITTLE_CACHE") or Path.home() / ".cache" / "brittle").expanduser()

@@ -1,5 +1,6 @@
 """The one loop that updates weights: batches by step number, so that a resumed run equals a straight one bitwise (Lightning Fabric)."""
 
+import io
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -92,24 +93,17 @@ def _placed(fabric: Fabric, batch: Batch) -> Batch:
 
 
 def _save(module: nn.Module, optimiser: torch.optim.Optimizer, path: Path, step: int) -> None:
-    import io
-
     stream = io.BytesIO()
     torch.save({"module": module.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, stream)
-    data = stream.getvalue()
-    files.write_whole(path, bytes.fromhex(files.sha256(data)) + data)
+    files.write_sealed(path, stream.getvalue())
 
 
 def _resume(module: nn.Module, optimiser: torch.optim.Optimizer, path: Path | None) -> int:
     """The step to go on from: 0 where there is no whole checkpoint."""
-    import io
-
-    if path is None or not path.is_file():
+    data = files.read_sealed(path) if path else None
+    if data is None:
         return 0
-    data = path.read_bytes()
-    if bytes.fromhex(files.sha256(data[32:])) != data[:32]:
-        return 0
-    state = torch.load(io.BytesIO(data[32:]), weights_only=True)
+    state = torch.load(io.BytesIO(data), weights_only=True)
     module.load_state_dict(state["module"], strict=True)
     optimiser.load_state_dict(state["optimiser"])
     return int(state["step"])

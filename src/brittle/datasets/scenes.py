@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -60,7 +59,8 @@ class Scenes:
         if number not in self._chunks:
             name = f"{self.split}-{number:05d}"
             path = files.cache() / "scenes" / f"v{VERSION}-{self.size}px-seed{self.seed}" / f"{name}.safetensors"
-            self._chunks[number] = _read(path) or self._draw(number, path)
+            data = files.read_sealed(path)
+            self._chunks[number] = load(data) if data is not None else self._draw(number, path)
         return self._chunks[number]
 
     def _draw(self, number: int, path: Path) -> dict[str, Tensor]:
@@ -76,22 +76,8 @@ class Scenes:
                 rows.append({"image": image, "mask": mask, "depth": view.depth, "label": scene.shape[:, 0].to(torch.uint8)})
                 advance(BATCH)
         chunk = {key: torch.cat([row[key] for row in rows]).contiguous() for key in rows[0]}
-        data = save(chunk)
-        files.write_whole(path, bytes.fromhex(files.sha256(data)) + data)
+        files.write_sealed(path, save(chunk))
         return chunk
-
-
-def _read(path: Path) -> dict[str, Tensor] | None:
-    """The tensors of a cache file (32 bytes of sha256, then safetensors), or None where it is absent or damaged: it is drawn again."""
-    if not path.is_file():
-        return None
-    stored = path.read_bytes()
-    if bytes.fromhex(files.sha256(stored[32:])) != stored[:32]:
-        return None
-    try:
-        return load(stored[32:])
-    except SafetensorError:
-        return None
 
 
 def scenes(split: str, /, *, train: Count = 4096, val: Count = 512, test: Count = 1024, size: Count = 64, seed: Count = 0) -> Scenes:
