@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brittle import files, plan, protocol, spec, training
+from brittle import files, plan, protocol, spec
 from brittle.errors import UsageError
 from brittle.measure import Machine
 from brittle.plan import Cell, Plan, Result
@@ -212,6 +212,8 @@ def finetune(
         The weights' path, usable as ``file:PATH``.
     """
     from safetensors.torch import save
+
+    from brittle import training  # Lightning takes seconds to import, and nothing else needs it
 
     folder = Path(output_dir)
     Store(folder)  # refuses a path that is a file
