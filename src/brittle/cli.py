@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from brittle import __version__, plan, progress, spec, store
-from brittle.errors import BrittleError, MissingError, UsageError, unknown
+from brittle.errors import BrittleError, CellError, MissingError, UsageError, unknown
 from brittle.plan import Result
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help="How brittle is your vision encoder?")
@@ -139,7 +139,7 @@ def _plan(name: str | None, given: dict[str, Any], roots: dict[str, str]) -> pla
 
 def _exit_code(results: list[Result], fail_under: float | None) -> int:
     if any(result.failed is not None for result in results):
-        return 3 if any(result.failed is None for result in results) else 1
+        return CellError.exit_code
     judged = [result for result in results if result.task["higher_is_better"]]
     if fail_under is not None and any(result.metrics[result.task["headline"]] < fail_under for result in judged):
         return 5

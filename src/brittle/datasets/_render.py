@@ -238,11 +238,11 @@ def _cast(scene: Scene, o: Tensor, d: Tensor, wanted: Tensor | None = None) -> t
     slot = torch.full((count * points,), -1)
     normal, local = d.new_zeros(count * points, 3), d.new_zeros(count * points, 3)
     flat_o, flat_d = o.expand_as(d).reshape(-1, 3), d.reshape(-1, 3)
-    length = d.square().sum(2)
+    length = _dot(d, d)
     for s in range(SOLIDS):
         p = scene.centre[:, None, s] - o
-        along = (p * d).sum(2)
-        gap = p.square().sum(2) - along.square() / length
+        along = _dot(p, d)
+        gap = _dot(p, p) - along.square() / length
         met = (gap < (BOUND * scene.radius[:, None, s]) ** 2) & (along > 0)
         near = (met if wanted is None else met & wanted).flatten().nonzero()[:, 0]
         kind = scene.shape[near // points, s]
@@ -265,6 +265,11 @@ def _cast(scene: Scene, o: Tensor, d: Tensor, wanted: Tensor | None = None) -> t
     return t.view(count, points), slot.view(count, points), normal.view(d.shape), local.view(d.shape)
 
 
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Scalar product along the last axis of 3, by components: twice as fast as a product and a sum."""
+    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
+
+
 def _turn(x: Tensor, c: Tensor, n: Tensor) -> Tensor:
     return torch.stack([c * x[:, 0] + n * x[:, 1], c * x[:, 1] - n * x[:, 0], x[:, 2]], 1)
 
@@ -280,22 +285,22 @@ def _trace(scene: Scene, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # d makes one metre along the optical axis, so t is the depth itself
     t, slot, normal, local = _cast(scene, o, d)
     facing = _spherical(scene.wall[:, 0], torch.zeros(count))[:, None]
-    toward = (d * facing).sum(2)
-    t_wall = torch.where(toward > 1e-6, (scene.wall[:, 1:2] - (o * facing).sum(2)) / toward, FAR)
+    toward = _dot(d, facing)
+    t_wall = torch.where(toward > 1e-6, (scene.wall[:, 1:2] - _dot(o, facing)) / toward, FAR)
     t_floor = torch.where(d[..., 2] < -1e-6, -o[..., 2] / d[..., 2], FAR)
     wall = t_wall < t_floor
     surround = torch.minimum(t_wall, t_floor)
     solid = t < surround
     t = torch.minimum(t, surround)
     p = o + t[..., None] * d
-    sideways = (p * torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0]).expand_as(facing), facing)).sum(2)
+    sideways = _dot(p, torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0]).expand_as(facing), facing))
     across = torch.where(solid, local[..., 0], torch.where(wall, sideways, p[..., 0]))
     along = torch.where(solid, local[..., 2], torch.where(wall, p[..., 2], p[..., 1]))
     upward = torch.tensor([0.0, 0.0, 1.0])
     normal = torch.where(solid[..., None], normal, torch.where(wall[..., None], -facing, upward))
     paint = torch.where(solid, slot + 2, (~wall).long())
     light = _spherical(scene.light[:, 0], scene.light[:, 1])[:, None]
-    lambert = (normal * light).sum(2).clamp(min=0)
+    lambert = _dot(normal, light).clamp(min=0)
     shadow = _cast(scene, p + 2e-3 * normal, light.expand_as(p), lambert > 0)[0] < FAR
     lambert = torch.where(shadow, 0.0, lambert)
     coat = torch.cat([scene.colour, scene.pattern], 2).gather(1, paint[..., None].expand(-1, -1, 6))
@@ -306,7 +311,7 @@ def _trace(scene: Scene, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     albedo = coat[..., :3] * (1 + contrast * (wave * 4).clamp(-1, 1))[..., None]
     ambient = scene.light[:, 2:3] * (0.8 + 0.2 * normal[..., 2])
     half = torch.nn.functional.normalize(light - d / d.norm(dim=2, keepdim=True), dim=2)
-    shine = 0.25 * (normal * half).sum(2).clamp(min=0) ** 24 * (solid & (lambert > 0))
+    shine = 0.25 * _dot(normal, half).clamp(min=0) ** 24 * (solid & (lambert > 0))
     colour = albedo * (ambient + (1 - ambient) * lambert)[..., None] * scene.light[:, None, 3:] + shine[..., None]
     kinds = torch.where(solid, scene.shape.gather(1, slot.clamp(min=0)) + 2, (~wall).long())
     return colour.clamp(0, 1), kinds, t

@@ -77,7 +77,8 @@ def _layout(root: Path, *, aloud: bool) -> dict[str, Split]:
             "train": [row for row in every if _share(row[0]) < 0.7],
         }
         counts = ", ".join(f"{split} {len(splits[split])}" for split in ("train", "val", "test"))
-        note(f"{root}: no train/ and val/ folders, so pictures are split by a hash of their names: {counts}")
+        if every:
+            note(f"{root}: no train/ and val/ folders, so pictures are split by a hash of their names: {counts}")
     if not any(splits.values()):
         raise UsageError(f"{root}: no pictures found; expected {root}/CLASS/*.jpg or {root}/train/CLASS/*.jpg")
     return {split: (rows, names) for split, rows in splits.items()}

@@ -15,9 +15,9 @@ from brittle.errors import UsageError
 from brittle.progress import progress
 from brittle.types import Count, Sample
 
-VERSION = 1
-CHUNK = 128  # pictures a cache file
-BATCH = 64  # pictures rendered at once
+VERSION = 2
+CHUNK = 256  # pictures a cache file
+RAYS = 2**20  # cast at once: what is gained by more is small, what they take of memory is not
 SPLITS = ("train", "val", "test")
 LICENCE = "Apache-2.0 (made by this package)"
 SOURCE = "rendered on first use; nothing to fetch"
@@ -67,14 +67,16 @@ class Scenes:
         rows: list[dict[str, Tensor]] = []
         first = number * CHUNK
         with progress(f"rendering scenes {self.split}", max(self.length, first + CHUNK), done=first) as advance:
-            for start in range(first, first + CHUNK, BATCH):
+            batch = max(1, min(CHUNK, RAYS // self.size**2))
+            for start in range(first, first + CHUNK, batch):
+                scenes = range(start, min(start + batch, first + CHUNK))
                 key = [SPLITS.index(self.split), self.seed, 0x5CE2E5]
-                unit = np.stack([np.random.default_rng([i, *key]).random(_render.NUMBERS, np.float32) for i in range(start, start + BATCH)])
+                unit = np.stack([np.random.default_rng([i, *key]).random(_render.NUMBERS, np.float32) for i in scenes])
                 scene = _render.compose(torch.from_numpy(unit))
                 view = _render.render(scene, self.size)
                 image, mask = (view.image * 255).round().to(torch.uint8), view.mask.to(torch.uint8)
                 rows.append({"image": image, "mask": mask, "depth": view.depth, "label": scene.shape[:, 0].to(torch.uint8)})
-                advance(BATCH)
+                advance(len(scenes))
         chunk = {key: torch.cat([row[key] for row in rows]).contiguous() for key in rows[0]}
         files.write_sealed(path, save(chunk))
         return chunk
