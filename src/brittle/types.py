@@ -12,6 +12,7 @@ from brittle import windows
 from brittle.errors import UsageError
 from brittle.rng import Rng
 from brittle.threat import Threat
+from brittle.trace import Trace
 
 Count = Annotated[int, Field(ge=0)]
 """A setting that counts something: a whole number, 0 or more."""
@@ -122,8 +123,18 @@ class Task(Protocol):
         """Booleans shaped as ``loss``: where the prediction is right (void never is); None where right and wrong have no meaning."""
         ...
 
+    def agreement(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """A loss for each pixel (or image, where there are none to speak of), 0 where void, and how well the prediction agrees with the
+        target there, 0 to 1."""
+        ...
+
     def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
         """Per-image statistics [B, ...], whose sums ``summarise`` reads."""
+        ...
+
+    def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
+        """[B] how bad each image's prediction is, from its statistics: 1 where all of it is wrong, or an error in metres; nan where there
+        is nothing to score."""
         ...
 
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]: ...
@@ -139,10 +150,12 @@ class Model(nn.Module):
         window, stride: larger pictures are predicted in sliding windows of this edge, their maps averaged; 0 for never.
 
     ``bf16``, false at first, runs the encoder in bfloat16 (autocast; head, loss and images stay float32): about twice as fast and good
-    enough for an attack's gradients, of which 99.7 % have the same sign. Scores are never taken from it.
+    enough for an attack's gradients, of which 99.7 % have the same sign. Scores are never taken from it. ``trace``, none at first, is
+    filled by the attack for whoever put one there.
     """
 
     bf16: bool = False
+    trace: Trace | None = None
 
     def __init__(
         self, task: Task, head: Callable[..., Tensor] | None, encoder: Encoder | None = None, *, window: int = 0, stride: int = 0
@@ -196,6 +209,12 @@ def resized(prediction: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(prediction.shape[-2:]) == tuple(size):
         return prediction
     return nn.functional.interpolate(prediction, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def agreement_of_classes(logits: Tensor, target: Tensor) -> Tensor:
+    """[B, ...] cosine of softmax and one-hot, of logits [B, C, ...] and classes [B, ...] (CosPGD, Agnihotri et al. 2023)."""
+    share = logits.softmax(1)
+    return share.gather(1, target[:, None])[:, 0] / share.norm(dim=1)
 
 
 def per_image(loss: Tensor) -> Tensor:

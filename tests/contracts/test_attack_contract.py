@@ -38,7 +38,7 @@ def test_inside_the_threat_and_of_the_same_shape(name, task, norm) -> None:
     assert found.max() <= 1
     assert threat.violation(batch.images, found).max() <= 1e-6
     moved = (found - batch.images).abs().amax() if norm == "linf" else (found - batch.images).flatten(1).norm(dim=1).max()
-    assert moved > 0.5 * threat.eps, "it uses less than half of its budget"
+    assert moved > 0.5 * threat.eps or need(ATTACKS, "attacks", name).spares, "it uses less than half of its budget"
     with frozen(model), torch.no_grad():
         assert model(found).isfinite().all()
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from brittle.types import Features, resized
+from brittle.types import Features, agreement_of_classes, resized
 
 VOID = 255
 
@@ -47,6 +47,10 @@ class Segmentation:
     def right(self, prediction: Tensor, target: Tensor) -> Tensor:
         return resized(prediction, target.shape[-2:]).argmax(1) == target
 
+    def agreement(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        prediction = resized(prediction, target.shape[-2:])
+        return self.loss(prediction, target), agreement_of_classes(prediction, torch.where(target == VOID, 0, target))
+
     def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
         count = prediction.shape[1]
         guess = resized(prediction, target.shape[-2:]).argmax(1).flatten(1)
@@ -57,6 +61,9 @@ class Segmentation:
             "predicted": _histogram(guess, valid, count),
             "actual": _histogram(target, valid, count),
         }
+
+    def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
+        return 1 - statistics["intersection"].sum(1).double() / statistics["actual"].sum(1)  # 0 / 0 where all is void
 
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
         intersection, predicted, actual = (total[key].double() for key in ("intersection", "predicted", "actual"))
