@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,12 @@ def encoder_of(text: str, device: str, weights: str) -> Encoder:
     return encoder.to(device).eval()
 
 
+@cache
+def _looked_at(dataset: str, task: str, count: int) -> None:
+    """Have every target of the pictures to be measured looked at, once in a process."""
+    protocol.check(plan.dataset_of(dataset, "test"), count, plan.task_of(task))
+
+
 def model_of(cell: Cell, machine: Machine) -> Model:
     """Encoder and fitted head of a cell, in evaluation mode."""
     encoder = encoder_of(cell.encoder, machine.device, plan.weights_of(cell.encoder))
@@ -71,9 +77,10 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result,
     """
     began = time.monotonic()
     name = plan.identity(cell, machine.precision)  # before anything is read: whatever changes under way is then noticed
-    model, task = model_of(cell, machine), plan.task_of(cell.task)
     dataset = plan.dataset_of(cell.dataset, "test")
     indices = range(min(cell.limit or len(dataset), len(dataset)))
+    _looked_at(cell.dataset, cell.task, len(indices))
+    model, task = model_of(cell, machine), plan.task_of(cell.task)
     threat = Threat(cell.norm or "linf", cell.eps or 0.0)  # type: ignore[arg-type]
     rows: list[Mapping[str, Tensor]] = []
     rounded: list[Mapping[str, Tensor]] = []

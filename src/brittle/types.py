@@ -80,7 +80,10 @@ class Encoder(nn.Module):
 
 class Dataset(Protocol):
     """One split in a fixed order: ``ids[i]`` names sample i for ever; ``classes`` has an entry for each kind of target there is
-    (class names for ``label`` and ``mask``, none for ``depth``); ``fingerprint`` changes whenever a pixel or a label may have."""
+    (class names for ``label`` and ``mask``, none for ``depth``); ``fingerprint`` changes whenever a pixel or a label may have.
+
+    A data set may have ``glance(index, kind) -> ((H, W), target)`` as well, which does not decode the picture; the size of one with a label
+    is not asked for and may be empty. Every target is looked at before anything is attacked, and this makes that quick."""
 
     @property
     def ids(self) -> Sequence[str]: ...
