@@ -96,7 +96,7 @@ def _in_range(model: Model, images: Tensor, target: Tensor) -> None:
     """Refuse labels and masks that the model has no output for: in a loss they would be an error of its innards, on a GPU the end of it."""
     if not target.is_floating_point():
         with torch.no_grad():
-            outputs = model(images).shape[1]
+            outputs = model(images[:1]).shape[1]
         if (value := protocol.foreign(target, outputs)) is not None:
             raise UsageError(f"target {value} is none of the model's {outputs} classes (0 to {outputs - 1}; 255 is void in a mask)")
 

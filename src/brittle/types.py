@@ -140,6 +140,10 @@ class Task(Protocol):
         is nothing to score."""
         ...
 
+    def worst(self, candidates: Mapping[str, Tensor]) -> Tensor:
+        """[N] which of M candidates to take for each image, from their statistics [N, M, ...], for the worst headline of all."""
+        ...
+
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]: ...
 
 
@@ -218,6 +222,13 @@ def agreement_of_classes(logits: Tensor, target: Tensor) -> Tensor:
     """[B, ...] cosine of softmax and one-hot, of logits [B, C, ...] and classes [B, ...] (CosPGD, Agnihotri et al. 2023)."""
     share = logits.softmax(1)
     return share.gather(1, target[:, None])[:, 0] / share.norm(dim=1)
+
+
+def most_damaged(task: Task, candidates: Mapping[str, Tensor]) -> Tensor:
+    """[N] the candidate of most damage of each image, from statistics [N, M, ...]: the worst headline where it is a mean over images."""
+    count = next(iter(candidates.values())).shape[1]
+    each = [task.damage({key: value[:, i] for key, value in candidates.items()}).nan_to_num(-torch.inf) for i in range(count)]
+    return torch.stack(each, 1).argmax(1)
 
 
 def per_image(loss: Tensor) -> Tensor:
