@@ -191,15 +191,18 @@ def tiny_batch(task_name: str, count: int = 3, void: bool = False) -> Batch:
 
 @dataclass(frozen=True)
 class AttackCase:
-    """``spec``: a cheap one; ``random``: whether another seed must give another picture."""
+    """``spec``: a cheap one; ``random``: whether another seed must give another picture; ``budgets``: how many of the usual ones the tiny
+    model must be given to be beaten, for an attack that moves nothing before."""
 
     spec: str
     random: bool = True
+    budgets: int = 1
 
 
 ATTACKS = {
     "depthpgd": AttackCase("depthpgd(steps=3)"),
     "embed": AttackCase("embed(steps=3)"),
+    "fab": AttackCase("fab(steps=5)", random=False, budgets=10),
     "noise": AttackCase("noise"),
     "pgd": AttackCase("pgd(steps=3)"),
     "segpgd": AttackCase("segpgd(steps=3)"),
