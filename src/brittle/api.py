@@ -87,18 +87,22 @@ def attack(
         raise UsageError(f"{len(target)} targets for {len(images)} images; give one for each")
     batch = Batch(images, target if target is not None else images.new_zeros(len(images), dtype=torch.long), names)
     with frozen(wrapped):
-        if target is not None and not headless and wrapped.head is not None:
-            _in_range(wrapped, images, target)
+        if target is not None and not target.is_floating_point():
+            _watch_range(wrapped, target)
         return spec.build("attacks", full, wrapped, batch, threat, Rng(seed, names)).detach()
 
 
-def _in_range(model: Model, images: Tensor, target: Tensor) -> None:
-    """Refuse labels and masks that the model has no output for: in a loss they would be an error of its innards, on a GPU the end of it."""
-    if not target.is_floating_point():
-        with torch.no_grad():
-            outputs = model(images[:1]).shape[1]
+def _watch_range(model: Model, target: Tensor) -> None:
+    """Have the first prediction refuse labels and masks that the model has no output for: in a loss they would be an error of its innards,
+    on a GPU the end of it."""
+
+    def look(_model: object, _images: object, prediction: Tensor) -> None:
+        handle.remove()
+        outputs = prediction.shape[1]
         if (value := protocol.foreign(target, outputs)) is not None:
             raise UsageError(f"target {value} is none of the model's {outputs} classes (0 to {outputs - 1}; 255 is void in a mask)")
+
+    handle = model.register_forward_hook(look)
 
 
 def run(
