@@ -47,6 +47,7 @@ class Tally:
         self._rounded: list[Rows] = []
         self._candidates: list[Rows] = []
         self._notes: list[Rows] = []
+        self._curve: list[Rows] = []
         self._kept: list[tuple[Batch, Tensor]] = []
 
     def add(self, batch: Batch, found: Mapping[str, Tensor]) -> None:
@@ -67,7 +68,9 @@ class Tally:
         if "candidates" in found:
             each = [self._scored(one, batch) for one in found["candidates"].unbind(1)]
             self._candidates.append({key: torch.stack([rows[key] for rows in each], 1) for key in each[0]})
-        notes = {key: value.float().cpu() for key, value in found.items() if key not in ("images", "candidates")}
+        path = {key.removeprefix("curve_"): value.cpu() for key, value in found.items() if key.startswith("curve_")}
+        self._curve += [path] if path else []
+        notes = {key: value.float().cpu() for key, value in found.items() if value.dim() == 1}
         self._notes.append({**notes, "violation": worst.cpu()})
         short = self.wanted - sum(len(kept) for _, kept in self._kept)
         if short > 0 and (not self._kept or self._kept[0][1].shape[1:] == images.shape[1:]):
@@ -110,6 +113,18 @@ class Tally:
         samples = {**choices[-1], **_joined(self._notes)}
         rounded = task.summarise(_total(self._rounded))
         return Scores(metrics, rounded, found, {key: value.numpy() for key, value in samples.items()})
+
+    def curve(self) -> list[dict[str, float]]:
+        """The metrics at the start, after each step and of the images returned, with the mean ``distance``; nothing where none was
+        followed."""
+        if not self._curve:
+            return []
+        total = _total(self._curve)  # [T, ...] each
+        found: list[dict[str, float]] = []
+        for step in range(len(total["distance"])):
+            metrics = self.model.task.summarise({key: value[step] for key, value in total.items() if key != "distance"})
+            found.append({"step": step, **metrics, "distance": total["distance"][step].item() / len(self.ids)})
+        return found
 
     def evidence(self, cell: Cell, precision: str, scores: Scores, *, full: bool) -> Evidence:
         """What checks may look at, of an attacked number."""
