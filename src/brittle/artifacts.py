@@ -52,10 +52,12 @@ def features(
 
     Args:
         weights: sha256 that stands for the encoder.
+        batches: pictures, or one after the other the windows that the same pictures are seen in.
         what, total: what to call it, and how many pictures there are.
         reads: the parts wanted; the width of any other is 0, so that a linear probe does not fill the disk with grids.
     """
     with progress(what, total) as advance:
+        last: Sequence[str] = ()
         for batch in batches:
             key = {"version": FEATURES_VERSION, "weights": weights, "images": _digest(batch.images), "reads": list(reads)}
 
@@ -65,7 +67,8 @@ def features(
                 return {name: (part if name in reads else part[:, :0]).half() for name, part in made._asdict().items()}
 
             found = keep("features", key, make)
-            advance(len(batch.images))
+            advance(0 if batch.ids == last else len(batch.images))
+            last = batch.ids
             yield Features(found["pooled"], found["grid"]), batch.target.cpu()
 
 

@@ -57,12 +57,15 @@ def fit(
     with progress(f"fitting {len(heads)} {task.name} heads", steps, "steps") as advance:
         for _ in range(steps):
             features, target = sampler.draw(device)
-            losses = [task.loss(predict(module, features, patch, _size(features, patch, target)), target).mean() for module in heads]
             optimiser.zero_grad()
-            torch.stack(losses).sum().backward()
+            losses: list[float] = []
+            for module in heads:  # one after the other: the maps of all at once would take several times the memory
+                loss = task.loss(predict(module, features, patch, _size(features, patch, target)), target).mean()
+                loss.backward()
+                losses.append(loss.item())
             optimiser.step()
             schedule.step()
-            advance(1, f"loss {min(loss.item() for loss in losses):.3f}")
+            advance(1, f"loss {min(losses):.3f}")
     scores = [evaluate(task, module.eval(), patch, val, device) for module in heads]
     signed = [score if task.higher_is_better else -score for score in scores]
     finite = [i for i, score in enumerate(signed) if score == score]
@@ -75,8 +78,11 @@ def fit(
 def evaluate(task: Task, head: nn.Module, patch: int, rows: Rows, device: str = "cpu") -> float:
     """The task's headline metric of a head on (features, target) batches."""
     totals: dict[str, Tensor] = {}
-    for features, target in rows:
-        features, target = Features(*(x.to(device).float() for x in features)), target.to(device)
+    pieces = (
+        parts for features, target in rows for parts in zip(features.pooled.split(BATCH), features.grid.split(BATCH), target.split(BATCH))
+    )
+    for pooled, grid, target in pieces:
+        features, target = Features(pooled.to(device).float(), grid.to(device).float()), target.to(device)
         prediction = predict(head, features, patch, _size(features, patch, target))
         for key, value in task.score(prediction, target).items():
             totals[key] = totals[key] + value.sum(0) if key in totals else value.sum(0)
