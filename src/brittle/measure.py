@@ -4,11 +4,11 @@ import io
 import math
 import platform
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,16 +23,18 @@ from brittle.rng import Rng
 from brittle.threat import Threat
 from brittle.types import Batch, Encoder, Model, Task, frozen
 
+Made = TypeVar("Made")
+Statistics = Mapping[str, Tensor]  # [B, ...] each, by name: what a task's score gives
 TOLERANCE = 1e-6  # of a violation of the budget: rounding in float32, no more
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How to run: where, how many pictures at once and how many readers, which change no number; and ``precision``, ``fp32`` or ``bf16``,
-    in which attacks run the encoder, which may (it is part of an attacked cell's identity). Scores are float32 either way."""
+    """How to run: where, how many pictures at once (0 goes by their size) and how many readers, which change no number; and ``precision``,
+    ``fp32`` or ``bf16``, in which attacks run the encoder, which may (it is part of an attacked cell's identity). Scores are float32."""
 
     device: str = "cpu"
-    batch_size: int = 64
+    batch_size: int = 0
     workers: int = 0
     precision: str = "fp32"
 
@@ -82,8 +84,8 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result,
     _looked_at(cell.dataset, cell.task, len(indices))
     model, task = model_of(cell, machine), plan.task_of(cell.task)
     threat = Threat(cell.norm or "linf", cell.eps or 0.0)  # type: ignore[arg-type]
-    rows: list[Mapping[str, Tensor]] = []
-    rounded: list[Mapping[str, Tensor]] = []
+    rows: list[Statistics] = []
+    rounded: list[Statistics] = []
     violations: list[Tensor] = []
     ids: list[str] = []
     assert model.encoder is not None
@@ -91,7 +93,7 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result,
     batches = protocol.batches(dataset, indices, task, rule, machine.batch_size, workers=machine.workers, device=machine.device)
     with frozen(model), _counted(model.encoder) as count, progress(str(cell), len(indices)) as advance:
         for batch in batches:
-            images = _attacked(cell, model, batch, threat, machine.precision)
+            images = _halving(lambda part: _attacked(cell, model, part, threat, machine.precision), torch.cat, batch)
             worst = threat.violation(batch.images, images)
             if (worst > TOLERANCE).any():
                 name = batch.ids[int(worst.argmax())]
@@ -101,7 +103,7 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result,
             violations.append(worst.cpu())
             ids += batch.ids
             advance(len(batch.images), f"{task.headline} {task.summarise(_total(rows))[task.headline]:.3f}")
-    samples = {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
+    samples = _joined(rows)
     metrics = task.summarise(_total(rows))
     if not math.isfinite(metrics[task.headline]):
         raise CellError(f"no valid pixel or image to score for {task.name}; look at the data set's targets")
@@ -125,32 +127,15 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result,
     return result, _npz({**arrays, "ids": np.array(ids)})
 
 
-def _attacked(cell: Cell, model: Model, batch: Batch, threat: Threat, precision: str) -> Tensor:
-    """Adversarial images of a batch; halved as often as memory asks, which changes no number since randomness belongs to each image."""
-    if cell.attack is None:
-        return batch.images
+def _halving(work: Callable[[Batch], Made], join: Callable[[list[Made]], Made], batch: Batch) -> Made:
+    """What ``work`` makes of a batch, or, ``join``ed, of its halves, as often as memory asks; that changes no number since randomness
+    belongs to each image.
+
+    Raises:
+        CellError: a single picture is too much.
+    """
     try:
-        full = spec.complete("attacks", cell.attack)
-
-        def attack() -> Tensor:
-            model.bf16 = precision == "bf16"
-            try:
-                return spec.build("attacks", full, model, batch, threat, Rng(cell.seed, batch.ids)).detach()
-            finally:
-                model.bf16 = False
-
-        if not getattr(spec.module("attacks", full.name), "HEADLESS", False):
-            return attack()
-        key = {
-            "weights": plan.weights_of(cell.encoder),
-            "attack": str(full),
-            "versions": spec.versions("attacks", full),
-            "threat": [threat.norm, threat.eps],
-            "precision": precision,
-            "seed": cell.seed,
-            "ids": list(batch.ids),
-        }
-        return artifacts.adversarial(key, batch.images, attack)
+        return work(batch)
     except RuntimeError as error:
         memory = isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
         if not memory:
@@ -160,18 +145,52 @@ def _attacked(cell: Cell, model: Model, batch: Batch, threat: Threat, precision:
     half = len(batch.images) // 2
     cuts = (slice(half), slice(half, None))
     parts = [Batch(batch.images[cut], batch.target[cut], batch.ids[cut]) for cut in cuts]
-    return torch.cat([_attacked(cell, model, part, threat, precision) for part in parts])
+    return join([_halving(work, join, part) for part in parts])
+
+
+def _attacked(cell: Cell, model: Model, batch: Batch, threat: Threat, precision: str) -> Tensor:
+    """Adversarial images of a batch."""
+    if cell.attack is None:
+        return batch.images
+    full = spec.complete("attacks", cell.attack)
+
+    def attack() -> Tensor:
+        model.bf16 = precision == "bf16"
+        try:
+            return spec.build("attacks", full, model, batch, threat, Rng(cell.seed, batch.ids)).detach()
+        finally:
+            model.bf16 = False
+
+    if not getattr(spec.module("attacks", full.name), "HEADLESS", False):
+        return attack()
+    key = {
+        "weights": plan.weights_of(cell.encoder),
+        "attack": str(full),
+        "versions": spec.versions("attacks", full),
+        "threat": [threat.norm, threat.eps],
+        "precision": precision,
+        "seed": cell.seed,
+        "ids": list(batch.ids),
+    }
+    return artifacts.adversarial(key, batch.images, attack)
 
 
 @torch.no_grad()
-def _scored(model: Model, images: Tensor, batch: Batch) -> Mapping[str, Tensor]:
-    prediction = model(images).float()
-    if not prediction.isfinite().all():
-        raise CellError("nonfinite: the model predicts nan or inf; check its weights and its input range")
-    return {key: value.cpu() for key, value in model.task.score(prediction, batch.target).items()}
+def _scored(model: Model, images: Tensor, batch: Batch) -> Statistics:
+    def score(part: Batch) -> Statistics:
+        prediction = model(part.images).float()
+        if not prediction.isfinite().all():
+            raise CellError("nonfinite: the model predicts nan or inf; check its weights and its input range")
+        return {key: value.cpu() for key, value in model.task.score(prediction, part.target).items()}
+
+    return _halving(score, _joined, batch._replace(images=images))
 
 
-def _total(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def _joined(rows: Sequence[Statistics]) -> Statistics:
+    return {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
+
+
+def _total(rows: Sequence[Statistics]) -> dict[str, Tensor]:
     return {key: sum((row[key].sum(0) for row in rows[1:]), rows[0][key].sum(0)) for key in rows[0]}
 
 
