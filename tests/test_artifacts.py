@@ -96,6 +96,14 @@ def test_features_belong_to_the_pictures_not_to_their_names(fresh: Path) -> None
     assert encoder.seen == 16
 
 
+def test_masks_are_held_in_two_bytes_a_pixel(fresh: Path) -> None:
+    masks = torch.tensor([0, 149, 255, 300]).view(1, 2, 2)
+    for target, dtype in ((masks, torch.int16), (masks[:, 0, 0], torch.int64), (masks[:, None] / 2, torch.float32)):
+        ((_, held),) = artifacts.features(Counting(), "w", [Batch(torch.rand(1, 3, 8, 8), target, "a")], "features", 1)
+        assert held.dtype == dtype
+        assert torch.equal(held.to(target.dtype), target)
+
+
 def test_progress_counts_pictures_not_their_windows(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[int] = []
 

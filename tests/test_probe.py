@@ -141,6 +141,20 @@ def test_more_rates_take_no_more_memory() -> None:
     assert found[0] == found[1] > 0
 
 
+def test_features_fill_the_memory_once() -> None:
+    rows = masked(12, 0)
+    sampler = probe._Sampler(rows, generator(0))
+    held = {part.untyped_storage().data_ptr() for group in sampler.groups for row in group for part in row}
+    assert held == {part.untyped_storage().data_ptr() for features, mask in rows for part in (*features, mask)}
+
+
+def test_masks_may_be_kept_in_fewer_bits() -> None:
+    small = [(features, mask.short()) for features, mask in masked(12, 0)]
+    assert same(fit("segmentation", small, masked(4, 10)), fit("segmentation", masked(12, 0), masked(4, 10)))
+    task, head = spec.build("tasks", "segmentation"), fit("segmentation", small, small)
+    assert probe.evaluate(task, head, 8, small) == probe.evaluate(task, head, 8, masked(12, 0))
+
+
 def test_a_score_does_not_depend_on_how_features_were_stored() -> None:
     task, rows = spec.build("tasks", "segmentation"), masked(80, 0)
     head = fit("segmentation", masked(24, 20), masked(8, 10))

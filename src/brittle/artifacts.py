@@ -69,7 +69,9 @@ def features(
             found = keep("features", key, make)
             advance(0 if batch.ids == last else len(batch.images))
             last = batch.ids
-            yield Features(found["pooled"], found["grid"]), batch.target.cpu()
+            dense = batch.target.dim() > 1 and not batch.target.is_floating_point()
+            target = batch.target.short() if dense else batch.target  # a mask would take more memory than the features it belongs to
+            yield Features(found["pooled"], found["grid"]), target.cpu()
 
 
 def head(cell: Cell, encoder: Encoder, task: Task, rule: protocol.Protocol, *, batch_size: int, workers: int, device: str) -> nn.Module:

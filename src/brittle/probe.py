@@ -36,7 +36,7 @@ def fit(
     Args:
         dim, patch: the encoder's.
         outputs: what the head predicts for (number of classes).
-        train, val: (features, target) of batches; targets as the task reads them.
+        train, val: (features, target) of batches; targets as the task reads them, those of classes in any type of whole numbers.
 
     Raises:
         CellError: no head has a finite metric on ``val``.
@@ -82,7 +82,7 @@ def evaluate(task: Task, head: nn.Module, patch: int, rows: Rows, device: str = 
         parts for features, target in rows for parts in zip(features.pooled.split(BATCH), features.grid.split(BATCH), target.split(BATCH))
     )
     for pooled, grid, target in pieces:
-        features, target = Features(pooled.to(device).float(), grid.to(device).float()), target.to(device)
+        features, target = _ready(pooled, grid, target, device)
         prediction = predict(head, features, patch, _size(features, patch, target))
         for key, value in task.score(prediction, target).items():
             totals[key] = totals[key] + value.sum(0) if key in totals else value.sum(0)
@@ -101,23 +101,27 @@ class _Sampler:
     """Draws mixed batches from stored ones, each picture once an epoch; only pictures of one shape share a batch."""
 
     def __init__(self, rows: Rows, shuffle: torch.Generator) -> None:
-        groups: dict[tuple[torch.Size, torch.Size], list[tuple[Features, Tensor]]] = {}
-        for features, target in rows:
-            groups.setdefault((features.grid.shape[1:], target.shape[1:]), []).append((features, target))
-        self.groups = [
-            (torch.cat([f.pooled for f, _ in part]), torch.cat([f.grid for f, _ in part]), torch.cat([t for _, t in part]))
-            for part in groups.values()
-        ]
+        groups: dict[tuple[torch.Size, torch.Size], list[tuple[Tensor, Tensor, Tensor]]] = {}
+        for features, target in rows:  # unbound, not copied: of a large data set they fill the memory once, not twice
+            parts = zip(features.pooled.unbind(), features.grid.unbind(), target.unbind())
+            groups.setdefault((features.grid.shape[1:], target.shape[1:]), []).extend(parts)
+        self.groups = list(groups.values())
         self.shuffle = shuffle
         self.queue: list[tuple[int, Tensor]] = []
 
     def draw(self, device: str) -> tuple[Features, Tensor]:
         if not self.queue:
             for number, group in enumerate(self.groups):
-                order = torch.randperm(len(group[2]), generator=self.shuffle)
+                order = torch.randperm(len(group), generator=self.shuffle)
                 self.queue += [(number, part) for part in order.split(BATCH)]
             order = torch.randperm(len(self.queue), generator=self.shuffle).tolist()
             self.queue = [self.queue[i] for i in order]
         number, index = self.queue.pop()
-        pooled, grid, target = (part[index].to(device) for part in self.groups[number])
-        return Features(pooled.float(), grid.float()), target
+        pooled, grid, target = (torch.stack(parts) for parts in zip(*(self.groups[number][i] for i in index.tolist())))
+        return _ready(pooled, grid, target, device)
+
+
+def _ready(pooled: Tensor, grid: Tensor, target: Tensor, device: str) -> tuple[Features, Tensor]:
+    """Stored features and target on a device, in the types that heads and losses take."""
+    features = Features(pooled.to(device).float(), grid.to(device).float())
+    return features, target.to(device) if target.is_floating_point() else target.to(device).long()
