@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from brittle import artifacts, evidence, plan, spec, windows
-from brittle.errors import CellError
+from brittle.memory import halving
 from brittle.plan import Cell
 from brittle.shelf import Shelf
 from brittle.threat import Threat
@@ -45,7 +45,7 @@ class Adversary:
         if found is not None:
             return {key: value.to(batch.images.device) for key, value in found.items()}
         began = time.monotonic()
-        found = self._made(batch)
+        found = halving(self._made, _joined, batch)
         if self.shelf and (self.keep or time.monotonic() - began > COSTLY):
             self.shelf.put(batch.ids, found)
         return found
@@ -58,33 +58,22 @@ class Adversary:
         if self.earlier is not None and batch.start is None:
             found = self.earlier.get(batch.ids)
             batch = batch._replace(start=found["images"].to(batch.images) if found else None)
-        try:
-            if hasattr(module, "learn"):
-                images = self.threat.project(batch.images, batch.images + self._learnt(full, batch.images))
-                return {"images": images, **Trace.nothing(len(images))}
-            if not getattr(module, "HEADLESS", False):
-                return self._attack(full, batch, greedy=getattr(module, "GREEDY", False))
-            key = {
-                "weights": plan.weights_of(self.cell.encoder),
-                "attack": str(full),
-                "versions": spec.versions("attacks", full),
-                "threat": [self.threat.norm, self.threat.eps],
-                "window": [self.model.window, self.model.stride] if self.model.windowed(batch.images) else [],
-                "precision": self.precision,
-                "seed": self.cell.seed,
-                "ids": list(batch.ids),
-            }
-            return artifacts.adversarial(key, batch.images, lambda: self._attack(full, batch))
-        except RuntimeError as error:
-            memory = isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-            if not memory:
-                raise
-            if len(batch.images) == 1:
-                raise CellError("out of memory with a single picture; use a smaller encoder, smaller pictures, or more memory") from None
-        half = len(batch.images) // 2  # randomness belongs to each picture, so this changes no number
-        cuts = (range(half), range(half, len(batch.images)))
-        parts = [self._made(batch.rows(cut)) for cut in cuts]
-        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        if hasattr(module, "learn"):
+            images = self.threat.project(batch.images, batch.images + self._learnt(full, batch.images))
+            return {"images": images, **Trace.nothing(len(images))}
+        if not getattr(module, "HEADLESS", False):
+            return self._attack(full, batch, greedy=getattr(module, "GREEDY", False))
+        key = {
+            "weights": plan.weights_of(self.cell.encoder),
+            "attack": str(full),
+            "versions": spec.versions("attacks", full),
+            "threat": [self.threat.norm, self.threat.eps],
+            "window": [self.model.window, self.model.stride] if self.model.windowed(batch.images) else [],
+            "precision": self.precision,
+            "seed": self.cell.seed,
+            "ids": list(batch.ids),
+        }
+        return artifacts.adversarial(key, batch.images, lambda: self._attack(full, batch))
 
     def _learnt(self, full: spec.Spec, like: Tensor) -> Tensor:
         """What an attack learns from training pictures, once for all batches."""
@@ -115,6 +104,10 @@ class Adversary:
             follow(images)
             found |= {f"curve_{key}": torch.stack([row[key] for row in follow.rows], 1) for key in follow.rows[0]}
         return found
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 class _Follow:

@@ -119,7 +119,7 @@ def run(
     checks: str = "fast",
     name: str = "run",
     device: str = "auto",
-    batch_size: int = 64,
+    batch_size: int = 0,
     precision: str = "auto",
     keep_adversarial: bool = False,
 ) -> list[Result]:
@@ -139,9 +139,9 @@ def run(
     return execute(made, Path(output_dir or Path("runs") / name), machine(device, batch_size, precision=precision, keep=keep_adversarial))
 
 
-def machine(device: str = "auto", batch_size: int = 64, workers: int = 0, precision: str = "auto", keep: bool = False) -> Machine:
-    """Where and how to run; device ``auto`` is the first GPU, else the CPU; precision ``auto`` is ``bf16`` for attacks where the machine
-    computes in it, else ``fp32``."""
+def machine(device: str = "auto", batch_size: int = 0, workers: int = 0, precision: str = "auto", keep: bool = False) -> Machine:
+    """Where and how to run; device ``auto`` is the first GPU, else the CPU; batch size 0 goes by the pictures' size; precision ``auto`` is
+    ``bf16`` for attacks where the machine computes in it, else ``fp32``."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

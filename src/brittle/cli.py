@@ -98,7 +98,7 @@ def run(
     store.Store(folder)  # a path that is a file is refused before anything heavy starts
     from brittle import api
 
-    where = api.machine(device, 64 if batch_size == "auto" else int(batch_size), num_workers, precision, keep_adversarial)
+    where = api.machine(device, 0 if batch_size == "auto" else int(batch_size), num_workers, precision, keep_adversarial)
     missing = plan.lacking(made)
     if dry_run:
         _outline(made, missing, store.Store(folder), where.precision)

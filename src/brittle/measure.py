@@ -28,12 +28,12 @@ from brittle.types import Batch, Encoder, Model, Task, frozen
 
 @dataclass(frozen=True)
 class Machine:
-    """How to run: where, how many pictures at once and how many readers, which change no number; and ``precision``, ``fp32`` or ``bf16``,
-    in which attacks run the encoder, which may (it is part of an attacked cell's identity). Scores are float32 either way. ``keep``:
-    whether adversarial images stay on disk."""
+    """How to run: where, how many pictures at once (0 goes by their size) and how many readers, which change no number; ``precision``,
+    ``fp32`` or ``bf16``, in which attacks run the encoder, which may (it is part of an attacked cell's identity; scores are float32); and
+    ``keep``, whether adversarial images stay on disk."""
 
     device: str = "cpu"
-    batch_size: int = 64
+    batch_size: int = 0
     workers: int = 0
     precision: str = "fp32"
     keep: bool = False

@@ -86,6 +86,8 @@ def caption(results: Sequence[Result]) -> str:
                 f"{result.cell.task} on {result.cell.dataset.partition('(')[0]} ({result.cell.protocol}): {result.made_by['protocol']}"
             ] = None
     parts += list(rules)
+    left_out = {result.cell.dataset.partition("(")[0]: result.made_by.get("left_out", 0) for result in done}
+    parts += [f"{count} pictures of {name} that cannot be read left out" for name, count in left_out.items() if count]
     marks = [text(result)[-1] for result in done]
     parts += ["! a check failed"] if "!" in marks else []
     parts += ["? unchecked"] if "?" in marks else []

@@ -12,6 +12,7 @@ from brittle import spec
 from brittle.errors import CellError
 from brittle.evidence import Evidence
 from brittle.intervals import intervals
+from brittle.memory import halving
 from brittle.plan import Cell
 from brittle.threat import Threat
 from brittle.types import Batch, Model
@@ -78,10 +79,13 @@ class Tally:
 
     @torch.no_grad()
     def _scored(self, images: Tensor, batch: Batch) -> Rows:
-        prediction = self.model(images).float()
-        if not prediction.isfinite().all():
-            raise CellError("nonfinite: the model predicts nan or inf; check its weights and its input range")
-        return {key: value.cpu() for key, value in self.model.task.score(prediction, batch.target).items()}
+        def score(part: Batch) -> Rows:
+            prediction = self.model(part.images).float()
+            if not prediction.isfinite().all():
+                raise CellError("nonfinite: the model predicts nan or inf; check its weights and its input range")
+            return {key: value.cpu() for key, value in self.model.task.score(prediction, part.target).items()}
+
+        return halving(score, _joined, batch._replace(images=images))
 
     def headline(self) -> float:
         """The headline metric so far."""
@@ -110,7 +114,7 @@ class Tally:
             ends = intervals(task, chosen)
             found = {**found, **{name: ends[name] for name in worse if name in ends}}
             choices.append(chosen if task.headline in worse else choices[0])
-        samples = {**choices[-1], **_joined(self._notes)}
+        samples = {**choices[-1], "violation": torch.cat([notes["violation"] for notes in self._notes])}
         rounded = task.summarise(_total(self._rounded))
         return Scores(metrics, rounded, found, {key: value.numpy() for key, value in samples.items()})
 
@@ -134,7 +138,8 @@ class Tally:
         numbers: dict[str, Any] = {"metrics": self.model.task.summarise(_total(self._exact)), "metrics_uint8": scores.metrics_uint8}
         attack = spec.complete("attacks", cell.attack or "noise")
         images = torch.cat([images for _, images in self._kept])
-        return Evidence(self.model, attack, self.threat, cell.seed, precision, sample, images, scores.samples, full=full, **numbers)
+        samples = {**scores.samples, **{key: value.numpy() for key, value in _joined(self._notes).items()}}
+        return Evidence(self.model, attack, self.threat, cell.seed, precision, sample, images, samples, full=full, **numbers)
 
 
 def _joined(rows: Sequence[Rows]) -> dict[str, Tensor]:
