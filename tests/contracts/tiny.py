@@ -203,6 +203,7 @@ ATTACKS = {
     "noise": AttackCase("noise"),
     "pgd": AttackCase("pgd(steps=3)"),
     "segpgd": AttackCase("segpgd(steps=3)"),
+    "square": AttackCase("square(queries=60)"),
 }
 
 OBJECTIVES = {
