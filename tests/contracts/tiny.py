@@ -221,6 +221,7 @@ ATTACKS = {
     "noise": AttackCase("noise"),
     "pgd": AttackCase("pgd(steps=3)"),
     "segpgd": AttackCase("segpgd(steps=3)"),
+    "square": AttackCase("square(queries=60)"),
 }
 
 OBJECTIVES = {
