@@ -205,6 +205,7 @@ class AttackCase:
 
 
 ATTACKS = {
+    "autoattack": AttackCase("autoattack(steps=3, queries=10)", random=False, spares=True),
     "apgd": AttackCase("apgd(steps=5)"),
     "cospgd": AttackCase("cospgd(steps=3)"),
     "curve": AttackCase('curve(attack="pgd(steps=3)")'),
