@@ -349,8 +349,8 @@ def identity(cell: Cell, precision: str = "fp32") -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 
-MEASURE_VERSION = 1
-"""Raised whenever heads, protocol, scores or the loop of attacks change what any cell gives."""
+MEASURE_VERSION = 2
+"""Raised whenever heads, protocol, scores, intervals or the loop of attacks change what any cell gives."""
 
 
 def by_group(results: Iterable[Result]) -> dict[tuple[str, str, str], list[Result]]:
