@@ -178,18 +178,21 @@ def test_more_restarts_are_never_weaker(network, batch, norm, keep) -> None:
     assert (three > one).any(), "the others begin elsewhere"
 
 
-def test_best_is_the_first_iterate_that_succeeds(network, batch) -> None:
+def test_best_is_the_highest_loss_among_iterates_that_succeed(network, batch) -> None:
+    """Not the first that does, which may lie so near the border that rounding takes it back."""
     images, label = batch
     steps = [
         brittle.attack(network, images, label, attack=f"pgd(steps={n}, random_start=false, keep=last)", eps=24 / 255) for n in range(9)
     ]
     best = brittle.attack(network, images, label, attack="pgd(steps=8, random_start=false)", eps=24 / 255)
     fallen = torch.stack([strength(network, moved, label).isinf() for moved in steps])
-    for i in range(len(images)):
-        if fallen[:, i].any():
-            first = int(fallen[:, i].int().argmax())
-            torch.testing.assert_close(best[i], steps[first][i], rtol=0, atol=1e-6)
-    assert fallen.any()
+    with torch.no_grad():
+        loss = torch.stack([cross_entropy(network(moved), label, reduction="none") for moved in steps])
+    assert fallen.any(0).sum() > fallen[1].sum(), "some fall later"
+    with torch.no_grad():
+        found = cross_entropy(network(best), label, reduction="none")
+    assert torch.equal(strength(network, best, label).isinf(), fallen.any(0))
+    torch.testing.assert_close(found, torch.where(fallen | ~fallen.any(0), loss, -torch.inf).amax(0))
 
 
 def test_a_dense_success_ignores_void_pixels() -> None:

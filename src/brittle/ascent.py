@@ -1,7 +1,5 @@
-"""The one loop that climbs: projected gradient ascent on any objective inside any threat."""
+"""Climbing an objective inside a threat: the book every climber keeps of its iterates, and projected gradient ascent."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -12,41 +10,86 @@ from brittle.rng import Rng
 from brittle.threat import Threat
 from brittle.types import Batch, Model, Objective, per_image
 
-Keep = Literal["best", "last"]
+Keep = Literal["best", "score", "last"]
 
 
-class _Seen:
-    """The last prediction a model made, so that a step is judged without a second forward."""
+class Climb:
+    """One objective climbed for one batch: its value and gradient where a climber asks, and the iterate of each image to keep.
 
-    prediction: Tensor | None = None
+    Args:
+        objective: what is climbed, [B] of images.
+        keep: which iterate is ``best``: by ``best`` one that fully succeeds, then the one of highest task loss (a scheduled objective's own
+            values are not comparable between steps; they are used where the head is not asked); by ``score`` the one of the worst score
+            (lowest pixel accuracy, highest RMSE), then of highest task loss; by ``last`` whatever came last.
+    """
 
+    def __init__(self, objective: Objective, model: Model, batch: Batch, keep: Keep) -> None:
+        self.objective, self.model, self.batch, self.keep = objective, model, batch, keep
+        self.best = batch.images.detach().clone()
+        self._rank = [self.best.new_full((len(self.best),), -torch.inf, dtype=torch.float64) for _ in range(2)]
+        self._prediction: Tensor | None = None
 
-@contextmanager
-def _watch(model: Model) -> Generator[_Seen]:
-    seen = _Seen()
+    def at(self, images: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+        """The objective [B] and its gradient [B,3,H,W] at ``images``, which are considered for keeping.
 
-    def note(_module: object, _inputs: object, output: Tensor) -> None:
-        seen.prediction = output.detach()
+        Raises:
+            CellError: one of them is not finite.
+        """
+        images = images.detach().requires_grad_()
+        with torch.enable_grad():  # also where the caller has switched it off
+            loss = self._ask(images, progress)
+            (gradient,) = torch.autograd.grad(loss.sum(), images)
+        if not gradient.isfinite().all():
+            raise CellError(f"nonfinite: the gradient is nan or inf after {progress:.0%} of the steps; check the model")
+        self._note(images.detach(), loss.detach(), gradient)
+        return loss.detach(), gradient
 
-    handle = model.register_forward_hook(note)
-    try:
-        yield seen
-    finally:
-        handle.remove()
+    @torch.no_grad()
+    def last(self, images: Tensor, progress: float) -> Tensor:
+        """The objective [B] at a last iterate, which is considered for keeping; no gradient."""
+        loss = self._ask(images, progress)
+        self._note(images, loss, None)
+        return loss
 
+    def _ask(self, images: Tensor, progress: float) -> Tensor:
+        def hear(_module: object, _inputs: object, output: Tensor) -> None:
+            self._prediction = output.detach()
 
-def _judge(model: Model, batch: Batch, seen: _Seen, loss: Tensor) -> Tensor:
-    """How good an iterate is for the attacker, [B]: the task's loss where the head was asked (a scheduled objective's own values are not
-    comparable between steps), else the objective; infinite once the attack has fully succeeded."""
-    if seen.prediction is None:
-        return loss.detach()
-    worth = per_image(model.task.loss(seen.prediction, batch.target))
-    worth = torch.where(worth == 0, -torch.inf, worth)  # nothing there to attack, such as a mask all void: the clean image is kept
-    right = model.task.right(seen.prediction, batch.target)
-    if right is None:
-        return worth
-    beaten = ~(right.flatten(1).any(1) if right.dim() > 1 else right)
-    return torch.where(beaten & (worth > -torch.inf), torch.inf, worth)
+        handle = self.model.register_forward_hook(hear)  # a step is judged without a second forward
+        try:
+            loss = self.objective(images, progress)
+        finally:
+            handle.remove()
+        if not loss.isfinite().all():
+            raise CellError(f"nonfinite: the loss is {loss[~loss.isfinite()][0].item()} after {progress:.0%} of the steps; check the model")
+        return loss
+
+    def _note(self, images: Tensor, loss: Tensor, gradient: Tensor | None) -> None:
+        worth = loss
+        if self._prediction is not None and (self.keep != "last" or self.model.trace):
+            worth = per_image(self.model.task.loss(self._prediction, self.batch.target))
+        if self.model.trace:
+            self.model.trace.note(images, worth, gradient)
+        if self.keep == "last":
+            self.best = images
+            return
+        first, second = self._success(), worth.double()
+        if self._prediction is not None:  # nothing there to attack, such as a mask all void: the clean image is kept
+            first, second = torch.where(second == 0, -torch.inf, torch.stack([first, second]))
+        better = (first > self._rank[0]) | ((first == self._rank[0]) & (second > self._rank[1]))
+        self.best = torch.where(better.view(-1, 1, 1, 1), images, self.best)
+        self._rank = [torch.where(better, new, old) for new, old in zip((first, second), self._rank)]
+
+    def _success(self) -> Tensor:
+        task, target, none = self.model.task, self.batch.target, torch.zeros_like(self._rank[0])
+        if self._prediction is None:
+            return none
+        if self.keep == "score":
+            return task.damage(task.score(self._prediction, target)).double()
+        right = task.right(self._prediction, target)
+        if right is None:
+            return none
+        return (~(right.flatten(1).any(1) if right.dim() > 1 else right)).double()
 
 
 def ascend(
@@ -68,9 +111,8 @@ def ascend(
         objective: what is climbed, [B] of images.
         step: length of a step as a fraction of eps.
         random_start: begin at a random point of the ball instead of the clean image.
-        restarts: how many times to climb; the best final choice per image is returned.
-        keep: ``best`` returns, per image, the first iterate that fully succeeds or else the one of highest loss (one more forward);
-            ``last`` the last iterate.
+        restarts: how many times to climb; with ``keep=last`` the best of the last iterates is returned.
+        keep: which iterate is returned, see Climb; all but ``last`` cost one more forward.
 
     Returns:
         Images [B,3,H,W] inside the threat.
@@ -79,32 +121,14 @@ def ascend(
         CellError: a loss or a gradient is not finite.
     """
     clean = batch.images.detach()
-    best, worth = clean.clone(), clean.new_full((len(clean),), -torch.inf)
-    with _watch(model) as seen, torch.enable_grad():  # also where the caller has switched it off
-
-        def consider(images: Tensor, loss: Tensor) -> None:
-            nonlocal best, worth
-            value = _judge(model, batch, seen, loss)
-            better = value > worth
-            best = torch.where(better.view(-1, 1, 1, 1), images, best)
-            worth = torch.where(better, value, worth)
-
-        for _ in range(restarts):
-            images = threat.sample(clean, rng) if random_start else clean.clone()
-            for number in range(steps):
-                images.requires_grad_()
-                loss = objective(images, number / steps)
-                if not loss.isfinite().all():
-                    raise CellError(f"nonfinite: the loss is {loss[~loss.isfinite()][0].item()} at step {number}; check the model")
-                (gradient,) = torch.autograd.grad(loss.sum(), images)
-                if not gradient.isfinite().all():
-                    raise CellError(f"nonfinite: the gradient at step {number} is nan or inf; check the model")
-                images = images.detach()
-                if keep == "best":
-                    consider(images, loss)
-                images = threat.project(clean, threat.ascend(images, gradient, step * threat.eps))
-            if keep == "last" and restarts == 1:
-                return images
-            with torch.no_grad():
-                consider(images, objective(images, 1 - 1 / max(steps, 1)))
-    return best
+    every = Climb(objective, model, batch, keep)
+    ends = Climb(objective, model, batch, "best") if keep == "last" and restarts > 1 else every
+    for _ in range(restarts):
+        images = threat.sample(clean, rng) if random_start else clean
+        for number in range(steps):
+            _, gradient = every.at(images, number / steps)
+            images = threat.project(clean, threat.ascend(images, gradient, step * threat.eps))
+        if keep == "last" and restarts == 1:
+            return images
+        ends.last(images, 1 - 1 / max(steps, 1))
+    return ends.best

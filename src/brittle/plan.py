@@ -291,8 +291,8 @@ def short(kind: str, text: str) -> str:
     parameters = inspect.signature(spec.component(kind, full.name)).parameters
     settings: dict[str, spec.Value] = {}
     for key, value in full.settings.items():
-        brief = short(spec.kind_of(key), str(value)) if spec.kind_of(key) else value
-        if brief != parameters[key].default:
+        brief = spec.rewritten(key, value, short)
+        if brief != spec.default(parameters[key]):
             settings[key] = brief
     return str(spec.Spec(full.name, full.argument, settings))
 
@@ -310,11 +310,13 @@ def task_of(text: str) -> Any:
 
 
 def _only(attack: str) -> tuple[str, ...] | None:
-    """The tasks an attack is for, by its own word or its objective's; None for all."""
+    """The tasks an attack is for, by its own word and those of what its settings name; None for all."""
     full = spec.complete("attacks", attack)
-    objective = full.settings.get("objective")
-    modules = [spec.module("attacks", full.name)] + ([spec.module("objectives", spec.parse(str(objective)).name)] if objective else [])
-    return next((module.TASKS for module in modules if hasattr(module, "TASKS")), None)
+    inner = [(spec.kind_of(key), text) for key, value in full.settings.items() for text in spec.nested(key, value)]
+    said = [getattr(spec.module("attacks", full.name), "TASKS", None)]
+    said += [_only(text) if kind == "attacks" else getattr(spec.module(kind, spec.parse(text).name), "TASKS", None) for kind, text in inner]
+    words = [set(tasks) for tasks in said if tasks is not None]
+    return tuple(sorted(set.intersection(*words))) if words else None
 
 
 def fits(attack: str, task: str) -> bool:
@@ -349,7 +351,7 @@ def identity(cell: Cell, precision: str = "fp32") -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 
-MEASURE_VERSION = 2
+MEASURE_VERSION = 3
 """Raised whenever heads, protocol, scores, intervals or the loop of attacks change what any cell gives."""
 
 

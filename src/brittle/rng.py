@@ -16,7 +16,8 @@ class Rng:
     """
 
     def __init__(self, seed: int, ids: Sequence[str]) -> None:
-        self._generators = [torch.Generator().manual_seed(_seed(seed, name)) for name in ids]
+        self._seeds = [_seed(seed, name) for name in ids]
+        self._generators = [torch.Generator().manual_seed(seed) for seed in self._seeds]
 
     def __len__(self) -> int:
         return len(self._generators)
@@ -25,6 +26,14 @@ class Rng:
         """The generators of some images ([b] indices): the same ones, so draws made there are gone here too."""
         part = Rng(0, ())
         part._generators = [self._generators[i] for i in index.tolist()]
+        part._seeds = [self._seeds[i] for i in index.tolist()]
+        return part
+
+    def again(self) -> "Rng":
+        """New generators that draw from the start what these drew: for an attack that must do as part of another what it does alone."""
+        part = Rng(0, ())
+        part._seeds = self._seeds
+        part._generators = [torch.Generator().manual_seed(seed) for seed in self._seeds]
         return part
 
     def uniform(self, like: Tensor) -> Tensor:

@@ -231,22 +231,36 @@ def component(kind: str, name: str) -> Callable[..., Any]:
 
 
 def kind_of(key: str) -> str:
-    """The kind of component that a setting of this name holds a spec of (``objective``: objectives), or nothing."""
-    return f"{key}s" if f"{key}s" in KINDS else ""
+    """The kind of component that a setting of this name holds a spec of (``objective``: objectives; ``attacks``: a list), or nothing."""
+    return next((kind for kind in (key, f"{key}s") if kind in KINDS), "")
 
 
 def versions(kind: str, spec: Spec) -> dict[str, int]:
-    """``VERSION`` (1 where there is none) of a component, of those its settings name, and of those its module uses: raised by whoever
-    changes what one computes."""
+    """``VERSION`` (1 where there is none), raised by whoever changes what a component computes, of it, of those its settings name, and of
+    those its module uses or lists in ``PARTS``."""
     found = {f"{kind}.{spec.name}": getattr(module(kind, spec.name), "VERSION", 1)}
     for used in vars(module(kind, spec.name)).values():
         name = getattr(used, "__name__", "").split(".") if isinstance(used, types.ModuleType) else []
         if len(name) == 3 and name[0] == "brittle" and name[1] in KINDS and name[2] in names(name[1]):
             found |= versions(name[1], Spec(name[2]))
+    for part in getattr(module(kind, spec.name), "PARTS", ()):
+        found |= versions(kind, complete(kind, part))
     for key, value in spec.settings.items():
-        if kind_of(key):
-            found |= versions(kind_of(key), parse(str(value)))
+        for each in nested(key, value):
+            found |= versions(kind_of(key), parse(each))
     return found
+
+
+def nested(key: str, value: Value) -> list[str]:
+    """The specs that a setting holds: ``objective`` one, ``attacks`` a list; none where it holds something else."""
+    values = value if isinstance(value, list) else [value]
+    return [str(each) for each in values] if kind_of(key) else []
+
+
+def rewritten(key: str, value: Value, rewrite: Callable[[str, str], str]) -> Value:
+    """A setting's value with each spec in it put through ``rewrite`` (kind, text)."""
+    texts: list[Value] = [rewrite(kind_of(key), text) for text in nested(key, value)]
+    return value if not kind_of(key) else texts if isinstance(value, list) else texts[0]
 
 
 def complete(kind: str, spec: Spec | str) -> Spec:
@@ -269,17 +283,21 @@ def complete(kind: str, spec: Spec | str) -> Spec:
         raise UsageError(f"{spec.name!r} takes nothing after a colon, got {spec.argument!r}; write {spec.name}(key=value)")
     full: dict[str, Value] = {}
     for key, parameter in settings.items():
-        value = spec.settings.get(key, parameter.default)
+        value = spec.settings.get(key, default(parameter))
         if value is parameter.empty:
             raise UsageError(f"{spec.name!r} needs {key}; write {spec.name}({key}=...)")
-        given = str(value) if isinstance(value, Spec) else value
+        given = [str(each) if isinstance(each, Spec) else each for each in (value if isinstance(value, list) else [value])]
         try:
-            full[key] = TypeAdapter(hints.get(key, Any)).validate_python(given)
-            if kind_of(key):
-                full[key] = str(complete(kind_of(key), str(full[key])))
+            full[key] = TypeAdapter(hints.get(key, Any)).validate_python(given if isinstance(value, list) else given[0])
+            full[key] = rewritten(key, full[key], lambda inner, text: str(complete(inner, text)))
         except ValidationError as error:
             raise UsageError(f"{spec.name}({key}={_text(value)}): {error.errors()[0]['msg'].lower()}") from None
     return Spec(spec.name, spec.argument, full)
+
+
+def default(parameter: inspect.Parameter) -> Any:
+    """A setting's default, as a spec would give it: a list where the signature has a tuple."""
+    return list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
 
 
 def build(kind: str, spec: Spec | str, *arguments: object) -> Any:

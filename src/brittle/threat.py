@@ -48,8 +48,9 @@ class Threat:
         reach = rng.uniform(images[:, :1, :1, :1]) ** (1 / images[0].numel())
         return (images + self.eps * reach * direction / _length(direction).clamp(min=TINY)).clamp(0, 1)
 
-    def ascend(self, images: Tensor, gradient: Tensor, step: float) -> Tensor:
-        """One steepest-ascent step of length ``step`` (pixel units), not yet projected (linf: sign; l2: normalised gradient)."""
+    def ascend(self, images: Tensor, gradient: Tensor, step: float | Tensor) -> Tensor:
+        """One steepest-ascent step (linf: sign; l2: normalised gradient), not yet projected; ``step`` is its length in pixel units, or one
+        an image, [B,1,1,1]."""
         if self.norm == "linf":
             return images + step * gradient.sign()
         peak = gradient.abs().amax((1, 2, 3), keepdim=True)  # first, so that the faintest gradient still makes a whole step

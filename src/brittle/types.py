@@ -12,6 +12,7 @@ from brittle import windows
 from brittle.errors import UsageError
 from brittle.rng import Rng
 from brittle.threat import Threat
+from brittle.trace import Trace
 
 Count = Annotated[int, Field(ge=0)]
 """A setting that counts something: a whole number, 0 or more."""
@@ -79,7 +80,10 @@ class Encoder(nn.Module):
 
 class Dataset(Protocol):
     """One split in a fixed order: ``ids[i]`` names sample i for ever; ``classes`` has an entry for each kind of target there is
-    (class names for ``label`` and ``mask``, none for ``depth``); ``fingerprint`` changes whenever a pixel or a label may have."""
+    (class names for ``label`` and ``mask``, none for ``depth``); ``fingerprint`` changes whenever a pixel or a label may have.
+
+    A data set may have ``glance(index, kind) -> ((H, W), target)`` as well, which does not decode the picture; the size of one with a label
+    is not asked for and may be empty. Every target is looked at before anything is attacked, and this makes that quick."""
 
     @property
     def ids(self) -> Sequence[str]: ...
@@ -123,8 +127,22 @@ class Task(Protocol):
         """Booleans shaped as ``loss``: where the prediction is right (void never is); None where right and wrong have no meaning."""
         ...
 
+    def agreement(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """A loss for each pixel (or image, where there are none to speak of), 0 where void, and how well the prediction agrees with the
+        target there, 0 to 1."""
+        ...
+
     def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
         """Per-image statistics [B, ...], whose sums ``summarise`` reads."""
+        ...
+
+    def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
+        """[B] how bad each image's prediction is, from its statistics: 1 where all of it is wrong, or an error in metres; nan where there
+        is nothing to score."""
+        ...
+
+    def worst(self, candidates: Mapping[str, Tensor]) -> Tensor:
+        """[N] which of M candidates to take for each image, from their statistics [N, M, ...], for the worst headline of all."""
         ...
 
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]: ...
@@ -140,10 +158,12 @@ class Model(nn.Module):
         window, stride: larger pictures are predicted in sliding windows of this edge, their maps averaged; 0 for never.
 
     ``bf16``, false at first, runs the encoder in bfloat16 (autocast; head, loss and images stay float32): about twice as fast and good
-    enough for an attack's gradients, of which 99.7 % have the same sign. Scores are never taken from it.
+    enough for an attack's gradients, of which 99.7 % have the same sign. Scores are never taken from it. ``trace``, none at first, is
+    filled by the attack for whoever put one there.
     """
 
     bf16: bool = False
+    trace: Trace | None = None
 
     def __init__(
         self, task: Task, head: Callable[..., Tensor] | None, encoder: Encoder | None = None, *, window: int = 0, stride: int = 0
@@ -197,6 +217,19 @@ def resized(prediction: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(prediction.shape[-2:]) == tuple(size):
         return prediction
     return nn.functional.interpolate(prediction, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def agreement_of_classes(logits: Tensor, target: Tensor) -> Tensor:
+    """[B, ...] cosine of softmax and one-hot, of logits [B, C, ...] and classes [B, ...] (CosPGD, Agnihotri et al. 2023)."""
+    share = logits.softmax(1)
+    return share.gather(1, target[:, None])[:, 0] / share.norm(dim=1)
+
+
+def most_damaged(task: Task, candidates: Mapping[str, Tensor]) -> Tensor:
+    """[N] the candidate of most damage of each image, from statistics [N, M, ...]: the worst headline where it is a mean over images."""
+    count = next(iter(candidates.values())).shape[1]
+    each = [task.damage({key: value[:, i] for key, value in candidates.items()}).nan_to_num(-torch.inf) for i in range(count)]
+    return torch.stack(each, 1).argmax(1)
 
 
 def per_image(loss: Tensor) -> Tensor:

@@ -54,7 +54,9 @@ def test_rows_are_independent(cases) -> None:
             torch.testing.assert_close(alone, whole[i : i + 1], rtol=1e-9, atol=1e-12, msg=text)
 
 
-def test_it_rises_along_its_gradient(cases) -> None:
+def test_it_rises_along_its_gradient(cases, name) -> None:
+    if name == "cospgd":
+        pytest.skip("its weights are held fixed for the gradient")
     for text, model, batch, moved in cases:
         objective = spec.build("objectives", text, model, batch)
         images = moved.clone().requires_grad_()

@@ -191,21 +191,40 @@ def tiny_batch(task_name: str, count: int = 3, void: bool = False) -> Batch:
 
 @dataclass(frozen=True)
 class AttackCase:
-    """``spec``: a cheap one; ``random``: whether another seed must give another picture."""
+    """``spec``: a cheap one; ``random``: whether another seed must give another picture; ``spares``: whether it may leave a picture as it
+    is, where nothing is right any more or nothing it does makes it worse; ``budgets``: how many of the usual ones the tiny model must be
+    given to be beaten, for an attack that moves nothing before."""
 
     spec: str
     random: bool = True
+    spares: bool = False
+    budgets: int = 1
 
 
 ATTACKS = {
+    "apgd": AttackCase("apgd(steps=5)"),
+    "cospgd": AttackCase("cospgd(steps=3)"),
+    "depth_worst": AttackCase("depth_worst(steps=3)", random=False, spares=True),
+    "embed_worst": AttackCase("embed_worst(steps=2)", random=False, spares=True),
+    "sea": AttackCase("sea(steps=6)", random=False, spares=True),
+    "worst": AttackCase("worst(attacks=[pgd(steps=2), embed(steps=2)])", random=False, spares=True),
     "depthpgd": AttackCase("depthpgd(steps=3)"),
     "embed": AttackCase("embed(steps=3)"),
+    "fab": AttackCase("fab(steps=5)", random=False, budgets=10),
     "noise": AttackCase("noise"),
     "pgd": AttackCase("pgd(steps=3)"),
     "segpgd": AttackCase("segpgd(steps=3)"),
 }
 
 OBJECTIVES = {
+    "cospgd": ("cospgd",),
+    "dlr": ("dlr", "dlr(rank=2)", "dlr(normalised=false)", "dlr(rank=1, normalised=false)"),
+    "js": ("js",),
+    "l1": ("l1",),
+    "log_bias": ("log_bias", "log_bias(direction=down)"),
+    "masked_ce": ("masked_ce", "masked_ce(balanced=true)"),
+    "silog": ("silog",),
+    "targeted": ("targeted", "targeted(rank=2)", "targeted(label=1)"),
     "embedding": ("embedding", "embedding(distance=cosine)", "embedding(tokens=grid)", "embedding(tokens=all)"),
     "segpgd": ("segpgd",),
     "task_loss": ("task_loss",),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from brittle.types import Features
+from brittle.types import Features, agreement_of_classes, most_damaged
 
 
 class LinearHead(nn.Module):
@@ -39,9 +39,18 @@ class Classification:
     def right(self, prediction: Tensor, target: Tensor) -> Tensor:
         return prediction.argmax(1) == target
 
+    def agreement(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return self.loss(prediction, target), agreement_of_classes(prediction, target)
+
     def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
         correct = self.right(prediction, target).long()
         return {"correct": correct, "images": torch.ones_like(correct)}
+
+    def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
+        return 1.0 - statistics["correct"].double()
+
+    def worst(self, candidates: Mapping[str, Tensor]) -> Tensor:
+        return most_damaged(self, candidates)
 
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
         return {"accuracy": (total["correct"] / total["images"]).item()}

@@ -1,11 +1,11 @@
 """Monocular depth: a bins head on patch and pooled features, scale-invariant and gradient losses, RMSE in metres."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from brittle.types import Features, Positive, resized
+from brittle.types import Features, Positive, most_damaged, resized
 
 BINS = 256
 SHIFT = 1e-3  # added inside every logarithm, as DINOv2's losses do
@@ -87,6 +87,20 @@ class Depth:
     def right(self, prediction: Tensor, target: Tensor) -> None:
         return None
 
+    def mean_over_valid(self, error: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, target: Tensor) -> Tensor:
+        """[B]: the mean over valid pixels of an error of (prediction, target) [B, 1, H, W]; 0 where there are none."""
+        valid = self.valid(target)
+        values = error(resized(prediction, target.shape[-2:]), torch.where(valid, target, 1.0)) * valid
+        return values.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
+
+    def agreement(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The absolute error in metres, and the smaller ratio of prediction and target, which delta1 is about: a softmax over depth's one
+        channel, CosPGD's own measure, would be 1 everywhere."""
+        valid = self.valid(target)
+        prediction, truth = resized(prediction, target.shape[-2:]), torch.where(valid, target, 1.0)
+        ratio = (prediction + SHIFT) / (truth + SHIFT)
+        return (prediction - truth).abs() * valid, torch.minimum(ratio, 1 / ratio)
+
     def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
         prediction = resized(prediction, target.shape[-2:]).double().flatten(1)
         valid = self.valid(target).flatten(1)  # before any change of precision, as in the loss
@@ -104,6 +118,12 @@ class Depth:
             "squared": squared,
             "pixels": pixels,
         }
+
+    def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
+        return torch.where(statistics["images"] > 0, statistics["rmse"], torch.nan)
+
+    def worst(self, candidates: Mapping[str, Tensor]) -> Tensor:
+        return most_damaged(self, candidates)
 
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
         images = total["images"].double()

@@ -1,0 +1,135 @@
+"""APGD: projected gradient ascent with momentum whose step halves by itself when an image stops improving."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from brittle import ensemble, spec
+from brittle.ascent import Climb, Keep
+from brittle.errors import UsageError
+from brittle.rng import Rng
+from brittle.threat import Threat
+from brittle.types import AtLeastOne, Batch, Count, Model, Objective
+
+MOMENTUM = 0.75
+ENOUGH = 0.75  # share of steps that must have improved for the step size to stay
+FIRST, SHORTER, SHORTEST = 0.22, 0.03, 0.06  # lengths of the spans between two looks at the progress, as shares of all steps
+PHASES = ((2.0, 0.3), (1.5, 0.3), (1.0, 0.4))  # eps as a multiple of the threat's, and its share of the steps (SEA 2024)
+
+
+def apgd(
+    model: Model,
+    batch: Batch,
+    threat: Threat,
+    rng: Rng,
+    /,
+    *,
+    objective: str = "task_loss",
+    steps: AtLeastOne = 100,
+    restarts: AtLeastOne = 1,
+    targets: Count = 0,
+    shrink: bool = False,
+    keep: Keep = "best",
+) -> Tensor:
+    """Auto-PGD (Croce and Hein 2020): nothing to tune but the number of steps.
+
+    Args:
+        objective: spec of what is climbed, such as ``task_loss`` or ``dlr``.
+        targets: climb towards each of so many most likely wrong classes in turn, the ``rank`` of the objective, on the images not yet
+            beaten; fewer where there are fewer classes. 0: away from the right one.
+        shrink: begin in balls of twice and 1.5 times eps, 30 % of the steps in each, and go on from there in the threat's own (SEA,
+            Croce, Singh and Hein 2024).
+        keep: which iterate, as in ``pgd``.
+
+    Raises:
+        UsageError: targets with an objective that has no rank.
+    """
+
+    def climb(text: str) -> ensemble.Member:
+        def attack(model: Model, batch: Batch, threat: Threat, rng: Rng) -> Tensor:
+            climbed = spec.build("objectives", text, model, batch)
+            phases = PHASES if shrink else ((1.0, 1.0),)
+            return _auto_pgd(climbed, model, batch, threat, rng, steps=steps, restarts=restarts, keep=keep, phases=phases)
+
+        return attack
+
+    if not targets:
+        return climb(objective)(model, batch, threat, rng)
+    return ensemble.worst_of((climb(text) for text in _towards(objective, targets, model, batch)), model, batch, threat, rng)
+
+
+def _towards(objective: str, targets: int, model: Model, batch: Batch) -> Iterator[str]:
+    """The objective's spec, once for each wrong class by its rank."""
+    full = spec.complete("objectives", objective)
+    if "rank" not in full.settings:
+        raise UsageError(f"apgd(objective={objective}, targets={targets}): it has no target class; take objective=dlr or margin")
+    with torch.no_grad():
+        classes = model(batch.images[:1]).shape[1]
+    for rank in range(1, min(targets, classes - 1) + 1):
+        yield str(spec.Spec(full.name, full.argument, {**full.settings, "rank": rank}))
+
+
+def _auto_pgd(
+    objective: Objective,
+    model: Model,
+    batch: Batch,
+    threat: Threat,
+    rng: Rng,
+    *,
+    steps: int,
+    restarts: int,
+    keep: Keep,
+    phases: tuple[tuple[float, float], ...],
+) -> Tensor:
+    clean = batch.images.detach()
+    kept = Climb(objective, model, batch, keep)
+    for _ in range(restarts):
+        spent, images = 0, None
+        for factor, share in phases:
+            ball = Threat(threat.norm, factor * threat.eps)
+            own = factor == phases[-1][0]
+            length = steps - spent if own else round(share * steps)
+            if not length:
+                continue
+            start = ball.sample(clean, rng) if images is None else ball.project(clean, images)
+            # what is found in a larger ball than the threat's must never be kept
+            climb = kept if own else Climb(objective, model, batch, keep)
+            images = _phase(climb, clean, ball, start, length)
+            spent += length
+    return kept.best
+
+
+def _phase(climb: Climb, clean: Tensor, ball: Threat, images: Tensor, steps: int) -> Tensor:
+    """``steps`` steps from ``images``; the iterate of highest objective."""
+    size = clean.new_full((len(clean), 1, 1, 1), 2 * ball.eps)
+    loss, gradient = climb.at(images, 0.0)
+    before, peak, top, top_gradient = images, loss, images, gradient
+    improved = torch.zeros_like(loss)
+    last_peak, halved = peak, torch.ones_like(loss, dtype=torch.bool)
+    span, since = max(int(FIRST * steps), 1), 0
+    for number in range(1, steps + 1):
+        ahead = ball.project(clean, ball.ascend(images, gradient, size))
+        share = MOMENTUM if number > 1 else 1.0
+        after = ball.project(clean, images + share * (ahead - images) + (1 - share) * (images - before))
+        before, images = images, after
+        if number == steps:
+            new = climb.last(images, number / (steps + 1))
+            return torch.where((new > peak).view(-1, 1, 1, 1), images, top)
+        new, gradient = climb.at(images, number / (steps + 1))
+        improved += new > loss
+        better = (new > peak).view(-1, 1, 1, 1)
+        top, top_gradient, peak = torch.where(better, images, top), torch.where(better, gradient, top_gradient), torch.maximum(new, peak)
+        loss, since = new, since + 1
+        if since < span:
+            continue
+        halve = (improved <= ENOUGH * span) | (~halved & (last_peak >= peak))
+        last_peak, halved, improved = peak, halve, torch.zeros_like(loss)
+        rows = halve.view(-1, 1, 1, 1)
+        size, images, gradient = (
+            torch.where(rows, size / 2, size),
+            torch.where(rows, top, images),
+            torch.where(rows, top_gradient, gradient),
+        )
+        span, since = max(span - max(int(SHORTER * steps), 1), int(SHORTEST * steps), 1), 0
+    return top

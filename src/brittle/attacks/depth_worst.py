@@ -1,0 +1,23 @@
+"""The depth ensemble: five losses that pull a depth map wrong in different ways, and the paper's own."""
+
+from torch import Tensor
+
+from brittle import ensemble
+from brittle.rng import Rng
+from brittle.threat import Threat
+from brittle.types import AtLeastOne, Batch, Model
+
+TASKS = ("depth",)
+LOSSES = ("l1", "silog", "log_bias(direction=up)", "log_bias(direction=down)", "cospgd")
+PARTS = (*(f"apgd(objective={loss})" for loss in LOSSES), "depthpgd")
+
+
+def depth_worst(model: Model, batch: Batch, threat: Threat, rng: Rng, /, *, steps: AtLeastOne = 100) -> Tensor:
+    """The image of highest RMSE among APGD on absolute error, scale-invariant log loss, log bias up and down, and CosPGD's weighted error,
+    and DepthPGD (arXiv 2407.12588, 2024). Ours; docs/attacks.md has what each of them adds.
+
+    Args:
+        steps: of each APGD.
+    """
+    parts = (*(f"apgd(objective={loss}, steps={steps}, keep=score)" for loss in LOSSES), "depthpgd")
+    return ensemble.worst_of(map(ensemble.member, parts), model, batch, threat, rng)

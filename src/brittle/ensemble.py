@@ -1,0 +1,68 @@
+"""The worst of several attacks, image by image, judged in float32 by the score the task is known for."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from brittle import spec
+from brittle.rng import Rng
+from brittle.threat import Threat
+from brittle.types import Batch, Model, per_image
+
+Member = Callable[[Model, Batch, Threat, Rng], Tensor]
+
+
+def member(text: str) -> Member:
+    """The attack of a spec, as a member of an ensemble."""
+    full = spec.complete("attacks", text)
+    return lambda model, batch, threat, rng: spec.build("attacks", full, model, batch, threat, rng)
+
+
+def worst_of(members: Iterable[Member], model: Model, batch: Batch, threat: Threat, rng: Rng) -> Tensor:
+    """For each image what the member that hurt most made of it; the clean image where none did anything.
+
+    Images of which nothing is right any more go to no further member (AutoAttack, Croce and Hein 2020). Each member draws what it would
+    draw alone, so the ensemble is never weaker than a member. The trace is the first member's.
+    """
+    best = batch.images.detach().clone()
+    damage, loss, beaten = _judged(model, best, batch)
+    trace = model.trace
+    try:
+        for attack in members:
+            rows = (~beaten).nonzero().flatten()
+            if not len(rows):
+                break
+            part = _rows(batch, rows)
+            found = attack(model, part, threat, rng.rows(rows).again()).detach()
+            if trace is not None and trace.candidates is not None:
+                trace.candidates.append(best.index_copy(0, rows, found))
+            model.trace = None
+            new_damage, new_loss, new_beaten = _judged(model, found, part)
+            better = (new_damage > damage[rows]) | ((new_damage == damage[rows]) & (new_loss > loss[rows]))
+            kept = rows[better]
+            best[kept], damage[kept], loss[kept], beaten[kept] = found[better], new_damage[better], new_loss[better], new_beaten[better]
+    finally:
+        model.trace = trace
+    return best
+
+
+def _rows(batch: Batch, rows: Tensor) -> Batch:
+    return Batch(batch.images[rows], batch.target[rows], [batch.ids[int(i)] for i in rows])
+
+
+@torch.no_grad()
+def _judged(model: Model, images: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Damage and task loss of each image, and whether nothing of it is right."""
+    bf16, model.bf16 = model.bf16, False
+    try:
+        prediction = model(images)
+    finally:
+        model.bf16 = bf16
+    task = model.task
+    right = task.right(prediction, batch.target)
+    damage = task.damage(task.score(prediction, batch.target)).nan_to_num(-torch.inf)
+    loss = per_image(task.loss(prediction, batch.target))
+    if right is None:
+        return damage, loss, torch.zeros_like(damage, dtype=torch.bool)
+    return damage, loss, ~(right.flatten(1).any(1) if right.dim() > 1 else right)

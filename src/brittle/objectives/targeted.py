@@ -1,0 +1,40 @@
+"""Towards a class of the attacker's choice, for any task that has classes."""
+
+import torch
+from torch import Tensor
+
+from brittle.errors import UsageError
+from brittle.types import AtLeastOne, Batch, Model, Objective, per_image, resized
+
+TASKS = ("classification", "segmentation")
+
+
+def targeted(model: Model, batch: Batch, /, *, label: int = -1, rank: AtLeastOne = 1) -> Objective:
+    """Minus the cross entropy with a target class, averaged over the pixels where a task has them; what is void or belongs to that class in
+    truth is left out.
+
+    Args:
+        label: the target class; -1 for the ``rank``-th most likely wrong one of each clean image or pixel.
+
+    Raises:
+        UsageError: there is no such class.
+    """
+    truth = batch.target
+    with torch.no_grad():
+        clean = model(batch.images)
+        clean = resized(clean, truth.shape[1:]) if truth.dim() > 1 else clean
+    classes = clean.shape[1]
+    if not -1 <= label < classes or rank >= classes:
+        raise UsageError(f"targeted({f'label={label}' if label != -1 else f'rank={rank}'}): there are only {classes} classes")
+    valid = (truth >= 0) & (truth < classes)
+    if label == -1:
+        others = clean.scatter(1, torch.where(valid, truth, 0)[:, None], -torch.inf)
+        aim = others.argsort(1, descending=True)[:, rank - 1]
+    else:
+        aim = torch.full_like(truth, label)
+    counted = valid & (truth != aim)
+
+    def objective(images: Tensor, _progress: float) -> Tensor:
+        return per_image(-model.task.loss(model(images), aim) * counted)
+
+    return objective

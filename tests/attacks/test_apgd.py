@@ -1,0 +1,185 @@
+"""APGD and the ensembles: the optimum where it is known, what a schedule may keep, and never weaker than a member."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import brittle
+from brittle import spec
+from brittle.errors import UsageError
+from brittle.threat import Threat
+
+EPS = {"linf": 0.05, "l2": 0.3}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+class Line(nn.Module):
+    """Two logits, apart by w.x + 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(60, generator=generator(1)) * 0.3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        gap = (images - 0.5).flatten(1) @ self.weight + 2
+        return torch.stack([gap, -gap], 1) / 2
+
+
+def small(classes: int = 5, seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.GELU(), nn.Conv2d(8, 8, 3, stride=2), nn.GELU(), nn.Flatten(), nn.Linear(72, classes)
+        )
+        with torch.no_grad():  # no class leads everywhere
+            network[-1].bias -= network(torch.rand(64, 3, 8, 8)).mean(0)
+            network[-1].weight *= 20
+            network[-1].bias *= 20
+    return network
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(24, 3, 8, 8, generator=generator(2))
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.parametrize("norm", EPS)
+def test_apgd_reaches_the_optimum_of_a_linear_model(norm, keep) -> None:
+    model, images = Line(), 0.4 + 0.2 * torch.rand(6, 3, 5, 4, generator=generator())
+    label = torch.zeros(6, dtype=torch.long)
+    length = model.weight.detach().abs().sum() if norm == "linf" else model.weight.detach().norm()
+    found = brittle.attack(model, images, label, attack=f"apgd(keep={keep})", eps=EPS[norm], norm=norm)
+    with torch.no_grad():
+        wanted, gap = model(images)[:, 0] * 2 - EPS[norm] * length, model(found)[:, 0] * 2
+    assert (wanted > 0).all(), "no success, so that best is the highest loss"
+    torch.testing.assert_close(gap, wanted, rtol=0, atol=(2e-3 if norm == "l2" else 1e-5) * (EPS[norm] * length).item())
+
+
+@pytest.mark.parametrize("targets", [0, 3])
+def test_no_more_classes_than_there_are(images, targets) -> None:
+    """Three classes: the targeted ratio needs four, so that is refused in one line and the plain margin works."""
+    network = small(classes=3)
+    label = network(images).argmax(1)
+    if targets:
+        with pytest.raises(UsageError, match="needs 4 classes, there are 3"):
+            brittle.attack(network, images, label, attack="apgd(objective=dlr, targets=3)")
+    moved = brittle.attack(network, images, label, attack=f"apgd(objective=dlr(normalised=false), targets={targets})", eps=2 / 255)
+    assert (network(moved).argmax(1) != label).any()
+
+
+def test_a_target_needs_an_objective_with_a_rank(images) -> None:
+    with pytest.raises(UsageError, match="no target class"):
+        brittle.attack(small(), images, torch.zeros(24, dtype=torch.long), attack="apgd(targets=2)")
+
+
+def test_a_target_class_is_climbed_towards(images) -> None:
+    network = small()
+    label = torch.full((24,), 4)
+    moved = brittle.attack(network, images, label, attack="pgd(objective=targeted(label=1), keep=last)", eps=16 / 255)
+    with torch.no_grad():
+        before, after = (network(x).softmax(1)[:, 1] for x in (images, moved))
+    assert (after > before).all()
+
+
+@pytest.mark.parametrize("norm", EPS)
+def test_shrinking_balls_never_leave_the_threat(images, norm) -> None:
+    network = small()
+    label = network(images).argmax(1)
+    moved = brittle.attack(network, images, label, attack="apgd(shrink=true, steps=20)", eps=EPS[norm], norm=norm)
+    assert Threat(norm, EPS[norm]).violation(images, moved).max() <= 1e-6
+
+
+def test_one_forward_and_one_backward_a_step_and_one_forward_more(images) -> None:
+    network, calls = small(), {"forward": 0, "backward": 0}
+    network.register_forward_hook(lambda *_: calls.update(forward=calls["forward"] + 1))
+    network.register_full_backward_hook(lambda *_: calls.update(backward=calls["backward"] + 1))
+    brittle.attack(network, images, torch.zeros(24, dtype=torch.long), attack="apgd(steps=10)")
+    assert calls == {"forward": 11, "backward": 10}
+
+
+# --- ensembles ---------------------------------------------------------------------------------------------------------------
+
+
+class Bent(nn.Module):
+    """Per-pixel outputs, 1 channel of positive metres or C of logits."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.layers = nn.Sequential(nn.Conv2d(3, 8, 5, padding=2), nn.GELU(), nn.Conv2d(8, channels, 3, padding=1))
+        self.metres = channels == 1
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = self.layers(images)
+        return 0.1 + 5 * nn.functional.softplus(found) if self.metres else 8 * (20 * found).sin()
+
+
+def damage(task_name: str, network: nn.Module, images: Tensor, target: Tensor) -> Tensor:
+    task = spec.build("tasks", task_name)
+    with torch.no_grad():
+        return task.damage(task.score(network(images), target))
+
+
+CASES = {
+    "classification": (small(), "worst(attacks=[pgd, apgd, noise])", ["pgd", "apgd", "noise"]),
+    "segmentation": (
+        Bent(4),
+        "sea(steps=20)",
+        [f"apgd(objective={loss}, steps=20, shrink=true, keep=score)" for loss in ("masked_ce(balanced=true)", "masked_ce", "js")],
+    ),
+    "depth": (
+        Bent(1),
+        "depth_worst(steps=10)",
+        ["depthpgd"]
+        + [
+            f"apgd(objective={loss}, steps=10, keep=score)"
+            for loss in ("l1", "silog", "log_bias(direction=up)", "log_bias(direction=down)", "cospgd")
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("task", CASES)
+def test_an_ensemble_is_the_worst_of_its_members_image_by_image(images, task) -> None:
+    network, ensemble, members = CASES[task]
+    with torch.no_grad():
+        clean = network(images)
+    target = clean.argmax(1) if clean.shape[1] > 1 else clean + 0.2
+
+    def hurt(attack: str) -> Tensor:
+        return damage(
+            task,
+            network,
+            brittle.attack(network, images, target, attack=attack, task=task, eps=0.5 / 255 if task == "classification" else 2 / 255),
+            target,
+        )
+
+    each = torch.stack([hurt(member) for member in members])
+    torch.testing.assert_close(hurt(ensemble), each.amax(0), rtol=1e-5, atol=1e-6)
+    assert (each.amax(0) > each.amin(0)).any(), "all members alike: nothing was shown"
+
+
+def test_keep_score_has_the_lowest_pixel_accuracy_and_keep_best_the_highest_loss(images) -> None:
+    network = Bent(4)
+    target = network(images).argmax(1)
+    found = {
+        keep: brittle.attack(network, images, target, attack=f"apgd(keep={keep})", task="segmentation", eps=4 / 255)
+        for keep in ("score", "best")
+    }
+    wrong = {keep: damage("segmentation", network, moved, target) for keep, moved in found.items()}
+    with torch.no_grad():
+        loss = {keep: nn.functional.cross_entropy(network(moved), target, reduction="none").mean((1, 2)) for keep, moved in found.items()}
+    assert (wrong["score"] >= wrong["best"]).all()
+    assert (loss["best"] >= loss["score"]).all()
+    assert (wrong["score"] > wrong["best"]).any()
+
+
+def test_void_everywhere_stays_clean(images) -> None:
+    target = torch.full((24, 8, 8), 255)
+    moved = brittle.attack(Bent(4), images, target, attack="sea(steps=5)", task="segmentation")
+    assert torch.equal(moved, images)
