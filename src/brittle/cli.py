@@ -219,6 +219,24 @@ def finetune(
 
 
 @app.command()
+def verify(
+    full: Annotated[bool, typer.Option("--full", help="Also those that take minutes.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+) -> None:
+    """Run the engine against recorded values of independent implementations; exit 1 if one is not met."""
+    progress.quiet = quiet
+    from brittle import verify as oracles
+
+    lines: list[oracles.Line] = []
+    for line in oracles.verify(full):
+        lines.append(line)
+        print(line, flush=True)
+    off = [line.name for line in lines if not line.ok]
+    if off:
+        raise BrittleError(f"{len(off)} of {len(lines)} recorded values are not met: {'; '.join(off)}")
+
+
+@app.command()
 def doctor() -> None:
     """Say what is installed, which devices there are and where things are kept; exit 1 if something needed is wrong."""
     from brittle import api
