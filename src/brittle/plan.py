@@ -391,8 +391,8 @@ def _attack_data(full: spec.Spec) -> str:
     return fingerprint(full.argument) if fingerprint else ""
 
 
-MEASURE_VERSION = 2
-"""Raised whenever heads, protocol, scores or the loop of attacks change what any cell gives."""
+MEASURE_VERSION = 3
+"""Raised whenever heads, protocol, scores, intervals or the loop of attacks change what any cell gives."""
 
 
 def by_group(results: Iterable[Result]) -> dict[tuple[str, str, str], list[Result]]:

@@ -52,10 +52,10 @@ def text(result: Result | None) -> str:
     if result.failed is not None:
         return "failed"
     name = result.task["headline"]
-    low, high = result.intervals.get(name, (float("nan"), float("nan")))
+    interval = "" if name not in result.intervals else " [{:.3f}, {:.3f}]".format(*result.intervals[name])  # one picture has none
     failed = any(finding.verdict == "fail" for finding in result.findings)
     unchecked = result.cell.attack is not None and not result.findings
-    return f"{result.metrics[name]:.3f} [{low:.3f}, {high:.3f}]" + (" !" if failed else " ?" if unchecked else "")
+    return f"{result.metrics[name]:.3f}{interval}" + (" !" if failed else " ?" if unchecked else "")
 
 
 def failures(results: Sequence[Result]) -> list[str]:

@@ -106,12 +106,12 @@ class Dataset(Protocol):
 
 
 class Task(Protocol):
-    """A head, a loss to climb, and a per-image additive score, so that sharding is a sum, an interval a bootstrap over rows, and a worst
-    case a choice of rows.
+    """A head, a loss to climb, and a per-image additive score, so that sharding is a sum, an interval what leaving out each row
+    tells, and a worst case a choice of rows.
 
     ``target`` is the kind of target it reads, ``reads`` the parts of Features its head does, ``attack`` the paper's own attack on it,
     ``headline`` the metric that stands for it, and ``proportions`` names the metrics that are hits over trials (and so have Wilson
-    intervals) with the two statistics they come from.
+    intervals) with the two statistics they come from, ``shares`` the others that lie in [0, 1].
     """
 
     name: str
@@ -120,6 +120,7 @@ class Task(Protocol):
     headline: str
     higher_is_better: bool
     proportions: Mapping[str, tuple[str, str]]
+    shares: Sequence[str]
     reads: Sequence[str]
 
     def head(self, dim: int, outputs: int) -> nn.Module:
