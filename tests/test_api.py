@@ -140,6 +140,22 @@ def test_an_embedding_attack_needs_an_encoder() -> None:
         brittle.attack(_logits, _images(), attack="embed")
 
 
+@pytest.mark.parametrize("wrong", [3, 4, -1, 65535])
+def test_a_target_without_an_output_is_refused(wrong: int) -> None:
+    """In a mask 255 is void; nowhere else."""
+    model = nn.Conv2d(3, 3, 1)
+    with pytest.raises(UsageError, match=f"target {wrong} "):
+        brittle.attack(lambda x: model(x).mean((2, 3)), _images(), torch.tensor([0, 1, wrong]))
+    mask = torch.zeros(3, 8, 8, dtype=torch.long)
+    mask[0, 0], mask[2, 7, 7] = 255, wrong
+    with pytest.raises(UsageError, match=f"target {wrong} "):
+        brittle.attack(model, _images(), mask, attack="segpgd", task="segmentation")
+    mask[2, 7, 7] = 2
+    assert brittle.attack(model, _images(), mask, attack="segpgd(steps=1)", task="segmentation").shape == _images().shape
+    with pytest.raises(UsageError, match="2 targets for 3"):
+        brittle.attack(model, _images(), mask[:2], attack="segpgd", task="segmentation")
+
+
 def test_a_missing_target_is_said_not_made_up() -> None:
     with pytest.raises(UsageError, match="target"):
         brittle.attack(_logits, _images(), attack="pgd")

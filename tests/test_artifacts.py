@@ -98,12 +98,12 @@ def test_features_belong_to_the_pictures_not_to_their_names(fresh: Path) -> None
 def test_adversarial_images_are_kept_by_what_they_depend_on(fresh: Path) -> None:
     images, calls = torch.rand(2, 3, 4, 4), []
 
-    def make() -> Tensor:
+    def make() -> dict[str, Tensor]:
         calls.append(1)
-        return images + 1
+        return {"images": images + 1}
 
     for key, count in (({"eps": 1}, 1), ({"eps": 1}, 1), ({"eps": 2}, 2)):
-        assert torch.equal(artifacts.adversarial(key, images, make), images + 1)
+        assert torch.equal(artifacts.adversarial(key, images, make)["images"], images + 1)
         assert len(calls) == count
     artifacts.adversarial({"eps": 1}, images.flip(0), make)
     assert len(calls) == 3

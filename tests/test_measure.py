@@ -3,6 +3,7 @@
 import functools
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from brittle.launch.local import local
 from brittle.measure import Machine, measure
 from brittle.plan import Cell
 from brittle.store import Store
-from brittle.types import Model
+from brittle.types import Dataset, Model, Sample
 
 pytestmark = pytest.mark.usefixtures("quick")
 Cells = Callable[..., Cell]
@@ -77,8 +78,8 @@ def test_neither_batch_nor_readers_nor_limit_move_a_number(cell_of: Cells, task:
     half = _arrays(measure(cell_of(attack, task, limit=7), Machine(batch_size=5))[1])
     for key in first:
         if key not in ("ids", "violation"):
-            assert np.allclose(first[key], second[key], rtol=1e-4)
-            assert np.allclose(first[key][:7], half[key], rtol=1e-4)
+            assert np.allclose(first[key], second[key], rtol=1e-4, equal_nan=True)
+            assert np.allclose(first[key][:7], half[key], rtol=1e-4, equal_nan=True)
 
 
 def test_the_order_of_pictures_moves_no_number(cell_of: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,6 +193,71 @@ def test_a_fault_of_a_component_fails_its_cell_alone(tmp_path: Path, cell_of: Ce
     assert "\n" not in str(found[-1])
 
 
+class Planted:
+    """A data set whose last picture has another label or mask."""
+
+    def __init__(self, data: Dataset, kind: str, change: Callable[[Tensor], Tensor]) -> None:
+        self.data, self.kind, self.change = data, kind, change
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.data, name)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        sample = self.data[index]
+        if index < len(self) - 1:
+            return sample
+        return sample._replace(targets={**sample.targets, self.kind: self.change(sample.targets[self.kind])})
+
+
+def _one_pixel(value: int) -> Callable[[Tensor], Tensor]:
+    return lambda mask: mask.index_put((torch.tensor(-1), torch.tensor(-1)), torch.tensor(value))
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "words"),
+    [
+        *(("classification", lambda _label, value=value: torch.tensor(value), f"label {value} is none") for value in (8, -1, 255, 65535)),
+        *(("segmentation", _one_pixel(value), f"mask {value} is none") for value in (10, -1, 65535)),
+        ("segmentation", lambda mask: mask[1:], "picture and mask are 8x8 and 7x8"),
+        ("segmentation", lambda mask: mask.new_zeros(8, 9), "picture and mask are 8x8 and 8x9"),
+        ("depth", lambda depth: depth[:, 1:], "picture and depth are 8x8 and 7x8"),
+    ],
+)
+def test_a_bad_target_of_the_last_picture_stops_a_cell_before_its_first_step(
+    tmp_path: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch, task: str, change: Callable[[Tensor], Tensor], words: str
+) -> None:
+    """Not after hours of attacking the pictures before it, nor after fitting a head."""
+    real, kind = plan.dataset_of, plan.task_of(task).target
+
+    def planted(text: str, split: str) -> object:
+        return Planted(real(text, split), kind, change) if split == "test" else real(text, split)
+
+    monkeypatch.setattr(plan, "dataset_of", planted)
+    monkeypatch.setattr(measuring, "model_of", lambda *_: pytest.fail("a model was made"))
+    _wrap(monkeypatch, "pgd", lambda *_, **__: pytest.fail("a step was made"))
+    measuring._looked_at.cache_clear()
+    cell = cell_of("pgd(steps=1)", task, limit=None)
+    for failed in _failures(tmp_path, [replace(cell, attack=None, eps=None, norm=None), cell]):
+        assert failed is not None
+        assert words in failed
+        assert "scenes-0-test-000031" in failed
+
+
+def test_targets_are_looked_at_once_a_run(cell_of: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int]] = []
+    real = protocol.check
+    monkeypatch.setattr(protocol, "check", lambda data, count, task: (seen.append((task.name, count)), real(data, count, task)))
+    measuring._looked_at.cache_clear()
+    for limit in (4, 4, 5):
+        for attack in (None, "noise"):
+            measure(cell_of(attack, limit=limit), Machine())
+    measure(cell_of("noise", "segmentation", limit=4), Machine())
+    assert seen == [("classification", 4), ("classification", 5), ("segmentation", 4)]
+
+
 def test_headless_images_are_computed_once_for_all_tasks(fresh: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
@@ -201,11 +267,11 @@ def test_headless_images_are_computed_once_for_all_tasks(fresh: Path, cell_of: C
 
     _wrap(monkeypatch, "embed", counting)
     for task in TASKS:
-        measure(cell_of("embed(steps=2)", task), Machine(batch_size=8))
+        measure(cell_of("embed(steps=2)", task), Machine(batch_size=8), "none")
     assert calls == [8, 8]
     for changes in ({"eps": 4 / 255}, {"seed": 1}, {"norm": "l2"}):
-        measure(cell_of("embed(steps=2)", **changes), Machine(batch_size=8))
-    measure(cell_of("embed(steps=1)"), Machine(batch_size=8))
+        measure(cell_of("embed(steps=2)", **changes), Machine(batch_size=8), "none")
+    measure(cell_of("embed(steps=1)"), Machine(batch_size=8), "none")
     assert calls == [8, 8] * 5
 
 

@@ -104,6 +104,36 @@ def test_a_target_that_does_not_fit_is_refused_by_name(task: object, targets: di
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("task", "targets", "words"),
+    [
+        (CLASSIFY, {"label": torch.tensor(3)}, "label 3"),
+        (SEGMENT, {"mask": torch.full((8, 8), 3)}, "mask 3"),
+        (SEGMENT, {"mask": torch.zeros(8, 9, dtype=torch.long)}, "8x8 and 8x9"),
+        (DEPTH, {"depth": torch.ones(1, 7, 8)}, "8x8 and 7x8"),
+    ],
+)
+def test_all_targets_can_be_looked_at_beforehand(task: Task, targets: dict[str, Tensor], words: str) -> None:
+    data = Few([_sample(8, 8)] * 4 + [_sample(8, 8, **targets)])
+    protocol.check(data, 4, task)
+    with pytest.raises(UsageError, match=rf"picture 4.*{words}"):
+        protocol.check(data, 5, task)
+
+
+def test_looking_at_targets_decodes_no_picture_where_there_is_a_glance() -> None:
+    class Quick(Few):
+        def __getitem__(self, index: int, /) -> Sample:
+            raise AssertionError("the picture was read")
+
+        def glance(self, index: int, kind: str) -> tuple[Sequence[int], Tensor]:
+            return self.samples[index].image.shape[1:], self.samples[index].targets[kind]
+
+    for task in (CLASSIFY, SEGMENT, DEPTH):
+        protocol.check(Quick([_sample(8, 8), _sample(4, 6)]), 2, task)
+    with pytest.raises(UsageError, match="mask 9"):
+        protocol.check(Quick([_sample(8, 8), _sample(8, 8, mask=torch.full((8, 8), 9))]), 2, SEGMENT)
+
+
 def test_void_is_no_class_and_no_error() -> None:
     data = Few([_sample(8, 8, mask=torch.full((8, 8), 255))])
     (batch,) = protocol.batches(data, range(1), SEGMENT, rule(SEGMENT, 8), 1)

@@ -62,7 +62,7 @@ def attack(
         ids: names of the images, to which the random starts belong; their positions if None.
 
     Raises:
-        UsageError: images outside [0,1] or of another shape, or any spec that makes no sense.
+        UsageError: images outside [0,1] or of another shape, a target that the model has no output for, or any spec that makes no sense.
     """
     if images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise UsageError(f"images are {images.dtype} {tuple(images.shape)}; they must be float [B,3,H,W] in [0,1]")
@@ -80,11 +80,29 @@ def attack(
     names = list(ids) if ids is not None else [str(i) for i in range(len(images))]
     if len(names) != len(images):
         raise UsageError(f"{len(names)} ids for {len(images)} images; give one for each")
-    if target is None and not getattr(spec.module("attacks", full.name), "HEADLESS", False):
+    headless = getattr(spec.module("attacks", full.name), "HEADLESS", False)
+    if target is None and not headless:
         raise UsageError(f"attack {full.name!r} needs a target: labels, masks or depth of the {len(images)} images")
+    if target is not None and len(target) != len(images):
+        raise UsageError(f"{len(target)} targets for {len(images)} images; give one for each")
     batch = Batch(images, target if target is not None else images.new_zeros(len(images), dtype=torch.long), names)
     with frozen(wrapped):
+        if target is not None and not target.is_floating_point():
+            _watch_range(wrapped, target)
         return spec.build("attacks", full, wrapped, batch, threat, Rng(seed, names)).detach()
+
+
+def _watch_range(model: Model, target: Tensor) -> None:
+    """Have the first prediction refuse labels and masks that the model has no output for: in a loss they would be an error of its innards,
+    on a GPU the end of it."""
+
+    def look(_model: object, _images: object, prediction: Tensor) -> None:
+        handle.remove()
+        outputs = prediction.shape[1]
+        if (value := protocol.foreign(target, outputs)) is not None:
+            raise UsageError(f"target {value} is none of the model's {outputs} classes (0 to {outputs - 1}; 255 is void in a mask)")
+
+    handle = model.register_forward_hook(look)
 
 
 def run(

@@ -16,7 +16,7 @@ from brittle.types import Batch, Encoder, Features, Task
 
 FEATURES_VERSION = 1
 HEADS_VERSION = 1
-ADVERSARIAL_VERSION = 1
+ADVERSARIAL_VERSION = 2
 
 
 def keep(kind: str, key: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -35,7 +35,7 @@ def keep(kind: str, key: Mapping[str, Any], make: Callable[[], Mapping[str, Tens
     with FileLock(path.with_suffix(".lock")):
         data = files.read_sealed(path)  # another process may have been quicker
         if data is None:
-            data = save({key: value.detach().cpu().contiguous() for key, value in make().items()})
+            data = save({key: value.detach().cpu().contiguous().clone() for key, value in make().items()})
             files.write_sealed(path, data)
     return load(data)
 
@@ -98,10 +98,11 @@ def head(cell: Cell, encoder: Encoder, task: Task, rule: protocol.Protocol, *, b
     return made.to(device)
 
 
-def adversarial(key: Mapping[str, Any], images: Tensor, make: Callable[[], Tensor]) -> Tensor:
-    """Adversarial images for ``images``, made once for each (encoder, pictures, threat, attack, seed) that ``key`` names."""
+def adversarial(key: Mapping[str, Any], images: Tensor, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Adversarial images for ``images`` and what goes with them, made once for each (encoder, pictures, threat, attack, seed) that ``key``
+    names."""
     full = {"version": ADVERSARIAL_VERSION, "images": _digest(images), **key}
-    return keep("adversarial", full, lambda: {"images": make()})["images"].to(images)
+    return {name: tensor.to(images.device) for name, tensor in keep("adversarial", full, make).items()}
 
 
 def image_ids(ids: Sequence[str]) -> str:

@@ -4,10 +4,10 @@ import io
 import math
 import platform
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,26 +15,28 @@ import torch
 from torch import Tensor
 
 from brittle import artifacts, plan, protocol, spec
-from brittle.errors import BrittleError, CellError, UsageError
-from brittle.intervals import intervals
+from brittle.adversary import Adversary
+from brittle.errors import BrittleError, UsageError
+from brittle.evidence import findings, sample_size
 from brittle.plan import Cell, Result
 from brittle.progress import progress
-from brittle.rng import Rng
+from brittle.shelf import Shelf
+from brittle.tally import Tally
 from brittle.threat import Threat
-from brittle.types import Batch, Encoder, Model, Task, frozen
-
-TOLERANCE = 1e-6  # of a violation of the budget: rounding in float32, no more
+from brittle.types import Encoder, Model, Task, frozen
 
 
 @dataclass(frozen=True)
 class Machine:
     """How to run: where, how many pictures at once and how many readers, which change no number; and ``precision``, ``fp32`` or ``bf16``,
-    in which attacks run the encoder, which may (it is part of an attacked cell's identity). Scores are float32 either way."""
+    in which attacks run the encoder, which may (it is part of an attacked cell's identity). Scores are float32 either way. ``keep``:
+    whether adversarial images stay on disk."""
 
     device: str = "cpu"
     batch_size: int = 64
     workers: int = 0
     precision: str = "fp32"
+    keep: bool = False
 
 
 @lru_cache(maxsize=1)
@@ -53,6 +55,12 @@ def encoder_of(text: str, device: str, weights: str) -> Encoder:
     return encoder.to(device).eval()
 
 
+@cache
+def _looked_at(dataset: str, task: str, count: int) -> None:
+    """Have every target of the pictures to be measured looked at, once in a process."""
+    protocol.check(plan.dataset_of(dataset, "test"), count, plan.task_of(task))
+
+
 def model_of(cell: Cell, machine: Machine) -> Model:
     """Encoder and fitted head of a cell, in evaluation mode."""
     encoder = encoder_of(cell.encoder, machine.device, plan.weights_of(cell.encoder))
@@ -63,109 +71,50 @@ def model_of(cell: Cell, machine: Machine) -> Model:
     return Model(task, head, encoder, window=rule.window, stride=rule.stride).eval()
 
 
-def measure(cell: Cell, machine: Machine, checks: str = "fast") -> tuple[Result, bytes]:
-    """The result of a cell and its per-image samples (an .npz file's bytes), with the findings of all checks unless ``checks`` is none.
+def measure(cell: Cell, machine: Machine, checks: str = "fast", shelf: Shelf | None = None) -> tuple[Result, bytes]:
+    """The result of a cell and its per-image samples (an .npz file's bytes).
+
+    Args:
+        checks: ``none``, ``fast`` or ``full``: the evidence to gather for an attacked number.
+        shelf: where adversarial images are written down, so that an interrupted cell goes on from there.
 
     Raises:
         BrittleError: the cell cannot be measured; nothing is ever scored from images outside the threat or predictions that are no numbers.
     """
     began = time.monotonic()
     name = plan.identity(cell, machine.precision)  # before anything is read: whatever changes under way is then noticed
-    model, task = model_of(cell, machine), plan.task_of(cell.task)
     dataset = plan.dataset_of(cell.dataset, "test")
     indices = range(min(cell.limit or len(dataset), len(dataset)))
+    _looked_at(cell.dataset, cell.task, len(indices))
+    model, task = model_of(cell, machine), plan.task_of(cell.task)
     threat = Threat(cell.norm or "linf", cell.eps or 0.0)  # type: ignore[arg-type]
-    rows: list[Mapping[str, Tensor]] = []
-    rounded: list[Mapping[str, Tensor]] = []
-    violations: list[Tensor] = []
-    ids: list[str] = []
     assert model.encoder is not None
     rule = protocol.standard(cell.dataset, task, model.encoder.size)
     batches = protocol.batches(dataset, indices, task, rule, machine.batch_size, workers=machine.workers, device=machine.device)
-    with frozen(model), _counted(model.encoder) as count, progress(str(cell), len(indices)) as advance:
-        for batch in batches:
-            images = _attacked(cell, model, batch, threat, machine.precision)
-            worst = threat.violation(batch.images, images)
-            if (worst > TOLERANCE).any():
-                name = batch.ids[int(worst.argmax())]
-                raise CellError(f"violation: {cell.attack} left the threat by {worst.max().item():.2e} on {name}; the attack is broken")
-            rows.append(_scored(model, images, batch))
-            rounded.append(_scored(model, threat.to_8bit(batch.images, images), batch) if cell.attack else rows[-1])
-            violations.append(worst.cpu())
-            ids += batch.ids
-            advance(len(batch.images), f"{task.headline} {task.summarise(_total(rows))[task.headline]:.3f}")
-    samples = {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
-    metrics = task.summarise(_total(rows))
-    if not math.isfinite(metrics[task.headline]):
-        raise CellError(f"no valid pixel or image to score for {task.name}; look at the data set's targets")
+    adversary = Adversary(cell, model, threat, machine.precision, shelf if cell.attack else None, machine.keep)
+    tally = Tally(model, threat, sample_size(len(indices)) if cell.attack and checks != "none" else 0)
+    with frozen(model), _counted(model.encoder) as count:
+        with progress(str(cell), len(indices)) as advance:
+            for batch in batches:
+                tally.add(batch, adversary(batch))
+                advance(len(batch.images), f"{task.headline} {tally.headline():.3f}")
+        scores = tally.scores()
+        spent = round(time.monotonic() - began, 3)
+        found = findings(tally.evidence(cell, machine.precision, scores, full=checks == "full")) if tally.wanted else ()
     result = Result(
         id=name,
         cell=cell,
         task={"name": task.name, "headline": task.headline, "higher_is_better": task.higher_is_better, "attack": task.attack},
-        metrics=_finite(metrics),
-        metrics_uint8=_finite(task.summarise(_total(rounded))),
-        intervals=intervals(task, samples),
-        images=len(ids),
-        image_ids_sha256=artifacts.image_ids(ids),
-        cost={"seconds": round(time.monotonic() - began, 3), **count, "peak_bytes": _peak(machine.device)},
+        metrics=_finite(scores.metrics),
+        metrics_uint8=_finite(scores.metrics_uint8),
+        intervals=scores.intervals,
+        images=len(tally.ids),
+        image_ids_sha256=artifacts.image_ids(tally.ids),
+        findings=found,
+        cost={"seconds": spent, "check_seconds": round(time.monotonic() - began - spent, 3), **count, "peak_bytes": _peak(machine.device)},
         made_by=_made_by(cell, model.encoder, rule, machine),
     )
-    arrays = {key: value.cpu().numpy() for key, value in samples.items()}
-    if cell.attack:
-        arrays["violation"] = torch.cat(violations).numpy()
-        names = spec.names("checks") if checks != "none" else ()
-        result = replace(result, findings=tuple(spec.component("checks", name)(result, arrays) for name in names))
-    return result, _npz({**arrays, "ids": np.array(ids)})
-
-
-def _attacked(cell: Cell, model: Model, batch: Batch, threat: Threat, precision: str) -> Tensor:
-    """Adversarial images of a batch; halved as often as memory asks, which changes no number since randomness belongs to each image."""
-    if cell.attack is None:
-        return batch.images
-    try:
-        full = spec.complete("attacks", cell.attack)
-
-        def attack() -> Tensor:
-            model.bf16 = precision == "bf16"
-            try:
-                return spec.build("attacks", full, model, batch, threat, Rng(cell.seed, batch.ids)).detach()
-            finally:
-                model.bf16 = False
-
-        if not getattr(spec.module("attacks", full.name), "HEADLESS", False):
-            return attack()
-        key = {
-            "weights": plan.weights_of(cell.encoder),
-            "attack": str(full),
-            "versions": spec.versions("attacks", full),
-            "threat": [threat.norm, threat.eps],
-            "precision": precision,
-            "seed": cell.seed,
-            "ids": list(batch.ids),
-        }
-        return artifacts.adversarial(key, batch.images, attack)
-    except RuntimeError as error:
-        memory = isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-        if not memory:
-            raise
-        if len(batch.images) == 1:
-            raise CellError("out of memory with a single picture; use a smaller encoder, smaller pictures, or more memory") from None
-    half = len(batch.images) // 2
-    cuts = (slice(half), slice(half, None))
-    parts = [Batch(batch.images[cut], batch.target[cut], batch.ids[cut]) for cut in cuts]
-    return torch.cat([_attacked(cell, model, part, threat, precision) for part in parts])
-
-
-@torch.no_grad()
-def _scored(model: Model, images: Tensor, batch: Batch) -> Mapping[str, Tensor]:
-    prediction = model(images).float()
-    if not prediction.isfinite().all():
-        raise CellError("nonfinite: the model predicts nan or inf; check its weights and its input range")
-    return {key: value.cpu() for key, value in model.task.score(prediction, batch.target).items()}
-
-
-def _total(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {key: sum((row[key].sum(0) for row in rows[1:]), rows[0][key].sum(0)) for key in rows[0]}
+    return result, _npz({**scores.samples, "ids": np.array(tally.ids)})
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from brittle.errors import CellError
@@ -32,6 +32,17 @@ def read(source: Source) -> Tensor:
             return torch.from_numpy(grey).clamp(0, 1).expand(3, -1, -1).contiguous()
         pixels = np.array(upright.convert("L" if upright.mode == "F" else "RGB").convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def size(source: Source) -> tuple[int, int]:
+    """Height and width of a picture held upright (EXIF); of most formats only the header is read.
+
+    Raises:
+        CellError: as ``read``, where the header tells.
+    """
+    with _raw(source) as picture:
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
 def read_mask(source: Source) -> Tensor:
@@ -86,14 +97,21 @@ def _name(source: Source) -> str:
 
 @contextmanager
 def _opened(source: Source) -> Generator[Image.Image]:
-    """The picture upright, its size checked before any of it is decoded; every way it can be unreadable as one CellError."""
+    """The picture upright; see ``_raw``."""
+    with _raw(source) as picture:
+        yield ImageOps.exif_transpose(picture)
+
+
+@contextmanager
+def _raw(source: Source) -> Generator[Image.Image]:
+    """The picture as it is stored, its size checked before any of it is decoded; every way it can be unreadable as one CellError."""
     name = _name(source)
     try:
         with Image.open(source if isinstance(source, Path) else BytesIO(source[1])) as picture:
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 raise CellError(f"{name}: {width}x{height} is over the cap of {MOST_PIXELS // 1_000_000} million pixels; shrink it")
-            yield ImageOps.exif_transpose(picture)
+            yield picture
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, FileNotFoundError):
             raise CellError(f"{name}: the file is gone") from None

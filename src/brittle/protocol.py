@@ -1,6 +1,6 @@
 """How a picture becomes what the encoder sees and what a prediction is scored on: size, resize rule, windows, crop, valid depth."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from brittle import spec, windows
 from brittle.errors import UsageError
+from brittle.progress import progress
 from brittle.types import Batch, Dataset, Sample, Task, as_float
 
 VOID = 255
@@ -100,7 +101,7 @@ def batches(
 
     def load(index: int) -> tuple[Tensor, Tensor, str]:
         sample, name = dataset[index], dataset.ids[index]
-        _check(sample, task, classes, name)
+        _check(sample.image.shape[-2:], sample.targets[task.target], task.target, classes, name)
         return (*fit(sample, task, protocol), name)
 
     for start in range(0, len(indices), batch_size):
@@ -113,6 +114,35 @@ def batches(
         for _, group in groupby(rows, key=lambda row: (row[0].shape, row[1].shape)):
             images, targets, names = zip(*group)
             yield Batch(torch.stack(images).to(device), torch.stack(targets).to(device), names)
+
+
+def check(dataset: Dataset, count: int, task: Task) -> None:
+    """Look at the targets of the first ``count`` pictures, so that a wrong one at the end is not found after hours of attacking. Data sets
+    that have ``glance`` (see ``Dataset``) are spared decoding the pictures.
+
+    Raises:
+        UsageError: as ``batches``.
+        CellError: a target cannot be read.
+    """
+    kind = task.target
+    classes = len(dataset.classes[kind])
+    glance: Callable[[int, str], tuple[Sequence[int], Tensor]] | None = getattr(dataset, "glance", None)
+    with progress(f"looking at each {kind}", count) as advance:
+        for index in range(count):
+            if glance:
+                size, target = glance(index, kind)
+            else:
+                image, targets = dataset[index]
+                size, target = image.shape[-2:], targets[kind]
+            _check(size, target, kind, classes, dataset.ids[index])
+            advance(1)
+
+
+def foreign(target: Tensor, classes: int) -> int | None:
+    """The first value of a label or a mask that is none of the ``classes`` (255 is void in a mask); None where all are."""
+    odd = target[(target < 0) | (target >= classes)]
+    odd = odd[odd != VOID] if target.dim() > 1 else odd
+    return int(odd[0]) if odd.numel() else None
 
 
 def cut(batch: Batch, protocol: Protocol) -> Iterator[Batch]:
@@ -129,13 +159,10 @@ def cut(batch: Batch, protocol: Protocol) -> Iterator[Batch]:
         yield Batch(batch.images[..., rows, columns], target[..., rows, columns], batch.ids)
 
 
-def _check(sample: Sample, task: Task, classes: int, name: str) -> None:
-    target = sample.targets[task.target]
-    if target.dim() > 1 and target.shape[-2:] != sample.image.shape[-2:]:
-        shapes = " and ".join("x".join(map(str, shape)) for shape in (sample.image.shape[-2:], target.shape[-2:]))
-        raise UsageError(f"{name}: picture and {task.target} are {shapes}; they must have one size")
-    if classes:
-        wrong = (target < 0) | (target >= classes)
-        odd = target[wrong & (target != VOID) if target.dim() else wrong]
-        if odd.numel():
-            raise UsageError(f"{name}: {task.target} {int(odd.flatten()[0])} is none of the {classes} classes; mend the data set")
+def _check(size: Sequence[int], target: Tensor, kind: str, classes: int, name: str) -> None:
+    """A picture's ``size`` (H, W; nothing for a label's) and its target."""
+    if target.dim() > 1 and tuple(target.shape[-2:]) != tuple(size):
+        shapes = " and ".join("x".join(map(str, shape)) for shape in (size, target.shape[-2:]))
+        raise UsageError(f"{name}: picture and {kind} are {shapes}; they must have one size")
+    if classes and (value := foreign(target, classes)) is not None:
+        raise UsageError(f"{name}: {kind} {value} is none of the {classes} classes; mend the data set")

@@ -109,6 +109,10 @@ class Store:
         with FileLock(folder / f"{name}.lock"):
             yield
 
+    def shelf(self, name: str) -> Path:
+        """Where the adversarial images of a cell go."""
+        return self.root / "adversarial" / name
+
     def _quarantine(self, path: Path, error: Exception) -> None:
         aside = self.root / "quarantine" / path.name
         aside.parent.mkdir(parents=True, exist_ok=True)

@@ -31,3 +31,24 @@ class Trace:
         if self.watch is not None:
             with torch.no_grad():
                 self.watch(images.detach())
+
+    @staticmethod
+    def nothing(count: int) -> dict[str, Tensor]:
+        """The summary of an attack that noted nothing."""
+        return {name: torch.full((count,), torch.nan) for name in ("loss_first", "loss_late", "loss_last", "loss_best", "flat")}
+
+    def summary(self, count: int) -> dict[str, Tensor]:
+        """[B] each: ``loss_first``, ``loss_late`` (after three quarters of the iterates), ``loss_last``, ``loss_best``, and ``flat``, the
+        share of steps whose gradient was zero everywhere; nan where nothing was noted."""
+        found = self.nothing(count)
+        if self.losses:
+            losses = torch.stack(self.losses)
+            found |= {
+                "loss_first": losses[0],
+                "loss_late": losses[(3 * (len(losses) - 1)) // 4],
+                "loss_last": losses[-1],
+                "loss_best": losses.amax(0),
+            }
+        if self.flat:
+            found["flat"] = torch.stack(self.flat).float().mean(0)
+        return found

@@ -104,7 +104,10 @@ class Encoder(nn.Module):
 
 class Dataset(Protocol):
     """One split in a fixed order: ``ids[i]`` names sample i for ever; ``classes`` has an entry for each kind of target there is
-    (class names for ``label`` and ``mask``, none for ``depth``); ``fingerprint`` changes whenever a pixel or a label may have."""
+    (class names for ``label`` and ``mask``, none for ``depth``); ``fingerprint`` changes whenever a pixel or a label may have.
+
+    A data set may have ``glance(index, kind) -> ((H, W), target)`` as well, which does not decode the picture; the size of one with a label
+    is not asked for and may be empty. Every target is looked at before anything is attacked, and this makes that quick."""
 
     @property
     def ids(self) -> Sequence[str]: ...
@@ -159,6 +162,10 @@ class Task(Protocol):
     def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
         """[B] how bad each image's prediction is, from its statistics: 1 where all of it is wrong, or an error in metres; nan where there
         is nothing to score."""
+        ...
+
+    def worst(self, candidates: Mapping[str, Tensor]) -> Tensor:
+        """[N] which of M candidates to take for each image, from their statistics [N, M, ...], for the worst headline of all."""
         ...
 
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]: ...
@@ -250,6 +257,13 @@ def agreement_of_classes(logits: Tensor, target: Tensor) -> Tensor:
     """[B, ...] cosine of softmax and one-hot, of logits [B, C, ...] and classes [B, ...] (CosPGD, Agnihotri et al. 2023)."""
     share = logits.softmax(1)
     return share.gather(1, target[:, None])[:, 0] / share.norm(dim=1)
+
+
+def most_damaged(task: Task, candidates: Mapping[str, Tensor]) -> Tensor:
+    """[N] the candidate of most damage of each image, from statistics [N, M, ...]: the worst headline where it is a mean over images."""
+    count = next(iter(candidates.values())).shape[1]
+    each = [task.damage({key: value[:, i] for key, value in candidates.items()}).nan_to_num(-torch.inf) for i in range(count)]
+    return torch.stack(each, 1).argmax(1)
 
 
 def per_image(loss: Tensor) -> Tensor:

@@ -198,12 +198,14 @@ def tiny_batch(task_name: str, count: int = 3, void: bool = False) -> Batch:
 
 @dataclass(frozen=True)
 class AttackCase:
-    """``spec``: a cheap one; ``random``: whether another seed must give another picture; ``spares``: whether it may leave a
-    picture as it is, where nothing is right any more or nothing it does makes it worse."""
+    """``spec``: a cheap one; ``random``: whether another seed must give another picture; ``spares``: whether it may leave a picture as it
+    is, where nothing is right any more or nothing it does makes it worse; ``budgets``: how many of the usual ones the tiny model must be
+    given to be beaten, for an attack that moves nothing before."""
 
     spec: str
     random: bool = True
     spares: bool = False
+    budgets: int = 1
 
 
 ATTACKS = {
@@ -215,6 +217,7 @@ ATTACKS = {
     "worst": AttackCase("worst(attacks=[pgd(steps=2), embed(steps=2)])", random=False, spares=True),
     "depthpgd": AttackCase("depthpgd(steps=3)"),
     "embed": AttackCase("embed(steps=3)"),
+    "fab": AttackCase("fab(steps=5)", random=False, budgets=10),
     "noise": AttackCase("noise"),
     "pgd": AttackCase("pgd(steps=3)"),
     "segpgd": AttackCase("segpgd(steps=3)"),

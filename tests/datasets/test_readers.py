@@ -7,7 +7,7 @@ import published
 import pytest
 import torch
 
-from brittle import api, datacheck, probe, spec
+from brittle import api, datacheck, plan, probe, protocol, spec
 from brittle.datasets import _idx
 from brittle.errors import BrittleError, MissingError, UsageError
 from brittle.types import as_float
@@ -114,6 +114,20 @@ def test_a_marked_block_is_where_it_was_put(specs, name) -> None:
     assert int((plane == (255 if case.kind == "mask" else 0)).sum()) == case.void
     rest = plane[~marked & (plane != (255 if case.kind == "mask" else 0))]
     assert rest.unique().tolist() == [case.labels[0] if case.kind == "mask" else 3.0]
+
+
+@every
+def test_a_glance_sees_the_same_target(specs, name) -> None:
+    """Before an attack all targets are looked at without decoding the pictures."""
+    data, kind = api.load_dataset(specs[name], "test"), CASES[name].kind
+    if hasattr(data, "glance"):
+        for i in (0, len(data) - 1):
+            size, target = data.glance(i, kind)
+            image, targets = data[i]
+            assert tuple(size) in (image.shape[1:], () if kind == "label" else None)
+            assert target.dtype == targets[kind].dtype
+            assert torch.equal(target, targets[kind])
+    protocol.check(data, len(data), next(task for task in map(plan.task_of, spec.names("tasks")) if task.target == kind))
 
 
 @every

@@ -1,14 +1,11 @@
-"""The attack kept its budget: re-measured in float64 on what it returned."""
+"""The attack kept its budget: re-measured in float64 on what it returned. If not, the attack is broken: do not use the number."""
 
-from collections.abc import Mapping
-
-import numpy as np
-
-from brittle.plan import Finding, Result
+from brittle.evidence import Evidence
+from brittle.plan import Finding
 
 
-def budget(result: Result, samples: Mapping[str, np.ndarray], /) -> Finding:
+def budget(evidence: Evidence, /) -> Finding:
     """``ok`` at most 1e-6 outside the ball and the box (rounding in float32)."""
-    worst = float(samples["violation"].max())
+    worst = float(evidence.samples["violation"].max())
     verdict = "ok" if worst <= 1e-6 else "fail"
-    return Finding("budget", verdict, worst, f"largest violation {worst:.1e} over {result.images} images")
+    return Finding("budget", verdict, worst, f"largest violation {worst:.1e} over {len(evidence.samples['violation'])} images")

@@ -96,10 +96,16 @@ class Pictures:
     def raw(self, index: int, /) -> Sample:
         """The sample with depth as its file has it, invalid numbers and all."""
         row = self.rows[index]
-        targets = {
-            kind: self._readers[kind](target) if isinstance(target, Path) else torch.tensor(target) for kind, target in row.targets.items()
-        }
-        return Sample(pictures.read(row.image), targets)
+        return Sample(pictures.read(row.image), {kind: self._target(row, kind) for kind in row.targets})
+
+    def glance(self, index: int, kind: str) -> tuple[Sequence[int], Tensor]:
+        """Size of the picture (H, W) and its target, the picture itself not decoded; of a labelled one no file is opened."""
+        row = self.rows[index]
+        return pictures.size(row.image) if isinstance(row.targets[kind], Path) else (), self._target(row, kind)
+
+    def _target(self, row: Row, kind: str) -> Tensor:
+        target = row.targets[kind]
+        return self._readers[kind](target) if isinstance(target, Path) else torch.tensor(target)
 
     def clean(self, sample: Sample) -> Sample:
         """The same with void (0) for depth that is no finite number in the valid range."""

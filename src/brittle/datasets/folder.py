@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from brittle import files, pictures
 from brittle.datasets._labelled import Pictures, root_of
@@ -47,6 +48,10 @@ class Folder:
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    def glance(self, index: int, _kind: str) -> tuple[Sequence[int], Tensor]:
+        """The label alone; no file is opened."""
+        return (), torch.tensor(self._labels[index])
 
     def __getitem__(self, index: int, /) -> Sample:
         return Sample(pictures.read(self._paths[index]), {"label": torch.tensor(self._labels[index])})

@@ -52,8 +52,9 @@ class Hub:
         self._scale, self._zero_void = how["scale"], how["zero_void"]
         self._place = {word: i for i, word in enumerate(names.get("label", ()))}
         self._name = name
-        if "label" in columns:
-            self._check_labels(shards.column(columns["label"]))
+        self._labels = shards.column(columns["label"]) if "label" in columns else []
+        if self._labels:
+            self._check_labels(self._labels)
         self.fingerprint = files.sha256(f"{shards.stamp} {dict(columns)} {len(rows)} {sum(rows)} {names} {how}".encode())
 
     @cached_property
@@ -78,6 +79,15 @@ class Hub:
         read = {"label": self._label, "mask": self._mask, "depth": self._depth}
         targets = {kind: read[kind](row[column], self.ids[index]) for kind, column in self._columns.items() if kind != "image"}
         return Sample(pictures.read(_content(row[self._columns["image"]], self.ids[index])), targets)
+
+    def glance(self, index: int, kind: str) -> tuple[Sequence[int], Tensor]:
+        """Size of the picture (H, W) and its target, the picture itself not decoded; of a labelled one no row is read."""
+        place, name = self._rows[index], self.ids[index]
+        if kind == "label":
+            return (), self._label(self._labels[place], name)
+        row = self._shards.row(place)
+        target = {"mask": self._mask, "depth": self._depth}[kind](row[self._columns[kind]], name)
+        return pictures.size(_content(row[self._columns["image"]], name)), target
 
     def clean(self, sample: Sample) -> Sample:
         """The same with void (0) for depth that is no finite number above 0."""

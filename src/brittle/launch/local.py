@@ -1,13 +1,16 @@
 """Cells one after the other in this process."""
 
+import json
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 
 from brittle import progress
 from brittle.errors import BrittleError, CellError
 from brittle.measure import Machine, failure, measure
 from brittle.plan import Cell
+from brittle.shelf import Shelf
 from brittle.store import Store
 
 
@@ -24,10 +27,15 @@ def local(cells: Mapping[str, Cell], store: Store, machine: Machine, checks: str
                 continue
             progress.say(f"[{number}/{len(cells)}] {cell}")
             try:
-                result, samples = measure(cell, machine, checks)
+                shelf = Shelf(store.shelf(name))
+                result, samples = measure(cell, machine, checks, shelf)
                 if result.id != name:
                     raise CellError(f"{cell.encoder} or its data changed since the run began; leave weights and data alone and run again")
                 store.put(result, samples)
+                if machine.keep and cell.attack:
+                    store.note(f"adversarial/{name}/cell.json", json.dumps(asdict(cell), indent=1))
+                else:
+                    shelf.clear()
             except BrittleError as error:
                 failed += 1
                 store.put_failed(failure(cell, error, name))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from brittle.types import Features, agreement_of_classes
+from brittle.types import Features, agreement_of_classes, most_damaged
 
 
 class LinearHead(nn.Module):
@@ -47,6 +47,9 @@ class Classification:
 
     def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
         return 1.0 - statistics["correct"].double()
+
+    def worst(self, candidates: Mapping[str, Tensor]) -> Tensor:
+        return most_damaged(self, candidates)
 
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
         return {"accuracy": (total["correct"] / total["images"]).item()}

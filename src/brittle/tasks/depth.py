@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from brittle.types import Features, Positive, resized
+from brittle.types import Features, Positive, most_damaged, resized
 
 BINS = 256
 SHIFT = 1e-3  # added inside every logarithm, as DINOv2's losses do
@@ -120,6 +120,9 @@ class Depth:
 
     def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
         return torch.where(statistics["images"] > 0, statistics["rmse"], torch.nan)
+
+    def worst(self, candidates: Mapping[str, Tensor]) -> Tensor:
+        return most_damaged(self, candidates)
 
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
         images = total["images"].double()

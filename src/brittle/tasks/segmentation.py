@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from brittle.types import Features, agreement_of_classes, resized
+from brittle.types import Features, agreement_of_classes, most_damaged, resized
 
 VOID = 255
+ROUNDS = 1000  # of looking over all images again
 
 
 class SegmentationHead(nn.Module):
@@ -65,11 +66,29 @@ class Segmentation:
     def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
         return 1 - statistics["intersection"].sum(1).double() / statistics["actual"].sum(1)  # 0 / 0 where all is void
 
+    def worst(self, candidates: Mapping[str, Tensor]) -> Tensor:
+        """Greedy (SEA: Croce, Singh and Hein 2024): from the lowest pixel accuracy of each image, one image after the other takes the
+        candidate with which the mIoU of all is lowest, until none changes."""
+        names = ("intersection", "predicted", "actual")
+        parts = [candidates[name].double() for name in names]
+        pick, images = most_damaged(self, candidates), torch.arange(len(parts[0]))
+        total = [part[images, pick].sum(0) for part in parts]
+        for _ in range(ROUNDS):
+            before = pick.clone()
+            for i in images.tolist():
+                tried = [whole - part[i, pick[i]] + part[i] for whole, part in zip(total, parts)]  # [M, C]
+                scores = _miou(*tried)
+                best = int(scores.argmin())
+                if scores[best] < scores[pick[i]]:
+                    total, pick[i] = [each[best] for each in tried], best
+            if torch.equal(pick, before):
+                break
+        return pick
+
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
         intersection, predicted, actual = (total[key].double() for key in ("intersection", "predicted", "actual"))
-        union = predicted + actual - intersection
         return {
-            "miou": (intersection / union)[union > 0].mean().item(),
+            "miou": _miou(intersection, predicted, actual).item(),
             "macc": (intersection / actual)[actual > 0].mean().item(),
             "aacc": (intersection.sum() / actual.sum()).item(),
         }
@@ -78,6 +97,12 @@ class Segmentation:
 def segmentation() -> Segmentation:
     """Semantic segmentation."""
     return Segmentation()
+
+
+def _miou(intersection: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
+    """[...] from counts [..., C], classes without a pixel in prediction and target left out."""
+    union = predicted + actual - intersection
+    return (intersection / union).nan_to_num(0.0).sum(-1) / (union > 0).sum(-1)
 
 
 def _histogram(values: Tensor, counted: Tensor, count: int) -> Tensor:

@@ -1,0 +1,130 @@
+"""Scores added up picture by picture: each batch's verdict and statistics, then metrics with intervals and the evidence for checks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brittle import spec
+from brittle.errors import CellError
+from brittle.evidence import Evidence
+from brittle.intervals import intervals
+from brittle.plan import Cell
+from brittle.threat import Threat
+from brittle.types import Batch, Model
+
+TOLERANCE = 1e-6  # of a violation of the budget: rounding in float32, no more
+
+Rows = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Metrics, their 95 % intervals, the metrics after rounding to 8 bit, and per picture what they come from."""
+
+    metrics: Mapping[str, float]
+    metrics_uint8: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+    samples: Mapping[str, np.ndarray]
+
+
+class Tally:
+    """The scores of a model on pictures as they come.
+
+    Args:
+        model: in evaluation mode and frozen.
+        threat: what the attack was allowed.
+        wanted: how many pictures to keep for checks.
+    """
+
+    def __init__(self, model: Model, threat: Threat, wanted: int = 0) -> None:
+        self.model, self.threat, self.wanted = model, threat, wanted
+        self.ids: list[str] = []
+        self._exact: list[Rows] = []
+        self._rounded: list[Rows] = []
+        self._candidates: list[Rows] = []
+        self._notes: list[Rows] = []
+        self._kept: list[tuple[Batch, Tensor]] = []
+
+    def add(self, batch: Batch, found: Mapping[str, Tensor]) -> None:
+        """Score what an attack found for a batch: ``images``, notes [B] on how, and ``candidates`` [B,M,3,H,W] where there are any.
+
+        Raises:
+            CellError: an image leaves the threat, or a prediction is no number.
+        """
+        images = found["images"]
+        worst = self.threat.violation(batch.images, images)
+        if (worst > TOLERANCE).any():
+            name = batch.ids[int(worst.argmax())]
+            raise CellError(f"violation: the attack left the threat by {worst.max().item():.2e} on {name}; the attack is broken")
+        self.ids += batch.ids
+        self._exact.append(self._scored(images, batch))
+        same = torch.equal(images, batch.images)
+        self._rounded.append(self._exact[-1] if same else self._scored(self.threat.to_8bit(batch.images, images), batch))
+        if "candidates" in found:
+            each = [self._scored(one, batch) for one in found["candidates"].unbind(1)]
+            self._candidates.append({key: torch.stack([rows[key] for rows in each], 1) for key in each[0]})
+        notes = {key: value.float().cpu() for key, value in found.items() if key not in ("images", "candidates")}
+        self._notes.append({**notes, "violation": worst.cpu()})
+        short = self.wanted - sum(len(kept) for _, kept in self._kept)
+        if short > 0 and (not self._kept or self._kept[0][1].shape[1:] == images.shape[1:]):
+            self._kept.append((Batch(batch.images[:short], batch.target[:short], batch.ids[:short]), images[:short]))
+
+    @torch.no_grad()
+    def _scored(self, images: Tensor, batch: Batch) -> Rows:
+        prediction = self.model(images).float()
+        if not prediction.isfinite().all():
+            raise CellError("nonfinite: the model predicts nan or inf; check its weights and its input range")
+        return {key: value.cpu() for key, value in self.model.task.score(prediction, batch.target).items()}
+
+    def headline(self) -> float:
+        """The headline metric so far."""
+        return self.model.task.summarise(_total(self._exact))[self.model.task.headline]
+
+    def scores(self) -> Scores:
+        """Of everything added. Where an ensemble left candidates, each metric is of the choice that is worst for it: the worst image of
+        each picture, or the task's own choice over the whole data set.
+
+        Raises:
+            CellError: there is nothing to score.
+        """
+        task = self.model.task
+        choices = [_joined(self._exact)]
+        metrics = task.summarise(_total(self._exact))
+        if not np.isfinite(metrics[task.headline]):
+            raise CellError(f"no valid pixel or image to score for {task.name}; look at the data set's targets")
+        found = intervals(task, choices[0])
+        if self._candidates:
+            candidates = _joined(self._candidates)
+            row = task.worst(candidates)
+            chosen = {key: value[torch.arange(len(row)), row] for key, value in candidates.items()}
+            other = task.summarise(_total([chosen]))
+            worse = [name for name in metrics if (other[name] < metrics[name]) == task.higher_is_better]
+            metrics = {**metrics, **{name: other[name] for name in worse}}
+            ends = intervals(task, chosen)
+            found = {**found, **{name: ends[name] for name in worse if name in ends}}
+            choices.append(chosen if task.headline in worse else choices[0])
+        samples = {**choices[-1], **_joined(self._notes)}
+        rounded = task.summarise(_total(self._rounded))
+        return Scores(metrics, rounded, found, {key: value.numpy() for key, value in samples.items()})
+
+    def evidence(self, cell: Cell, precision: str, scores: Scores, *, full: bool) -> Evidence:
+        """What checks may look at, of an attacked number."""
+        batches = [batch for batch, _ in self._kept]
+        ids: Sequence[str] = [name for batch in batches for name in batch.ids]
+        sample = Batch(torch.cat([batch.images for batch in batches]), torch.cat([batch.target for batch in batches]), ids)
+        numbers: dict[str, Any] = {"metrics": self.model.task.summarise(_total(self._exact)), "metrics_uint8": scores.metrics_uint8}
+        attack = spec.complete("attacks", cell.attack or "noise")
+        images = torch.cat([images for _, images in self._kept])
+        return Evidence(self.model, attack, self.threat, cell.seed, precision, sample, images, scores.samples, full=full, **numbers)
+
+
+def _joined(rows: Sequence[Rows]) -> dict[str, Tensor]:
+    return {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
+
+
+def _total(rows: Sequence[Rows]) -> dict[str, Tensor]:
+    return {key: sum((row[key].sum(0) for row in rows[1:]), rows[0][key].sum(0)) for key in rows[0]}

@@ -1,0 +1,98 @@
+"""Adversarial images written down batch by batch: found again in any order and batch, and an interrupted cell goes on from them."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from brittle import adversary, evidence, measure, spec
+from brittle.measure import Machine
+from brittle.plan import Cell
+from brittle.shelf import Shelf
+
+Cells = Callable[..., Cell]
+
+
+def test_found_again_by_id_in_any_batch(tmp_path: Path) -> None:
+    images = torch.rand(5, 3, 4, 4)
+    Shelf(tmp_path).put(["a", "b", "c"], {"images": images[:3]})
+    Shelf(tmp_path).put(["d", "e"], {"images": images[3:]})
+    shelf = Shelf(tmp_path)
+    found = shelf.get(["e", "a", "c"])
+    assert found is not None
+    assert torch.equal(found["images"], images[[4, 0, 2]])
+    assert shelf.get(["a", "x"]) is None
+    shelf.clear()
+    assert shelf.get(["a"]) is None
+    assert not tmp_path.exists()
+
+
+def test_a_damaged_file_counts_as_absent(tmp_path: Path) -> None:
+    Shelf(tmp_path).put(["a"], {"images": torch.rand(1, 3, 4, 4)})
+    (path,) = tmp_path.iterdir()
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert Shelf(tmp_path).get(["a"]) is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_interrupted_cell_goes_on_and_ends_with_the_same_numbers(
+    tmp_path: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = cell_of("pgd(steps=3)", "segmentation")
+    wanted, samples = measure.measure(cell, Machine(batch_size=4), "none")
+    monkeypatch.setattr(adversary, "COSTLY", 0.0)
+    real, calls = evidence.attacked, []
+
+    def counted(*arguments: object, **keywords: object) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **keywords)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(adversary.evidence, "attacked", counted)
+    with pytest.raises(KeyboardInterrupt):
+        measure.measure(cell, Machine(batch_size=4), "none", Shelf(tmp_path))
+    found, again = measure.measure(cell, Machine(batch_size=4), "none", Shelf(tmp_path))
+    assert len(calls) == 3 + 2, "of four batches two were done before"
+    assert found.metrics == wanted.metrics
+    assert found.intervals == wanted.intervals
+    one, two = (dict(np.load(io.BytesIO(data))) for data in (samples, again))
+    for key in one:
+        assert np.array_equal(one[key], two[key], equal_nan=key != "ids"), key
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_greedy_ensemble_takes_each_metric_at_its_worst(cell_of: Cells) -> None:
+    members = [f"apgd(objective={loss}, steps=6, shrink=true, keep=score)" for loss in ("masked_ce(balanced=true)", "masked_ce", "js")]
+    single = [measure.measure(cell_of(member, "segmentation"), Machine(), "none")[0].metrics for member in members]
+    found = measure.measure(cell_of("sea(steps=6)", "segmentation"), Machine(), "none")[0]
+    assert found.metrics["aacc"] <= min(metrics["aacc"] for metrics in single) + 1e-9
+    assert found.metrics["miou"] <= min(metrics["miou"] for metrics in single) + 1e-9
+    low, high = found.intervals["miou"]
+    assert low <= found.metrics["miou"] <= high
+
+
+def test_the_greedy_choice_is_never_above_any_member_nor_the_first_choice() -> None:
+    task = spec.build("tasks", "segmentation")
+    generator = torch.Generator().manual_seed(0)
+    pixels = 400
+    for _ in range(20):
+        truth = torch.randint(0, 5, (12, 1, pixels), generator=generator).expand(-1, 3, -1)
+        wrong = torch.rand(12, 3, pixels, generator=generator) < torch.rand(12, 3, 1, generator=generator)
+        guess = torch.where(wrong, torch.randint(0, 5, truth.shape, generator=generator), truth)
+        logits = torch.nn.functional.one_hot(guess, 5).movedim(-1, 1).float()  # [12, 5, 3, pixels]
+        rows = [task.score(logits[:, :, i, :, None], truth[:, i, :, None]) for i in range(3)]
+        stacked = {key: torch.stack([row[key] for row in rows], 1) for key in rows[0]}
+
+        def miou(pick: torch.Tensor, held: dict = stacked) -> float:
+            return task.summarise({key: value[torch.arange(12), pick].sum(0) for key, value in held.items()})["miou"]
+
+        damage = torch.stack([task.damage(row) for row in rows], 1)
+        greedy = miou(task.worst(stacked))
+        assert greedy <= miou(damage.argmax(1)) + 1e-12
+        assert greedy <= min(miou(torch.full((12,), i)) for i in range(3)) + 1e-12
