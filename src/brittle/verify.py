@@ -25,7 +25,7 @@ COUNTED = {  # what the official AutoAttack's parts are called in the recorded v
     "apgd-ce": "apgd",
     "apgd-t": "apgd(objective=dlr, targets=9)",
     "fab-t": "fab",
-    "square": "square(variant=autoattack)",
+    "square": "square",
     "standard": "autoattack",
 }
 

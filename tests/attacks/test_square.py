@@ -229,7 +229,7 @@ def test_it_comes_near_the_optimum_of_a_linear_model(norm) -> None:
             return torch.stack([99 + x.flatten(1) @ gap, x.new_zeros(len(x))], 1)  # too far ahead to be fooled
 
     optimum = -EPS[norm] * (gap.abs().sum() if norm == "linf" else gap.norm())
-    few, many = (margin(attack(Linear(), "classification", images, target, norm, f"square(queries={n})")) for n in (100, 2000))
+    few, many = (margin(attack(Linear(), "classification", images, target, norm, f"square(queries={n}, variant=paper)")) for n in (100, 2000))
     assert (many < few).all()
     assert (many / optimum > {"linf": 0.97, "l2": 0.45}[norm]).all(), "l2: bumps are smooth, these weights are not"
     assert (many / optimum < 1 + 1e-4).all()
@@ -308,7 +308,7 @@ def eta(side: int) -> Tensor:
 
 
 def test_l2_starts_with_tiles_and_goes_on_with_bumps() -> None:
-    added = trials("l2", "square(queries=1000, p_init=0.3)", pictures(4), 0.3)
+    added = trials("l2", "square(queries=1000, p_init=0.3, variant=paper)", pictures(4), 0.3)
     torch.testing.assert_close(added.flatten(2).norm(dim=2), torch.full(added.shape[:2], 0.3))
     tiles = added[0] / 0.3 * (3 * 30) ** 0.5  # 6 rows and 5 columns of 2 x 2 pixels
     for place in range(30):

@@ -30,7 +30,7 @@ def square(
     queries: AtLeastOne = 5000,
     p_init: Share = 0.8,
     restarts: AtLeastOne = 1,
-    variant: Variant = "paper",
+    variant: Variant = "autoattack",
 ) -> Tensor:
     """Square Attack (Andriushchenko et al. 2020): stripes (l2: tiles) first, then squares at random places, kept where they help.
 
@@ -41,8 +41,9 @@ def square(
         queries: how often an image is asked about in each restart, besides once about the clean one.
         p_init: share of the pixels in the first squares; halved nine times on the way, at the paper's shares of the queries.
         restarts: how many times to search, from the clean image each time; the best find per image is returned.
-        variant: ``autoattack`` does two things as that code does: squares never reach the last row and column, which is weaker, most of
-            all on small pictures, and the shares are those of 10,000 queries however many there are.
+        variant: ``autoattack`` does two things as that code does, so that numbers agree: squares never reach the last row and column, and
+            the shares are those of 10,000 queries however many there are. ``paper`` does neither and is stronger, most of all on small
+            pictures.
 
     Raises:
         CellError: a score is not finite.
