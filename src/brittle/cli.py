@@ -64,6 +64,7 @@ def run(
     batch_size: Annotated[str, typer.Option("--batch-size", help="auto or a number; changes no result.")] = "auto",
     num_workers: Annotated[int, typer.Option("--num-workers", min=0, help="Threads that read pictures.")] = 0,
     executor: Annotated[str, typer.Option("--executor", help="Where cells run: local.")] = "local",
+    keep_adversarial: Annotated[bool, typer.Option("--keep-adversarial", help="Keep the attacked pictures, for stored:RUN.")] = False,
     checks: Annotated[Checks | None, typer.Option("--checks", help="Evidence to gather for every attacked number.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and which are done; measure nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON instead of a table.")] = False,
@@ -97,7 +98,7 @@ def run(
     store.Store(folder)  # a path that is a file is refused before anything heavy starts
     from brittle import api
 
-    where = api.machine(device, 64 if batch_size == "auto" else int(batch_size), num_workers, precision)
+    where = api.machine(device, 0 if batch_size == "auto" else int(batch_size), num_workers, precision, keep_adversarial)
     missing = plan.lacking(made)
     if dry_run:
         _outline(made, missing, store.Store(folder), where.precision)

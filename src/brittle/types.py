@@ -43,11 +43,19 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """``images`` [B,3,H,W] float32 in [0,1]; ``target`` of one kind (see Sample) with a leading B; ``ids``: B stable names."""
+    """``images`` [B,3,H,W] float32 in [0,1]; ``target`` of one kind (see Sample) with a leading B; ``ids``: B stable names; ``start``:
+    where an attack may begin in place of a random point, [B,3,H,W], such as what it found with a smaller budget."""
 
     images: Tensor
     target: Tensor
     ids: Sequence[str]
+    start: Tensor | None = None
+
+    def rows(self, index: Sequence[int]) -> "Batch":
+        """Some of the pictures."""
+        place = torch.tensor(list(index), dtype=torch.long, device=self.images.device)
+        start = self.start[place] if self.start is not None else None
+        return Batch(self.images[place], self.target[place], [self.ids[i] for i in index], start)
 
 
 class Encoder(nn.Module):
