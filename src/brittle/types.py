@@ -85,6 +85,30 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Features:
         raise NotImplementedError
 
+    def at_layer(self, images: Tensor, index: int) -> Features:
+        """What a transformer block or a stage makes of images, as it leaves it, with no norm after it; the width is the layer's own.
+
+        Args:
+            index: which one, counted as Python does; -1 is the last.
+
+        Raises:
+            UsageError: the encoder has no layers, or none of that index.
+        """
+        raise UsageError(f"{self.label} has no layers to speak of; leave layer out, or choose a timm, hf, open_clip or file encoder")
+
+    def attention_at(self, images: Tensor, index: int) -> Tensor:
+        """[B, heads, T, T] attention probabilities of layer ``index``: what share of its attention each token gives to each other.
+
+        Raises:
+            UsageError: the encoder has no layers, or none of that index, or one without attention of every token to every other.
+        """
+        raise UsageError(f"{self.label} has no attention to speak of; choose a vision transformer from timm, hf, open_clip or file")
+
+    @property
+    def label(self) -> str:
+        """What to call it in an error."""
+        return str(self.about.get("source") or type(self).__name__)
+
 
 class Dataset(Protocol):
     """One split in a fixed order: ``ids[i]`` names sample i for ever; ``classes`` has an entry for each kind of target there is
@@ -197,19 +221,30 @@ class Model(nn.Module):
         assert self.encoder is not None
         return predict(self.head, self.encode(images), self.encoder.patch, images.shape[-2:])
 
-    def encode(self, images: Tensor) -> Features:
+    def encode(self, images: Tensor, layer: int | None = None) -> Features:
         """The encoder's features, in its own precision, or float32 of what it makes in bfloat16.
 
+        Args:
+            layer: those of an intermediate layer, as ``Encoder.at_layer`` counts them; None for the final ones.
+
         Raises:
-            UsageError: the model has no encoder.
+            UsageError: the model has no encoder, or the encoder no such layer.
         """
+        return Features(*self._seen(images, lambda encoder: encoder(images) if layer is None else encoder.at_layer(images, layer)))
+
+    def attend(self, images: Tensor, layer: int) -> Tensor:
+        """The encoder's attention probabilities, see ``Encoder.attention_at``; precision and errors as in ``encode``."""
+        (found,) = self._seen(images, lambda encoder: (encoder.attention_at(images, layer),))
+        return found
+
+    def _seen(self, images: Tensor, look: Callable[[Encoder], Sequence[Tensor]]) -> Sequence[Tensor]:
         if self.encoder is None:
             raise UsageError("an embedding attack needs a model with an encoder, not a bare callable; pass an Encoder")
         if not self.bf16:
-            return self.encoder(images)
+            return look(self.encoder)
         with torch.autocast(images.device.type, torch.bfloat16):
-            features = self.encoder(images)
-        return Features(features.pooled.float(), features.grid.float())
+            found = look(self.encoder)
+        return [part.float() for part in found]
 
 
 def predict(head: Callable[..., Tensor], features: Features, patch: int, size: Sequence[int]) -> Tensor:

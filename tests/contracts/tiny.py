@@ -126,8 +126,15 @@ class TinyEncoder(Encoder):
         self.tally = {"forwards": 0, "backwards": 0}
 
     def forward(self, images: Tensor) -> Features:
-        grid = self.network(self.normalise(_Tally.apply(images, self.tally)))
+        return self.at_layer(images, len(self.network))
+
+    def at_layer(self, images: Tensor, index: int) -> Features:
+        grid = self.network[: index + 1 or None](self.normalise(_Tally.apply(images, self.tally)))
         return Features(grid.tanh().mean((2, 3)), grid)
+
+    def attention_at(self, images: Tensor, index: int) -> Tensor:
+        tokens = self.at_layer(images, -1).grid.flatten(2)
+        return (tokens.transpose(1, 2) @ tokens).softmax(-1)[:, None]
 
 
 # --- tasks -------------------------------------------------------------------------------------------------------------------
@@ -205,6 +212,7 @@ class AttackCase:
 
 
 ATTACKS = {
+    "autoattack": AttackCase("autoattack(steps=3, queries=10)", random=False, spares=True),
     "apgd": AttackCase("apgd(steps=5)"),
     "cospgd": AttackCase("cospgd(steps=3)"),
     "curve": AttackCase('curve(attack="pgd(steps=3)")'),
@@ -233,7 +241,16 @@ OBJECTIVES = {
     "masked_ce": ("masked_ce", "masked_ce(balanced=true)"),
     "silog": ("silog",),
     "targeted": ("targeted", "targeted(rank=2)", "targeted(label=1)"),
-    "embedding": ("embedding", "embedding(distance=cosine)", "embedding(tokens=grid)", "embedding(tokens=all)"),
+    "embedding": (
+        "embedding",
+        "embedding(distance=cosine)",
+        "embedding(tokens=grid)",
+        "embedding(tokens=all)",
+        "embedding(layer=0)",
+        "embedding(layer=1, tokens=all, distance=cosine)",
+        "embedding(tokens=attention)",
+        "embedding(tokens=attention, layer=0, distance=cosine)",
+    ),
     "segpgd": ("segpgd",),
     "task_loss": ("task_loss",),
 }

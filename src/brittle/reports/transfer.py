@@ -12,17 +12,19 @@ def transfer(results: Sequence[Result], /) -> str:
     ``stored:PATH``. On the diagonal a set is put before what it was made for."""
     done = [result for result in results if result.failed is None]
     moved = [result for result in done if "attack" in result.made_by]
+    lost = "\n".join(rows.failures(results))
     if not moved:
-        return "no stored attacks here; brittle run ... --keep-adversarial, then brittle run ... -a stored:RUN\n"
+        return f"no stored attacks here; brittle run ... --keep-adversarial, then brittle run ... -a stored:RUN\n{lost}"
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in moved:
         source = result.made_by["attack"]
         title = f"{source['attack']} {eps_text(source['eps'])} {source['norm']}"
         groups.setdefault((result.cell.dataset, title), []).append(result)
-    return "\n".join(
+    matrices = [
         f"**{dataset}, {title}**\n\n{_matrix(group, [result for result in done if result.cell.dataset == dataset])}"
         for (dataset, title), group in groups.items()
-    )
+    ]
+    return "\n".join([*matrices, lost])
 
 
 def _matrix(group: Sequence[Result], done: Sequence[Result]) -> str:
