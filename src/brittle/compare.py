@@ -13,7 +13,7 @@ import torch
 from brittle import plan
 from brittle.errors import UsageError
 from brittle.paired import Paired, holm, paired
-from brittle.plan import Cell, Result, eps_text
+from brittle.plan import Cell, Result, bare, eps_text
 from brittle.reports.table import printed
 from brittle.store import Store, read_run
 
@@ -135,7 +135,7 @@ def table(made: Sequence[Comparison]) -> str:
 
 def _line(one: Comparison, named: bool) -> dict[str, str]:
     cell, found = one.a.cell, one.found
-    attack = f"{cell.attack} {eps_text(cell.eps)} {cell.norm}" if cell.attack else "clean"
+    attack = f"{bare(cell.attack)} {eps_text(cell.eps)} {cell.norm}" if cell.attack else "clean"
     counts = " {} : {}".format(*found.discordant) if found.discordant else ""
     names = [f"{name} " if named else "" for name in one.names]
     return {

@@ -229,7 +229,9 @@ def test_it_comes_near_the_optimum_of_a_linear_model(norm) -> None:
             return torch.stack([99 + x.flatten(1) @ gap, x.new_zeros(len(x))], 1)  # too far ahead to be fooled
 
     optimum = -EPS[norm] * (gap.abs().sum() if norm == "linf" else gap.norm())
-    few, many = (margin(attack(Linear(), "classification", images, target, norm, f"square(queries={n}, variant=paper)")) for n in (100, 2000))
+    few, many = (
+        margin(attack(Linear(), "classification", images, target, norm, f"square(queries={n}, variant=paper)")) for n in (100, 2000)
+    )
     assert (many < few).all()
     assert (many / optimum > {"linf": 0.97, "l2": 0.45}[norm]).all(), "l2: bumps are smooth, these weights are not"
     assert (many / optimum < 1 + 1e-4).all()
