@@ -45,6 +45,33 @@ def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
     return [name for name in columns if name not in ends] + ends, ranked
 
 
+EMBEDDING = ("embed", "embed_worst")
+
+
+def transfer_gaps(lines: Sequence[Row]) -> list[str]:
+    """How much of the strongest attack's damage to the headline the strongest attack on the encoder alone reaches, a share for each line,
+    at the largest budget that has both; a dash where there are not both. Nothing at all where no line has one."""
+    found = [_gap(line) for line in lines]
+    return [] if all(share is None for share in found) else [GAP if share is None else f"{share:.2f}" for share in found]
+
+
+def _gap(line: Row) -> float | None:
+    clean = line.results.get("clean")
+    attacked = [result for result in line.results.values() if result.cell.attack and result.failed is None]
+    if clean is None or clean.failed is not None:
+        return None
+    for budget in sorted({(result.cell.eps, result.cell.norm) for result in attacked}, reverse=True):
+        damage: dict[bool, list[float]] = {True: [], False: []}
+        for result in attacked:
+            if (result.cell.eps, result.cell.norm) == budget:
+                embedding = bare(result.cell.attack or "").partition("(")[0] in EMBEDDING
+                damage[embedding].append(abs(result.metrics[line.metric] - clean.metrics[line.metric]))
+        if damage[True] and damage[False]:
+            strongest = max(damage[True] + damage[False])
+            return max(damage[True]) / strongest if strongest else None
+    return None
+
+
 def text(result: Result | None) -> str:
     """``0.931 [0.914, 0.945]``; a dash where nothing was measured; marked where a check failed or none was made."""
     if result is None:

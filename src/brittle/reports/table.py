@@ -19,14 +19,17 @@ def table(results: Sequence[Result], /, *, width: int = 0) -> str:
         made.add_column(name, overflow="fold")
     for name in columns:
         made.add_column(name, justify="right", no_wrap=True)
+    gaps = rows.transfer_gaps(lines)
+    if gaps:
+        made.add_column("transfer gap", justify="right")
     before = None
-    for line in lines:
+    for i, line in enumerate(lines):
         if before not in (None, (line.task, line.dataset)):
             made.add_section()
         fresh = before != (line.task, line.dataset)
         before = (line.task, line.dataset)
         names = (line.task, line.dataset) if fresh else ("", "")
-        made.add_row(*names, line.encoder, line.metric, *(rows.text(line.results.get(name)) for name in columns))
+        made.add_row(*names, line.encoder, line.metric, *(rows.text(line.results.get(name)) for name in columns), *gaps[i : i + 1])
     return printed(made, width)
 
 
