@@ -91,6 +91,7 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast", shelf: Shelf | N
     assert model.encoder is not None
     rule = protocol.standard(cell.dataset, task, model.encoder.size)
     batches = protocol.batches(dataset, indices, task, rule, machine.batch_size, workers=machine.workers, device=machine.device)
+    batches = protocol.targeted(batches, model, attacked=cell.attack is not None)
     adversary = Adversary(cell, model, threat, machine.precision, shelf if cell.attack else None, machine.keep)
     tally = Tally(model, threat, sample_size(len(indices)) if cell.attack and checks != "none" else 0)
     with frozen(model), _counted(model.encoder) as count:

@@ -13,6 +13,7 @@ from brittle.errors import CellError
 from brittle.evidence import Evidence
 from brittle.intervals import intervals
 from brittle.plan import Cell
+from brittle.protocol import LabelFree
 from brittle.threat import Threat
 from brittle.types import Batch, Model
 
@@ -92,8 +93,9 @@ class Tally:
             CellError: there is nothing to score.
         """
         task = self.model.task
-        choices = [_joined(self._exact)]
-        metrics = task.summarise(_total(self._exact))
+        exact, saved = self._whole(self._exact), self._whole(self._rounded)
+        choices = [_joined(exact)]
+        metrics = task.summarise(_total(exact))
         if not np.isfinite(metrics[task.headline]):
             raise CellError(f"no valid pixel or image to score for {task.name}; look at the data set's targets")
         found = intervals(task, choices[0])
@@ -108,8 +110,12 @@ class Tally:
             found = {**found, **{name: ends[name] for name in worse if name in ends}}
             choices.append(chosen if task.headline in worse else choices[0])
         samples = {**choices[-1], **_joined(self._notes)}
-        rounded = task.summarise(_total(self._rounded))
+        rounded = task.summarise(_total(saved))
         return Scores(metrics, rounded, found, {key: value.numpy() for key, value in samples.items()})
+
+    def _whole(self, rows: list[Rows]) -> list[Rows]:
+        task = self.model.task
+        return [task.together(_joined(rows))] if isinstance(task, LabelFree) else rows
 
     def evidence(self, cell: Cell, precision: str, scores: Scores, *, full: bool) -> Evidence:
         """What checks may look at, of an attacked number."""
