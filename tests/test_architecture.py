@@ -21,7 +21,7 @@ LONG_FILES = {
     "plan.py": "cells, plans and identities are one subject, without torch",
     "datasets/_render.py": "one renderer of made-up scenes, read from top to bottom",
 }
-LONG_FUNCTIONS = {"tuning/deacl.py:deacl": "17 settings with their meaning are most of it"}
+LONG_FUNCTIONS = {"cli.py:run": "the options of the command", "tuning/deacl.py:deacl": "17 settings with their meaning are most of it"}
 MANY_PARAMETERS = {"cli.py:run": "the options of the command", "cli.py:finetune": "the options of the command"}
 NO_DOCSTRING = {"cli.py:Checks": "three words", "cli.py:NormOption": "two words"}
 

@@ -126,6 +126,26 @@ def test_memory_halves_the_batch_and_moves_no_number(
     assert sizes.count(4) == 4
 
 
+@pytest.mark.parametrize("attack", [None, "pgd(steps=1)"])
+def test_a_score_is_taken_in_parts_as_well(cell_of: Cells, monkeypatch: pytest.MonkeyPatch, attack: str | None) -> None:
+    """Maps of 150 classes at a picture's own size may be more than the attack itself needs."""
+    cell = cell_of(attack, "segmentation")
+    (wanted, _), sizes = measure(cell, Machine(batch_size=16)), []
+    task, real = plan.task_of("segmentation"), plan.task_of("segmentation").score
+
+    def hungry(prediction: Tensor, target: Tensor) -> object:
+        sizes.append(len(target))
+        if len(target) > 3:
+            raise torch.OutOfMemoryError("CUDA")
+        return real(prediction, target)
+
+    monkeypatch.setattr(task, "score", hungry)
+    found, _ = measure(cell, Machine(batch_size=16))
+    assert found.metrics == pytest.approx(wanted.metrics, rel=1e-6)
+    assert max(sizes) == 16
+    assert sizes.count(2) == 8 * (2 if attack else 1)
+
+
 def test_no_memory_for_a_single_picture_is_said(cell_of: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_arguments: object, **_settings: object) -> Tensor:
         raise RuntimeError("DefaultCPUAllocator: not enough memory")

@@ -119,8 +119,9 @@ def run(
     checks: str = "fast",
     name: str = "run",
     device: str = "auto",
-    batch_size: int = 64,
+    batch_size: int = 0,
     precision: str = "auto",
+    keep_adversarial: bool = False,
 ) -> list[Result]:
     """Measure every combination, resuming what ``output_dir`` (default ``runs/NAME``) already holds; the results in the plan's order."""
     made = plan.make(
@@ -135,12 +136,12 @@ def run(
         limit=limit,
         checks=checks,
     )
-    return execute(made, Path(output_dir or Path("runs") / name), machine(device, batch_size, precision=precision))
+    return execute(made, Path(output_dir or Path("runs") / name), machine(device, batch_size, precision=precision, keep=keep_adversarial))
 
 
-def machine(device: str = "auto", batch_size: int = 64, workers: int = 0, precision: str = "auto") -> Machine:
-    """Where and how to run; device ``auto`` is the first GPU, else the CPU; precision ``auto`` is ``bf16`` for attacks where the machine
-    computes in it, else ``fp32``."""
+def machine(device: str = "auto", batch_size: int = 0, workers: int = 0, precision: str = "auto", keep: bool = False) -> Machine:
+    """Where and how to run; device ``auto`` is the first GPU, else the CPU; batch size 0 goes by the pictures' size; precision ``auto`` is
+    ``bf16`` for attacks where the machine computes in it, else ``fp32``."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -150,7 +151,7 @@ def machine(device: str = "auto", batch_size: int = 64, workers: int = 0, precis
     if precision == "auto":
         native = torch.cuda.is_bf16_supported() if device.startswith("cuda") else "avx512_bf16" in _processor_flags()
         precision = "bf16" if native else "fp32"
-    return Machine(device, batch_size, workers, precision)
+    return Machine(device, batch_size, workers, precision, keep)
 
 
 def _processor_flags() -> str:

@@ -60,7 +60,7 @@ class Evidence:
 
     def part(self, count: int) -> Batch:
         """The first ``count`` pictures of the sample."""
-        return Batch(self.batch.images[:count], self.batch.target[:count], self.batch.ids[:count])
+        return self.batch.rows(range(min(count, len(self.batch.images))))
 
     def again(self, batch: Batch, *, eps: float | None = None, seed: int | None = None, attack: spec.Spec | str | None = None) -> Tensor:
         """What the attack, or another one, makes of ``batch`` with the same or another budget and seed."""

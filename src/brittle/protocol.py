@@ -1,10 +1,9 @@
 """How a picture becomes what the encoder sees and what a prediction is scored on: size, resize rule, windows, crop, valid depth."""
 
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from typing import Any, Literal
 
 import torch
@@ -16,6 +15,7 @@ from brittle.progress import progress
 from brittle.types import Batch, Dataset, Model, Sample, Task, as_float
 
 VOID = 255
+AT_ONCE, PIXELS = 64, 64 * 224**2  # pictures in a batch, and pixels in all of them, where nobody says how many
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,10 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches of the pictures ``indices``, in that order; neighbours of unequal shape never share one.
 
+    Args:
+        batch_size: pictures in a batch; 0 for 64 of 224x224 and fewer larger ones, on a GPU eight times as many of those (64 at most).
+        workers: threads that read pictures.
+
     Raises:
         UsageError: a target that the data set's classes do not have, or one that does not match its picture.
     """
@@ -119,23 +123,38 @@ def batches(
         _check(sample.image.shape[-2:], target_of(sample.targets, task.target), task.target, classes, name)
         return (*fit(sample, task, protocol), name)
 
-    for start in range(0, len(indices), batch_size):
-        part = indices[start : start + batch_size]
-        if workers:
-            with ThreadPoolExecutor(workers) as pool:
-                rows = list(pool.map(load, part))
-        else:
-            rows = [load(index) for index in part]
-        for _, group in groupby(rows, key=lambda row: (row[0].shape, row[1].shape)):
-            images, targets, names = zip(*group)
-            yield Batch(torch.stack(images).to(device), torch.stack(targets).to(device), names)
+    held: list[tuple[Tensor, Tensor, str]] = []
+    for row in _read(load, indices, workers):
+        if held and (row[0].shape, row[1].shape) != (held[0][0].shape, held[0][1].shape):
+            yield _stacked(held, device)
+            held = []
+        held.append(row)
+        if len(held) == (batch_size or _most(row[0], device)):
+            yield _stacked(held, device)
+            held = []
+    if held:
+        yield _stacked(held, device)
 
 
-def targeted(batches: Iterable[Batch], model: Model, *, attacked: bool) -> Iterator[Batch]:
-    """The batches with the target that the model makes of their pictures, where its task has it made; else as they are."""
-    task = model.task
-    for batch in batches:
-        yield batch._replace(target=task.positives(model, batch, attacked)) if isinstance(task, LabelFree) else batch
+def _read(load: Callable[[int], tuple[Tensor, Tensor, str]], indices: Sequence[int], workers: int) -> Iterator[tuple[Tensor, Tensor, str]]:
+    """What ``load`` gives for each index, in order; no more than a few wait to be used, since pictures may be large."""
+    if not workers:
+        yield from map(load, indices)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(indices), 2 * workers):
+            yield from pool.map(load, indices[start : start + 2 * workers])
+
+
+def _most(image: Tensor, device: str) -> int:
+    """How many pictures of this shape make a batch."""
+    room = PIXELS * (8 if device.startswith("cuda") else 1)
+    return max(1, min(AT_ONCE, room // image[0].numel()))
+
+
+def _stacked(rows: Sequence[tuple[Tensor, Tensor, str]], device: str) -> Batch:
+    images, targets, names = zip(*rows)
+    return Batch(torch.stack(images).to(device), torch.stack(targets).to(device), names)
 
 
 def classes_of(dataset: Dataset, task: Task) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from brittle.plan import Result, eps_text
+from brittle.plan import Result, bare, eps_text
 
 GAP = "–"
 
@@ -30,7 +30,8 @@ def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
         cell = result.cell
         column = "clean"
         if cell.attack:
-            column = "downstream" if cell.attack == result.task["attack"] else cell.attack
+            attack = bare(cell.attack)
+            column = "downstream" if attack == result.task["attack"] else attack
             column += f" {eps_text(cell.eps)}" if several_eps else ""
             column += f" {cell.norm}" if several_norms else ""
         columns[column] = None
@@ -51,10 +52,10 @@ def text(result: Result | None) -> str:
     if result.failed is not None:
         return "failed"
     name = result.task["headline"]
-    low, high = result.intervals.get(name, (float("nan"), float("nan")))
+    interval = "" if name not in result.intervals else " [{:.3f}, {:.3f}]".format(*result.intervals[name])  # one picture has none
     failed = any(finding.verdict == "fail" for finding in result.findings)
     unchecked = result.cell.attack is not None and not result.findings
-    return f"{result.metrics[name]:.3f} [{low:.3f}, {high:.3f}]" + (" !" if failed else " ?" if unchecked else "")
+    return f"{result.metrics[name]:.3f}{interval}" + (" !" if failed else " ?" if unchecked else "")
 
 
 def failures(results: Sequence[Result]) -> list[str]:
@@ -71,6 +72,11 @@ def caption(results: Sequence[Result]) -> str:
     own = sorted({str(result.task["attack"]) for result in attacked if result.cell.attack == result.task["attack"]})
     parts = [f"{' / '.join(str(count) for count in images) or 'no'} test pictures", "95 % intervals"]
     parts += [", ".join(f"{norm} {eps_text(eps)}" for norm, eps in budgets)] if budgets else []
+    parts += (
+        ["each budget goes on from the smaller ones"]
+        if any(bare(r.cell.attack or "noise") != (r.cell.attack or "noise") for r in attacked)
+        else []
+    )
     parts += ["attacked in bf16, scored in float32"] if any(r.made_by.get("precision") == "bf16" for r in attacked) else []
     parts += [f"downstream = {', '.join(own)}"] if own else []
     rules: dict[str, None] = {}
@@ -80,6 +86,8 @@ def caption(results: Sequence[Result]) -> str:
                 f"{result.cell.task} on {result.cell.dataset.partition('(')[0]} ({result.cell.protocol}): {result.made_by['protocol']}"
             ] = None
     parts += list(rules)
+    left_out = {result.cell.dataset.partition("(")[0]: result.made_by.get("left_out", 0) for result in done}
+    parts += [f"{count} pictures of {name} that cannot be read left out" for name, count in left_out.items() if count]
     marks = [text(result)[-1] for result in done]
     parts += ["! a check failed"] if "!" in marks else []
     parts += ["? unchecked"] if "?" in marks else []

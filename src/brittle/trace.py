@@ -29,8 +29,7 @@ class Trace:
         if gradient is not None:
             self.flat.append((gradient.flatten(1).abs().amax(1) == 0).cpu())
         if self.watch is not None:
-            with torch.no_grad():
-                self.watch(images.detach())
+            self.watch(images.detach())
 
     @staticmethod
     def nothing(count: int) -> dict[str, Tensor]:

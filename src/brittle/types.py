@@ -43,11 +43,19 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """``images`` [B,3,H,W] float32 in [0,1]; ``target`` of one kind (see Sample) with a leading B; ``ids``: B stable names."""
+    """``images`` [B,3,H,W] float32 in [0,1]; ``target`` of one kind (see Sample) with a leading B; ``ids``: B stable names; ``start``:
+    where an attack may begin in place of a random point, [B,3,H,W], such as what it found with a smaller budget."""
 
     images: Tensor
     target: Tensor
     ids: Sequence[str]
+    start: Tensor | None = None
+
+    def rows(self, index: Sequence[int]) -> "Batch":
+        """Some of the pictures."""
+        place = torch.tensor(list(index), dtype=torch.long, device=self.images.device)
+        start = self.start[place] if self.start is not None else None
+        return Batch(self.images[place], self.target[place], [self.ids[i] for i in index], start)
 
 
 class Encoder(nn.Module):
@@ -78,22 +86,13 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def at_layer(self, images: Tensor, index: int) -> Features:
-        """What a transformer block or a stage makes of images, as it leaves it, with no norm after it; the width is the layer's own.
-
-        Args:
-            index: which one, counted as Python does; -1 is the last.
-
-        Raises:
-            UsageError: the encoder has no layers, or none of that index.
-        """
+        """What block or stage ``index`` (as Python counts) makes of images, before any norm; the width is the layer's own. UsageError where
+        there is none."""
         raise UsageError(f"{self.label} has no layers to speak of; leave layer out, or choose a timm, hf, open_clip or file encoder")
 
     def attention_at(self, images: Tensor, index: int) -> Tensor:
-        """[B, heads, T, T] attention probabilities of layer ``index``: what share of its attention each token gives to each other.
-
-        Raises:
-            UsageError: the encoder has no layers, or none of that index, or one without attention of every token to every other.
-        """
+        """[B, heads, T, T] attention probabilities of layer ``index``, each row a token's. UsageError where not every token attends to
+        every other."""
         raise UsageError(f"{self.label} has no attention to speak of; choose a vision transformer from timm, hf, open_clip or file")
 
     @property
@@ -122,12 +121,12 @@ class Dataset(Protocol):
 
 
 class Task(Protocol):
-    """A head, a loss to climb, and a per-image additive score, so that sharding is a sum, an interval a bootstrap over rows, and a worst
-    case a choice of rows.
+    """A head, a loss to climb, and a per-image additive score, so that sharding is a sum, an interval what leaving out each row
+    tells, and a worst case a choice of rows.
 
     ``target`` is the kind of target it reads, ``reads`` the parts of Features its head does, ``attack`` the paper's own attack on it,
     ``headline`` the metric that stands for it, and ``proportions`` names the metrics that are hits over trials (and so have Wilson
-    intervals) with the two statistics they come from.
+    intervals) with the two statistics they come from, ``shares`` the others that lie in [0, 1].
     """
 
     name: str
@@ -136,6 +135,7 @@ class Task(Protocol):
     headline: str
     higher_is_better: bool
     proportions: Mapping[str, tuple[str, str]]
+    shares: Sequence[str]
     reads: Sequence[str]
 
     def head(self, dim: int, outputs: int) -> nn.Module:

@@ -122,3 +122,12 @@ def test_its_attack_fits_it_and_its_proportions_exist(name) -> None:
     for metric, (hits, trials) in task.proportions.items():
         assert metrics[metric] == pytest.approx((total(rows)[hits] / total(rows)[trials]).item())
     assert case.best in (0.0, 1.0)
+
+
+def test_shares_lie_between_0_and_1(name) -> None:
+    case, task, target, prediction = predicted(name)
+    for guess in (prediction, case.perfect(target)):
+        metrics = task.summarise(total(task.score(guess, target)))
+        assert set(task.shares) <= metrics.keys() - task.proportions.keys()
+        assert all(0 <= metrics[metric] <= 1 for metric in task.shares)
+        assert all(value >= 0 for value in metrics.values())

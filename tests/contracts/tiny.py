@@ -204,18 +204,26 @@ def tiny_batch(task_name: str, count: int = 3, void: bool = False) -> Batch:
 @dataclass(frozen=True)
 class AttackCase:
     """``spec``: a cheap one; ``random``: whether another seed must give another picture; ``spares``: whether it may leave a picture as it
-    is, where nothing is right any more or nothing it does makes it worse; ``budgets``: how many of the usual ones the tiny model must be
-    given to be beaten, for an attack that moves nothing before."""
+    is, where nothing is right any more or nothing it does makes it worse; ``joint``: whether pictures of a batch share what is done;
+    ``given``: what must come before a colon, so that no contract is shown here; ``budgets``: how many of the usual ones the tiny model
+    must be given to be beaten, for an attack that moves nothing before."""
 
     spec: str
     random: bool = True
     spares: bool = False
+    joint: bool = False
+    given: str = ""
     budgets: int = 1
 
 
 ATTACKS = {
+    "autoattack": AttackCase("autoattack(steps=3, queries=10)", random=False, spares=True),
     "apgd": AttackCase("apgd(steps=5)"),
     "cospgd": AttackCase("cospgd(steps=3)"),
+    "curve": AttackCase('curve(attack="pgd(steps=3)")'),
+    "universal": AttackCase("universal(steps=3)", random=False, joint=True),
+    "stored": AttackCase("", given="a folder of kept images: tests/attacks/test_across.py"),
+    "warm": AttackCase('warm(attack="pgd(steps=3)", eps=[1/255])', random=False, spares=True),
     "depth_worst": AttackCase("depth_worst(steps=3)", random=False, spares=True),
     "embed_worst": AttackCase("embed_worst(steps=2)", random=False, spares=True),
     "sea": AttackCase("sea(steps=6)", random=False, spares=True),
@@ -226,6 +234,7 @@ ATTACKS = {
     "noise": AttackCase("noise"),
     "pgd": AttackCase("pgd(steps=3)"),
     "segpgd": AttackCase("segpgd(steps=3)"),
+    "square": AttackCase("square(queries=60)"),
 }
 
 OBJECTIVES = {

@@ -29,7 +29,7 @@ def _make(kind: str, results: list[Result], **settings: object) -> str:
 
 
 def test_every_report_is_tested() -> None:
-    assert set(spec.names("reports")) == {"csv", "json", "md", "paper", "table"}, "a new report: add it to this file"
+    assert set(spec.names("reports")) == {"csv", "json", "md", "paper", "table", "transfer"}, "a new report: add it to this file"
 
 
 @pytest.mark.parametrize("kind", spec.names("reports"))

@@ -37,6 +37,7 @@ class Representation:
     name, target, attack = "representation", "", "pgd"
     headline, higher_is_better = "alignment", False
     proportions: Mapping[str, tuple[str, str]] = {}
+    shares: Sequence[str] = ()
     reads: Sequence[str] = ("pooled",)
 
     def head(self, dim: int, outputs: int) -> nn.Module:
