@@ -78,8 +78,10 @@ def head(cell: Cell, encoder: Encoder, task: Task, rule: protocol.Protocol, *, b
     """The head of a cell, fitted on the train split's frozen features and chosen on the val split's; fitted once and kept."""
     weights = plan.weights_of(cell.encoder)
     parts = {split: plan.dataset_of(cell.dataset, split) for split in ("train", "val")}
-    outputs = len(parts["train"].classes[task.target])
+    outputs = protocol.classes_of(parts["train"], task)
     made = task.head(encoder.dim, outputs)
+    if not made.state_dict():  # nothing to fit
+        return made
     key = {
         "version": [HEADS_VERSION, FEATURES_VERSION, probe.VERSION],
         "weights": weights,

@@ -4,7 +4,7 @@ import io
 import math
 import platform
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -21,7 +21,7 @@ from brittle.evidence import findings, sample_size
 from brittle.plan import Cell, Result
 from brittle.progress import progress
 from brittle.shelf import Shelf
-from brittle.tally import Tally
+from brittle.tally import Tally, targeted
 from brittle.threat import Threat
 from brittle.types import Batch, Encoder, Model, Task, frozen
 
@@ -93,18 +93,21 @@ def measure(
     threat = Threat(cell.norm or "linf", cell.eps or 0.0)  # type: ignore[arg-type]
     assert model.encoder is not None
     rule = protocol.standard(cell.dataset, task, model.encoder.size)
-    batches = protocol.batches(dataset, indices, task, rule, machine.batch_size, workers=machine.workers, device=machine.device)
+
+    def batches(split: str, count: int | None) -> Iterator[Batch]:
+        pictures = plan.dataset_of(cell.dataset, split)
+        some = range(min(count or len(pictures), len(pictures)))
+        found = protocol.batches(pictures, some, task, rule, machine.batch_size, workers=machine.workers, device=machine.device)
+        return targeted(found, model, attacked=cell.attack is not None)
 
     def training(count: int) -> list[Batch]:
-        pictures = plan.dataset_of(cell.dataset, "train")
-        some = range(min(count, len(pictures)))
-        return list(protocol.batches(pictures, some, task, rule, machine.batch_size, workers=machine.workers, device=machine.device))
+        return list(batches("train", count))
 
     adversary = Adversary(cell, model, threat, machine.precision, shelf if cell.attack else None, machine.keep, earlier, training)
     tally = Tally(model, threat, sample_size(len(indices)) if cell.attack and checks != "none" else 0)
     with frozen(model), _counted(model.encoder) as count:
         with progress(str(cell), len(indices)) as advance:
-            for batch in batches:
+            for batch in batches("test", cell.limit):
                 tally.add(batch, adversary(batch))
                 advance(len(batch.images), f"{task.headline} {tally.headline():.3f}")
         scores = tally.scores()

@@ -109,9 +109,9 @@ Text = Annotated[str, pydantic.StringConstraints(min_length=1, strict=True)]
 class Plan(pydantic.BaseModel):
     """A plan file's content; every list is crossed with every other.
 
-    ``tasks`` empty means all that a data set has targets for. ``eps`` may be written 8/255. ``downstream`` among the attacks is the task's
-    own attack of the paper. The clean row is always measured. ``sources`` says where to get files that a spec
-    names, ``report`` what is printed at the end.
+    ``tasks`` empty means all that a data set has targets for; a task that needs no target is measured only where it is named. ``eps`` may
+    be written 8/255. ``downstream`` among the attacks is the task's own attack of the paper. The clean row is always measured. ``sources``
+    says where to get files that a spec names, ``report`` what is printed at the end.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -248,14 +248,14 @@ def grid(plan: Plan) -> tuple[list[Cell], list[str]]:
         if text != "clean"
         for one in ([text] if text == "downstream" else expanded(text, "attacks"))
     ]
-    tasks = [short("tasks", text) for text in plan.tasks] or list(spec.names("tasks"))
+    tasks = [short("tasks", text) for text in plan.tasks] or [name for name in spec.names("tasks") if task_of(name).target]
     cells: list[Cell] = []
     notes = [f"missing {text}: {why}" for text, why in missing.items()]
     for dataset in datasets:
         kinds = dataset_of(dataset, "test").classes
         for task in tasks:
             made = task_of(task)
-            if made.target not in kinds:
+            if made.target and made.target not in kinds:
                 if plan.tasks:
                     notes.append(f"left out {task} on {dataset}: it has no {made.target}, only {', '.join(kinds)}")
                 continue

@@ -1,6 +1,7 @@
 """How a picture becomes what the encoder sees and what a prediction is scored on: size, resize rule, windows, crop, valid depth."""
 
-from collections.abc import Callable, Iterator, Sequence
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from torch import Tensor
 from brittle import spec, windows
 from brittle.errors import UsageError
 from brittle.progress import progress
-from brittle.types import Batch, Dataset, Sample, Task, as_float
+from brittle.types import Batch, Dataset, Model, Sample, Task, as_float
 
 VOID = 255
 AT_ONCE, PIXELS = 64, 64 * 224**2  # pictures in a batch, and pixels in all of them, where nobody says how many
@@ -51,18 +52,32 @@ class Protocol:
         return asdict(self)
 
 
+@typing.runtime_checkable
+class LabelFree(Task, typing.Protocol):
+    """A task whose target no data set holds, since the model makes it of the pictures themselves: its ``target`` is empty, it fits every
+    data set, and it is measured only where a plan names it."""
+
+    def positives(self, model: Model, batch: Batch, attacked: bool) -> Tensor:
+        """The target of a batch of clean pictures, which are to be scored as they are or attacked."""
+        ...
+
+    def together(self, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The statistics of all pictures [N, ...], where some come from comparing pictures with each other."""
+        ...
+
+
 def standard(dataset: str, task: Task, size: int) -> Protocol:
     """The correct protocol of a data set x task for an encoder of edge ``size``.
 
-    Classification: shorter edge and centre crop. Dense tasks: shorter edge at the encoder's size, longer pictures in windows of that size,
-    a third overlapping. A data set's module may say otherwise in ``RULES``, by the kind of target.
+    Classification, and tasks without a target: shorter edge and centre crop. Dense tasks: shorter edge at the encoder's size, longer
+    pictures in windows of that size, a third overlapping. A data set's module may say otherwise in ``RULES``, by the kind of target.
 
     Args:
         dataset: its spec.
     """
     module = spec.module("datasets", spec.parse(dataset).name)
     own: dict[str, Any] = dict(getattr(module, "RULES", {}).get(task.target, {}))
-    if task.target == "label":
+    if task.target in ("label", ""):
         return Protocol(size, crop=True, **own)
     if own.pop("whole", False):
         return Protocol(size, **own)
@@ -71,7 +86,7 @@ def standard(dataset: str, task: Task, size: int) -> Protocol:
 
 def fit(sample: Sample, task: Task, protocol: Protocol) -> tuple[Tensor, Tensor]:
     """Picture [3,H,W] float32 in [0,1] and target of a sample."""
-    image, target = as_float(sample.image), sample.targets[task.target]
+    image, target = as_float(sample.image), target_of(sample.targets, task.target)
     size = protocol.size
     height, width = image.shape[1:]
     if protocol.resize == "short" and min(height, width) != size:
@@ -101,11 +116,11 @@ def batches(
     Raises:
         UsageError: a target that the data set's classes do not have, or one that does not match its picture.
     """
-    classes = len(dataset.classes[task.target])
+    classes = classes_of(dataset, task)
 
     def load(index: int) -> tuple[Tensor, Tensor, str]:
         sample, name = dataset[index], dataset.ids[index]
-        _check(sample.image.shape[-2:], sample.targets[task.target], task.target, classes, name)
+        _check(sample.image.shape[-2:], target_of(sample.targets, task.target), task.target, classes, name)
         return (*fit(sample, task, protocol), name)
 
     held: list[tuple[Tensor, Tensor, str]] = []
@@ -142,6 +157,16 @@ def _stacked(rows: Sequence[tuple[Tensor, Tensor, str]], device: str) -> Batch:
     return Batch(torch.stack(images).to(device), torch.stack(targets).to(device), names)
 
 
+def classes_of(dataset: Dataset, task: Task) -> int:
+    """How many classes a task's targets have in a data set; 0 where they are no classes."""
+    return len(dataset.classes[task.target]) if task.target else 0
+
+
+def target_of(targets: Mapping[str, Tensor], kind: str) -> Tensor:
+    """A sample's target of a kind; 0 stands for that of a task without one."""
+    return targets[kind] if kind else torch.tensor(0)
+
+
 def check(dataset: Dataset, count: int, task: Task) -> None:
     """Look at the targets of the first ``count`` pictures, so that a wrong one at the end is not found after hours of attacking. Data sets
     that have ``glance`` (see ``Dataset``) are spared decoding the pictures.
@@ -151,7 +176,9 @@ def check(dataset: Dataset, count: int, task: Task) -> None:
         CellError: a target cannot be read.
     """
     kind = task.target
-    classes = len(dataset.classes[kind])
+    if not kind:
+        return
+    classes = classes_of(dataset, task)
     glance: Callable[[int, str], tuple[Sequence[int], Tensor]] | None = getattr(dataset, "glance", None)
     with progress(f"looking at each {kind}", count) as advance:
         for index in range(count):

@@ -1,6 +1,6 @@
 """Scores added up picture by picture: each batch's verdict and statistics, then metrics with intervals and the evidence for checks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from brittle.evidence import Evidence
 from brittle.intervals import intervals
 from brittle.memory import halving
 from brittle.plan import Cell
+from brittle.protocol import LabelFree
 from brittle.threat import Threat
 from brittle.types import Batch, Model
 
@@ -99,8 +100,9 @@ class Tally:
             CellError: there is nothing to score.
         """
         task = self.model.task
-        choices = [_joined(self._exact)]
-        metrics = task.summarise(_total(self._exact))
+        exact, saved = self._whole(self._exact), self._whole(self._rounded)
+        choices = [_joined(exact)]
+        metrics = task.summarise(_total(exact))
         if not np.isfinite(metrics[task.headline]):
             raise CellError(f"no valid pixel or image to score for {task.name}; look at the data set's targets")
         found = intervals(task, choices[0])
@@ -115,7 +117,7 @@ class Tally:
             found = {**found, **{name: ends[name] for name in worse if name in ends}}
             choices.append(chosen if task.headline in worse else choices[0])
         samples = {**choices[-1], "violation": torch.cat([notes["violation"] for notes in self._notes])}
-        rounded = task.summarise(_total(self._rounded))
+        rounded = task.summarise(_total(saved))
         return Scores(metrics, rounded, found, {key: value.numpy() for key, value in samples.items()})
 
     def curve(self) -> list[dict[str, float]]:
@@ -130,6 +132,10 @@ class Tally:
             found.append({"step": step, **metrics, "distance": total["distance"][step].item() / len(self.ids)})
         return found
 
+    def _whole(self, rows: list[Rows]) -> list[Rows]:
+        task = self.model.task
+        return [task.together(_joined(rows))] if isinstance(task, LabelFree) else rows
+
     def evidence(self, cell: Cell, precision: str, scores: Scores, *, full: bool) -> Evidence:
         """What checks may look at, of an attacked number."""
         batches = [batch for batch, _ in self._kept]
@@ -140,6 +146,15 @@ class Tally:
         images = torch.cat([images for _, images in self._kept])
         samples = {**scores.samples, **{key: value.numpy() for key, value in _joined(self._notes).items()}}
         return Evidence(self.model, attack, self.threat, cell.seed, precision, sample, images, samples, full=full, **numbers)
+
+
+def targeted(batches: Iterable[Batch], model: Model, *, attacked: bool) -> Iterator[Batch]:
+    """The batches with the target that the model makes of their pictures, where its task has it made; else as they are."""
+    task = model.task
+    for batch in batches:
+        if isinstance(task, LabelFree):
+            batch = batch._replace(target=halving(lambda part: task.positives(model, part, attacked), torch.cat, batch))
+        yield batch
 
 
 def _joined(rows: Sequence[Rows]) -> dict[str, Tensor]:

@@ -86,22 +86,13 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def at_layer(self, images: Tensor, index: int) -> Features:
-        """What a transformer block or a stage makes of images, as it leaves it, with no norm after it; the width is the layer's own.
-
-        Args:
-            index: which one, counted as Python does; -1 is the last.
-
-        Raises:
-            UsageError: the encoder has no layers, or none of that index.
-        """
+        """What block or stage ``index`` (as Python counts) makes of images, before any norm; the width is the layer's own. UsageError where
+        there is none."""
         raise UsageError(f"{self.label} has no layers to speak of; leave layer out, or choose a timm, hf, open_clip or file encoder")
 
     def attention_at(self, images: Tensor, index: int) -> Tensor:
-        """[B, heads, T, T] attention probabilities of layer ``index``: what share of its attention each token gives to each other.
-
-        Raises:
-            UsageError: the encoder has no layers, or none of that index, or one without attention of every token to every other.
-        """
+        """[B, heads, T, T] attention probabilities of layer ``index``, each row a token's. UsageError where not every token attends to
+        every other."""
         raise UsageError(f"{self.label} has no attention to speak of; choose a vision transformer from timm, hf, open_clip or file")
 
     @property

@@ -162,6 +162,10 @@ def _depth(count: int) -> Tensor:
     return depth.masked_fill(torch.rand(depth.shape, generator=generator(2)) < 0.2, 0.0)
 
 
+def _units(count: int) -> Tensor:
+    return nn.functional.normalize(torch.randn(count, 1, 8, generator=generator(1)), dim=2)
+
+
 def _one_hot(target: Tensor, classes: int) -> Tensor:
     return 20.0 * nn.functional.one_hot(torch.where(target == VOID, 0, target), classes).movedim(-1, 1).float()
 
@@ -169,6 +173,7 @@ def _one_hot(target: Tensor, classes: int) -> Tensor:
 TASKS = {
     "classification": TaskCase(5, lambda n: torch.randint(0, 5, (n,), generator=generator(1)), None, lambda t: _one_hot(t, 5), 1.0),
     "segmentation": TaskCase(4, _mask, lambda n: torch.full((n, SIDE, SIDE), VOID), lambda t: _one_hot(t, 4), 1.0),
+    "representation": TaskCase(0, _units, None, lambda t: t[:, 0], 0.0),
     "depth": TaskCase(0, _depth, lambda n: torch.zeros(n, 1, SIDE, SIDE), lambda t: torch.where(t > 0, t, 1.0), 0.0),
 }
 
