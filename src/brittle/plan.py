@@ -308,7 +308,7 @@ def before(cell: Cell) -> Cell | None:
     if full is None or full.name != "warm":
         return None
     *rest, last = full.settings["eps"]  # type: ignore[misc]
-    return replace(cell, attack=warmed(bare(str(full)), [float(each) for each in rest]), eps=float(last))  # type: ignore[arg-type]
+    return replace(cell, attack=warmed(short("attacks", bare(str(full))), [float(each) for each in rest]), eps=float(last))  # type: ignore[arg-type]
 
 
 def check_eps(value: float | str) -> float:
@@ -326,7 +326,7 @@ def short(kind: str, text: str) -> str:
     settings: dict[str, spec.Value] = {}
     for key, value in full.settings.items():
         brief = spec.rewritten(key, value, short)
-        if brief != spec.default(parameters[key]):
+        if (list(brief) if isinstance(brief, tuple) else brief) != spec.default(parameters[key]):
             settings[key] = brief
     return str(spec.Spec(full.name, full.argument, settings))
 
