@@ -1,8 +1,7 @@
 """Planted bugs, one at a time in a copy of the source: does the part of the suite that should notice fail?
 
-``python tests/faults/seeded.py [NAME...]`` from the project's root. A line for each: its name, caught or MISSED,
-the first test that failed, seconds. Exit 1 where more than 1 in 15 are missed (2 of 30), 2 where a test that caught one
-fails without a fault as well.
+``python tests/faults/seeded.py [NAME...]`` from the project's root. A line for each: its name, caught or MISSED, the first test that
+failed, seconds. Exit 1 where more than 1 in 15 are missed (2 of 30), 2 where a test that caught one fails without a fault as well.
 """
 
 import os
