@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from brittle import artifacts
-from brittle.types import Batch, Encoder, Features
+from brittle import artifacts, plan, probe, protocol, spec
+from brittle.plan import Cell
+from brittle.types import Batch, Dataset, Encoder, Features
 
 
 @pytest.fixture
@@ -116,6 +117,30 @@ def test_progress_counts_pictures_not_their_windows(fresh: Path, monkeypatch: py
     batches = [Batch(torch.rand(2, 3, 8, 8), torch.zeros(2), names) for names in (("a", "b"), ("c", "d")) for _window in range(3)]
     assert len(list(artifacts.features(Counting(), "w", batches, "features", 4))) == 6
     assert counted == [2, 0, 0, 2, 0, 0]
+
+
+def test_a_head_is_fitted_on_train_and_chosen_on_val(fresh: Path, cell_of: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the test split, whose pictures are measured, has no say in it."""
+    cell, task = cell_of(), plan.task_of("classification")
+    real, given = probe.fit, []
+
+    def data(text: str, split: str) -> Dataset:
+        assert split != "test", "the head has seen the test split"
+        return dataset(text, split)
+
+    def fit(*arguments: object, **keywords: object) -> nn.Module:
+        given.extend(torch.cat([target for _, target in rows]) for rows in arguments[4:6])  # type: ignore[union-attr]
+        return real(*arguments, **keywords)  # type: ignore[arg-type]
+
+    dataset = plan.dataset_of
+    labels = {part: torch.stack([sample.targets["label"] for sample in dataset(cell.dataset, part)]) for part in ("train", "val")}
+    monkeypatch.setattr(plan, "dataset_of", data)
+    monkeypatch.setattr(probe, "fit", fit)
+    encoder = spec.build("encoders", cell.encoder)
+    artifacts.head(cell, encoder, task, protocol.standard(cell.dataset, task, 8), batch_size=8, workers=0, device="cpu")
+    assert [len(each) for each in given] == [64, 32]
+    assert torch.equal(given[0], labels["train"])
+    assert torch.equal(given[1], labels["val"])
 
 
 def test_adversarial_images_are_kept_by_what_they_depend_on(fresh: Path) -> None:

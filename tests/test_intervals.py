@@ -97,6 +97,21 @@ def test_of_a_ratio_it_takes_the_bias_away() -> None:
     assert abs(sum(better) / 400 - true) < 0.4 * abs(sum(plain) / 400 - true)
 
 
+def test_an_interval_is_centred_where_the_bias_is_taken_away() -> None:
+    rows, task = depth(-torch.rand(8, generator=torch.Generator().manual_seed(0), dtype=torch.float64).log()), spec.build("tasks", "depth")
+    values = pseudovalues(task, rows)["rmse_pooled"]
+    low, high = intervals(task, rows)["rmse_pooled"]
+    plain = metrics(task, rows)["rmse_pooled"]
+    assert 0 < low < plain < high, "neither end was moved"
+    assert (low + high) / 2 == pytest.approx(values.mean().item())
+    assert values.mean() > plain + 0.03, "a root of a mean is too low"
+
+
+def test_metres_have_no_upper_end() -> None:
+    low, high = intervals(spec.build("tasks", "depth"), depth(torch.linspace(3, 5, 20).double()))["rmse"]
+    assert 3 < low < 4 < high < 5
+
+
 def test_every_metric_has_an_interval_around_its_estimate() -> None:
     task, rows = spec.build("tasks", "segmentation"), segmentation(30, 1.5)
     found = intervals(task, rows)

@@ -14,10 +14,12 @@ from torch import Tensor
 from brittle import measure as measuring
 from brittle import plan, protocol, spec
 from brittle.errors import CellError
+from brittle.intervals import intervals
 from brittle.launch.local import local
 from brittle.measure import Machine, measure
 from brittle.plan import Cell
 from brittle.store import Store
+from brittle.threat import Threat
 from brittle.types import Dataset, Model, Sample
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -175,6 +177,49 @@ def test_an_attack_that_leaves_the_threat_gives_no_number(
     assert clean is None  # the others go on
     assert bad is not None
     assert bad.startswith("violation")
+
+
+def test_one_picture_outside_the_threat_among_others_inside_gives_no_number(
+    tmp_path: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cheat(_real: object, _model: Model, batch: object, threat: object, *_rest: object, **_settings: object) -> Tensor:
+        images = batch.images.clone()  # type: ignore[attr-defined]
+        images[2] += torch.where(images[2] > 0.5, -1.1, 1.1) * threat.eps  # type: ignore[attr-defined]
+        return images
+
+    _wrap(monkeypatch, "pgd", cheat)
+    (bad,) = _failures(tmp_path, [cell_of("pgd")])
+    assert bad is not None
+    assert bad.startswith("violation")
+    assert "scenes-0-test-000002" in bad
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 8 / 255), ("l2", 0.5)])
+def test_an_attack_is_given_the_budget_of_the_cell(cell_of: Cells, monkeypatch: pytest.MonkeyPatch, norm: str, eps: float) -> None:
+    given = []
+
+    def look(real: Callable[..., Tensor], model: Model, batch: object, threat: object, *rest: object, **settings: object) -> Tensor:
+        given.append(threat)
+        return real(model, batch, threat, *rest, **settings)
+
+    _wrap(monkeypatch, "pgd", look)
+    measure(cell_of("pgd(steps=1)", norm=norm, eps=eps), Machine(), "none")
+    assert given == [Threat(norm, eps)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_intervals_are_those_of_the_rows_that_the_metrics_come_from(cell_of: Cells, task: str) -> None:
+    """Of the attacked pictures as they are: not of the clean ones, nor of those rounded to 8 bit."""
+    result, samples = measure(cell_of("pgd(steps=3)", task, eps=0.7 / 255), Machine(batch_size=8), "none")
+    made = plan.task_of(task)
+    rows = {key: torch.from_numpy(value) for key, value in _arrays(samples).items() if key not in ("ids", "violation")}
+    assert made.summarise({key: value.sum(0) for key, value in rows.items()}) == pytest.approx(result.metrics)
+    assert result.intervals.keys() == intervals(made, rows).keys()
+    for name, ends in intervals(made, rows).items():
+        assert result.intervals[name] == pytest.approx(ends), name
+    clean = measure(cell_of(None, task), Machine(), "none")[0]
+    if task == "depth":  # errors in metres, which every change moves
+        assert result.metrics["rmse"] != result.metrics_uint8["rmse"] != clean.metrics["rmse"]
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from brittle import adversary, evidence, measure, spec
+from brittle import adversary, evidence, measure, plan, spec
+from brittle.launch.local import local
 from brittle.measure import Machine
 from brittle.plan import Cell
 from brittle.shelf import Shelf
+from brittle.store import Store
 
 Cells = Callable[..., Cell]
 
@@ -64,6 +66,30 @@ def test_an_interrupted_cell_goes_on_and_ends_with_the_same_numbers(
     one, two = (dict(np.load(io.BytesIO(data))) for data in (samples, again))
     for key in one:
         assert np.array_equal(one[key], two[key], equal_nan=key != "ids"), key
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_interrupted_cell_never_goes_on_from_anothers_images(tmp_path: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both stopped half way, with the same pictures under the same names on disk."""
+    cells = {plan.identity(cell): cell for cell in (cell_of("pgd(steps=2)", "depth", eps=eps) for eps in (4 / 255, 16 / 255))}
+    wanted = [measure.measure(cell, Machine(batch_size=8), "none")[0].metrics for cell in cells.values()]
+    monkeypatch.setattr(adversary, "COSTLY", 0.0)
+    store, calls, real = Store(tmp_path), [], evidence.attacked
+
+    def stopped(*arguments: object, **keywords: object) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) % 2 == 0:
+            raise KeyboardInterrupt
+        return real(*arguments, **keywords)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adversary.evidence, "attacked", stopped)
+        for name, cell in cells.items():
+            with pytest.raises(KeyboardInterrupt):
+                local({name: cell}, store, Machine(batch_size=8), "none")
+    assert len(calls) == 4, "of two batches each cell had its first"
+    assert local(cells, store, Machine(batch_size=8), "none") == 0
+    assert [store.get(name).metrics for name in cells] == wanted  # type: ignore[union-attr]
 
 
 @pytest.mark.usefixtures("quick")

@@ -5,9 +5,11 @@ import torch
 from torch import Tensor, nn
 
 import brittle
-from brittle import spec
+from brittle import ensemble, spec
 from brittle.errors import UsageError
+from brittle.rng import Rng
 from brittle.threat import Threat
+from brittle.types import Batch, Encoder, Features, Model
 
 EPS = {"linf": 0.05, "l2": 0.3}
 
@@ -57,6 +59,65 @@ def test_apgd_reaches_the_optimum_of_a_linear_model(norm, keep) -> None:
         wanted, gap = model(images)[:, 0] * 2 - EPS[norm] * length, model(found)[:, 0] * 2
     assert (wanted > 0).all(), "no success, so that best is the highest loss"
     torch.testing.assert_close(gap, wanted, rtol=0, atol=(2e-3 if norm == "l2" else 1e-5) * (EPS[norm] * length).item())
+
+
+class Hill(nn.Module):
+    """Two logits, the second highest at one point inside the ball: there a step that stays long never arrives."""
+
+    def __init__(self, top: Tensor) -> None:
+        super().__init__()
+        self.top = top
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images.detach().clone())
+        lead = -10 * (images - self.top).square().flatten(1).sum(1)
+        return torch.stack([torch.zeros_like(lead), lead - 1], 1)
+
+
+def papers_iterates(clean: Tensor, start: Tensor, top: Tensor, eps: float, steps: int) -> list[Tensor]:
+    """Algorithm 1 of Croce and Hein 2020 in linf for one image: momentum 0.75, and at each checkpoint, where fewer than 75 % of the steps
+    rose or the best has not moved since the last one (and the step has not been halved there), half the step, from the best."""
+    shares = [0.0, 0.22]
+    while shares[-1] < 1:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    checkpoints = [round(share * steps) for share in shares]
+
+    def value(images: Tensor) -> float:
+        return -(images - top).square().sum().item()
+
+    def inside(images: Tensor) -> Tensor:
+        return images.clamp(clean - eps, clean + eps).clamp(0, 1)
+
+    made, values, size = [start], [value(start)], 2 * eps
+    here, before, best_at_check, halved = start, start, value(start), True
+    for number in range(1, steps + 1):
+        ahead = inside(here + size * (top - here).sign())
+        moved = ahead if number == 1 else inside(here + 0.75 * (ahead - here) + 0.25 * (here - before))
+        made.append(moved)
+        values.append(value(moved))
+        before, here = here, moved
+        if number in checkpoints:
+            first = checkpoints[checkpoints.index(number) - 1]
+            rose = sum(values[i + 1] > values[i] for i in range(first, number))
+            stuck = not halved and best_at_check >= max(values)
+            halved = rose <= 0.75 * (number - first) or stuck
+            best_at_check = max(values)
+            if halved:
+                size, here = size / 2, made[values.index(max(values))]
+    return made
+
+
+def test_its_iterates_are_the_papers() -> None:
+    clean = 0.4 + 0.2 * torch.rand(1, 3, 4, 4, generator=generator()).double()
+    top = clean + 0.08 * torch.rand(1, 3, 4, 4, generator=generator(1)).double() - 0.04
+    hill = Hill(top)
+    found = brittle.attack(hill, clean, torch.tensor([0]), attack="apgd(steps=100)", eps=0.1)
+    seen = hill.seen[-101:]
+    wanted = papers_iterates(clean, seen[0], top, 0.1, 100)
+    torch.testing.assert_close(torch.cat(seen), torch.cat(wanted), rtol=0, atol=1e-9)
+    assert (seen[0] - top).abs().max() > 0.05
+    assert (found - top).abs().max() < 0.005, "it arrives"
 
 
 @pytest.mark.parametrize("targets", [0, 3])
@@ -162,6 +223,36 @@ def test_an_ensemble_is_the_worst_of_its_members_image_by_image(images, task) ->
     each = torch.stack([hurt(member) for member in members])
     torch.testing.assert_close(hurt(ensemble), each.amax(0), rtol=1e-5, atol=1e-6)
     assert (each.amax(0) > each.amin(0)).any(), "all members alike: nothing was shown"
+
+
+class TwoPixels(Encoder):
+    """The first two values of a picture, by a product that autocast takes in bfloat16, where 0.4999 and 0.5001 are one number."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 8, size=8, mean=(0.0,) * 3, std=(1.0,) * 3, about={})
+
+    def forward(self, images: Tensor) -> Features:
+        pooled = nn.functional.linear(self.normalise(images).flatten(1)[:, :2], torch.eye(2))
+        return Features(pooled, pooled[:, :, None, None])
+
+
+def test_an_ensemble_is_judged_in_float32_whatever_its_members_run_in() -> None:
+    clean = torch.full((1, 3, 8, 8), 0.5)
+    wrong = clean.clone()
+    clean[0, 0, 0, 1], wrong[0, 0, 0, 1] = 0.4999, 0.5001
+    model = Model(spec.build("tasks", "classification"), lambda features, _size: features.pooled, TwoPixels())
+    model.bf16, fast = True, []
+
+    def member(model: Model, *_others: object) -> Tensor:
+        fast.append(model.bf16)
+        return wrong
+
+    batch = Batch(clean, torch.tensor([0]), ["a"])
+    assert torch.equal(model(clean), model(wrong)), "in bfloat16 they are alike"
+    found = ensemble.worst_of([member, member], model, batch, Threat("linf", 0.1), Rng(0, batch.ids))
+    assert torch.equal(found, wrong)
+    assert fast == [True], "it was beaten, so the second was not asked"
+    assert model.bf16
 
 
 def test_keep_score_has_the_lowest_pixel_accuracy_and_keep_best_the_highest_loss(images) -> None:

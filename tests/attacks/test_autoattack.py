@@ -5,6 +5,10 @@ import torch
 from torch import Tensor, nn
 
 import brittle
+from brittle import ensemble, spec
+from brittle.rng import Rng
+from brittle.threat import Threat
+from brittle.types import Batch, Model
 
 
 def small(classes: int) -> nn.Module:
@@ -51,3 +55,30 @@ def test_what_has_fallen_goes_to_no_other_member(images) -> None:
     network.register_forward_hook(lambda _module, inputs, _output: sizes.append(len(inputs[0])))
     brittle.attack(network, images, label, attack="autoattack(steps=5, queries=20)", eps=1.0)
     assert sum(sizes) <= 16 * (5 + 1) + 16 * 3 + 1, "the first member beat them all"
+
+
+def test_who_goes_on_does_so_with_the_own_target_name_and_start() -> None:
+    """Picture i is all i / 10 and of class i; the first member beats 0 and 2."""
+    images = (torch.arange(4) / 10).view(4, 1, 1, 1).expand(4, 3, 2, 2).clone()
+    model = Model(
+        spec.build("tasks", "classification"), lambda x: nn.functional.one_hot((10 * x).mean((1, 2, 3)).round().long(), 10).float()
+    )
+    given: list[Batch] = []
+
+    def first(_model: Model, batch: Batch, *_others: object) -> Tensor:
+        moved = batch.images.clone()
+        moved[[0, 2]] = 0.9
+        return moved
+
+    def second(_model: Model, batch: Batch, *_others: object) -> Tensor:
+        given.append(batch)
+        return batch.images
+
+    batch = Batch(images, torch.arange(4), ["0", "1", "2", "3"], images + 0.01)
+    found = ensemble.worst_of([first, second], model, batch, Threat("linf", 1.0), Rng(0, batch.ids))
+    assert torch.equal(found, torch.where(torch.tensor([True, False, True, False]).view(4, 1, 1, 1), 0.9, images))
+    (rest,) = given
+    assert torch.equal(rest.images, images[[1, 3]])
+    assert rest.target.tolist() == [1, 3]
+    assert list(rest.ids) == ["1", "3"]
+    assert torch.equal(rest.start, images[[1, 3]] + 0.01)  # type: ignore[arg-type]

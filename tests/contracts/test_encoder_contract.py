@@ -132,6 +132,17 @@ def test_it_normalises_inside(built) -> None:
     assert (encoder.std > 0).all()
 
 
+def test_it_normalises_once(built, monkeypatch) -> None:
+    case, _, encoder = built
+    seen, real = [], encoder.normalise
+    monkeypatch.setattr(encoder, "normalise", lambda images: (seen.append(images), real(images))[1])
+    images = pictures(1, case.size, case.size)
+    with torch.no_grad():
+        encoder(images)
+    assert len(seen) == 1
+    assert torch.equal(seen[0], images), "the pictures as they come, in [0, 1]"
+
+
 def test_the_fingerprint_names_the_weights(built) -> None:
     _, (one, other), _ = built
     first = plan.weights_of(one)
