@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from brittle import artifacts, evidence, plan, spec
-from brittle.errors import CellError
 from brittle.plan import Cell
 from brittle.shelf import Shelf
 from brittle.threat import Threat
@@ -48,32 +47,25 @@ class Adversary:
     def _made(self, batch: Batch) -> dict[str, Tensor]:
         if self.cell.attack is None:
             return {"images": batch.images, **Trace.nothing(len(batch.images))}
+        return evidence.sparing(self._whole, batch)
+
+    def _whole(self, batch: Batch) -> dict[str, Tensor]:
+        assert self.cell.attack is not None
         full = spec.complete("attacks", self.cell.attack)
         module = spec.module("attacks", full.name)
-        try:
-            if not getattr(module, "HEADLESS", False):
-                return self._attack(full, batch, greedy=getattr(module, "GREEDY", False))
-            key = {
-                "weights": plan.weights_of(self.cell.encoder),
-                "attack": str(full),
-                "versions": spec.versions("attacks", full),
-                "threat": [self.threat.norm, self.threat.eps],
-                "window": [self.model.window, self.model.stride] if self.model.windowed(batch.images) else [],
-                "precision": self.precision,
-                "seed": self.cell.seed,
-                "ids": list(batch.ids),
-            }
-            return artifacts.adversarial(key, batch.images, lambda: self._attack(full, batch))
-        except RuntimeError as error:
-            memory = isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-            if not memory:
-                raise
-            if len(batch.images) == 1:
-                raise CellError("out of memory with a single picture; use a smaller encoder, smaller pictures, or more memory") from None
-        half = len(batch.images) // 2  # randomness belongs to each picture, so this changes no number
-        cuts = (slice(half), slice(half, None))
-        parts = [self._made(Batch(batch.images[cut], batch.target[cut], batch.ids[cut])) for cut in cuts]
-        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        if not getattr(module, "HEADLESS", False):
+            return self._attack(full, batch, greedy=getattr(module, "GREEDY", False))
+        key = {
+            "weights": plan.weights_of(self.cell.encoder),
+            "attack": str(full),
+            "versions": spec.versions("attacks", full),
+            "threat": [self.threat.norm, self.threat.eps],
+            "window": [self.model.window, self.model.stride] if self.model.windowed(batch.images) else [],
+            "precision": self.precision,
+            "seed": self.cell.seed,
+            "ids": list(batch.ids),
+        }
+        return artifacts.adversarial(key, batch.images, lambda: self._attack(full, batch))
 
     def _attack(self, full: spec.Spec, batch: Batch, *, greedy: bool = False) -> dict[str, Tensor]:
         trace = Trace()

@@ -17,8 +17,8 @@ from torch import Tensor
 from brittle import artifacts, plan, protocol, spec
 from brittle.adversary import Adversary
 from brittle.errors import BrittleError, UsageError
-from brittle.evidence import findings, sample_size
-from brittle.plan import Cell, Result
+from brittle.evidence import findings
+from brittle.plan import Cell, Finding, Result
 from brittle.progress import progress
 from brittle.shelf import Shelf
 from brittle.tally import Tally
@@ -92,15 +92,17 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast", shelf: Shelf | N
     rule = protocol.standard(cell.dataset, task, model.encoder.size)
     batches = protocol.batches(dataset, indices, task, rule, machine.batch_size, workers=machine.workers, device=machine.device)
     adversary = Adversary(cell, model, threat, machine.precision, shelf if cell.attack else None, machine.keep)
-    tally = Tally(model, threat, sample_size(len(indices)) if cell.attack and checks != "none" else 0)
+    tally = Tally(model, threat, len(indices) if cell.attack and checks != "none" else 0)
     with frozen(model), _counted(model.encoder) as count:
         with progress(str(cell), len(indices)) as advance:
             for batch in batches:
                 tally.add(batch, adversary(batch))
                 advance(len(batch.images), f"{task.headline} {tally.headline():.3f}")
         scores = tally.scores()
-        spent = round(time.monotonic() - began, 3)
-        found = findings(tally.evidence(cell, machine.precision, scores, full=checks == "full")) if tally.wanted else ()
+        cost = {"seconds": round(time.monotonic() - began, 3), **count}
+        found: tuple[Finding, ...] = ()
+        if cell.attack and tally.wanted:
+            found = findings(tally.evidence(cell.attack, cell.seed, machine.precision, scores, full=checks == "full"))
     result = Result(
         id=name,
         cell=cell,
@@ -111,7 +113,7 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast", shelf: Shelf | N
         images=len(tally.ids),
         image_ids_sha256=artifacts.image_ids(tally.ids),
         findings=found,
-        cost={"seconds": spent, "check_seconds": round(time.monotonic() - began - spent, 3), **count, "peak_bytes": _peak(machine.device)},
+        cost={**cost, "check_seconds": round(time.monotonic() - began - cost["seconds"], 3), "peak_bytes": _peak(machine.device)},
         made_by=_made_by(cell, model.encoder, rule, machine),
     )
     return result, _npz({**scores.samples, "ids": np.array(tally.ids)})

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +9,8 @@ from torch import Tensor
 
 from brittle import spec
 from brittle.errors import CellError
-from brittle.evidence import Evidence
+from brittle.evidence import Evidence, sample_size
 from brittle.intervals import intervals
-from brittle.plan import Cell
 from brittle.threat import Threat
 from brittle.types import Batch, Model
 
@@ -37,11 +35,14 @@ class Tally:
     Args:
         model: in evaluation mode and frozen.
         threat: what the attack was allowed.
-        wanted: how many pictures to keep for checks.
+        checked: how many pictures will come, where some of them, spread over all, are to be kept for checks; 0 to keep none.
     """
 
-    def __init__(self, model: Model, threat: Threat, wanted: int = 0) -> None:
-        self.model, self.threat, self.wanted = model, threat, wanted
+    def __init__(self, model: Model, threat: Threat, checked: int = 0) -> None:
+        self.model, self.threat = model, threat
+        self.wanted = sample_size(checked)
+        self._every = checked // max(self.wanted, 1)
+        self._at_once = 1
         self.ids: list[str] = []
         self._exact: list[Rows] = []
         self._rounded: list[Rows] = []
@@ -69,9 +70,21 @@ class Tally:
             self._candidates.append({key: torch.stack([rows[key] for rows in each], 1) for key in each[0]})
         notes = {key: value.float().cpu() for key, value in found.items() if key not in ("images", "candidates")}
         self._notes.append({**notes, "violation": worst.cpu()})
-        short = self.wanted - sum(len(kept) for _, kept in self._kept)
-        if short > 0 and (not self._kept or self._kept[0][1].shape[1:] == images.shape[1:]):
-            self._kept.append((Batch(batch.images[:short], batch.target[:short], batch.ids[:short]), images[:short]))
+        self._at_once = max(self._at_once, len(images))
+        self._keep(batch, images)
+
+    def _keep(self, batch: Batch, images: Tensor) -> None:
+        """Keep every so many-th picture, or the next one where it is of another size than the first or nothing in it can be scored."""
+        shapes = [(clean.images.shape[1:], clean.target.shape[1:]) for clean, _ in self._kept[:1]]
+        if shapes not in ([], [(batch.images.shape[1:], batch.target.shape[1:])]):
+            return
+        came, had = len(self.ids) - len(batch.ids), sum(len(kept) for _, kept in self._kept)
+        rows: list[int] = []
+        for row in self.model.task.damage(self._exact[-1]).isfinite().nonzero().flatten().tolist():
+            if had + len(rows) < self.wanted and came + row >= (had + len(rows)) * self._every:
+                rows.append(row)
+        if rows:
+            self._kept.append((Batch(batch.images[rows], batch.target[rows], [batch.ids[row] for row in rows]), images[rows]))
 
     @torch.no_grad()
     def _scored(self, images: Tensor, batch: Batch) -> Rows:
@@ -111,15 +124,24 @@ class Tally:
         rounded = task.summarise(_total(self._rounded))
         return Scores(metrics, rounded, found, {key: value.numpy() for key, value in samples.items()})
 
-    def evidence(self, cell: Cell, precision: str, scores: Scores, *, full: bool) -> Evidence:
-        """What checks may look at, of an attacked number."""
+    def evidence(self, attack: str, seed: int, precision: str, scores: Scores, *, full: bool) -> Evidence:
+        """What checks may look at, of the number that ``attack`` gave."""
         batches = [batch for batch, _ in self._kept]
-        ids: Sequence[str] = [name for batch in batches for name in batch.ids]
-        sample = Batch(torch.cat([batch.images for batch in batches]), torch.cat([batch.target for batch in batches]), ids)
-        numbers: dict[str, Any] = {"metrics": self.model.task.summarise(_total(self._exact)), "metrics_uint8": scores.metrics_uint8}
-        attack = spec.complete("attacks", cell.attack or "noise")
-        images = torch.cat([images for _, images in self._kept])
-        return Evidence(self.model, attack, self.threat, cell.seed, precision, sample, images, scores.samples, full=full, **numbers)
+        ids = [name for batch in batches for name in batch.ids]
+        return Evidence(
+            self.model,
+            spec.complete("attacks", attack),
+            self.threat,
+            seed,
+            precision,
+            Batch(torch.cat([batch.images for batch in batches]), torch.cat([batch.target for batch in batches]), ids),
+            torch.cat([images for _, images in self._kept]),
+            scores.samples,
+            self.model.task.summarise(_total(self._exact)),
+            scores.metrics_uint8,
+            full,
+            self._at_once,
+        )
 
 
 def _joined(rows: Sequence[Rows]) -> dict[str, Tensor]:
