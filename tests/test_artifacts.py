@@ -1,6 +1,7 @@
 """Kept tensors: made once, remade when damaged, told apart by everything they depend on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,28 @@ def test_features_belong_to_the_pictures_not_to_their_names(fresh: Path) -> None
     assert encoder.seen == 12
     features(images.reshape(4, 3, 4, 16), "a")  # the same bytes in another shape
     assert encoder.seen == 16
+
+
+def test_masks_are_held_in_two_bytes_a_pixel(fresh: Path) -> None:
+    masks = torch.tensor([0, 149, 255, 300]).view(1, 2, 2)
+    for target, dtype in ((masks, torch.int16), (masks[:, 0, 0], torch.int64), (masks[:, None] / 2, torch.float32)):
+        ((_, held),) = artifacts.features(Counting(), "w", [Batch(torch.rand(1, 3, 8, 8), target, "a")], "features", 1)
+        assert held.dtype == dtype
+        assert torch.equal(held.to(target.dtype), target)
+
+
+def test_progress_counts_pictures_not_their_windows(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+
+    @contextmanager
+    def progress(_what: str, total: int) -> Generator[Callable[[int], None]]:
+        yield counted.append
+        assert sum(counted) == total
+
+    monkeypatch.setattr(artifacts, "progress", progress)
+    batches = [Batch(torch.rand(2, 3, 8, 8), torch.zeros(2), names) for names in (("a", "b"), ("c", "d")) for _window in range(3)]
+    assert len(list(artifacts.features(Counting(), "w", batches, "features", 4))) == 6
+    assert counted == [2, 0, 0, 2, 0, 0]
 
 
 def test_adversarial_images_are_kept_by_what_they_depend_on(fresh: Path) -> None:

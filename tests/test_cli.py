@@ -180,7 +180,7 @@ def test_help_version_and_mistakes_in_a_process_of_its_own(tmp_path: Path) -> No
 def test_help(brittle: Brittle) -> None:
     code, out, _ = brittle("--help")
     assert code == 0
-    for word in ("run", "report", "list", "finetune", "doctor"):
+    for word in ("run", "report", "compare", "verify", "list", "finetune", "doctor"):
         assert word in out
     code, out, _ = brittle("run", "--help")
     assert code == 0

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from brittle import spec
 from brittle.errors import CellError
-from brittle.evidence import MOST, attacked, exceeds, sample_size, sparing
+from brittle.evidence import MOST, attacked, exceeds, sample_size
+from brittle.memory import halving, joined
 from brittle.tally import Scores, Tally
 from brittle.threat import Threat
 from brittle.trace import Trace
@@ -164,16 +165,16 @@ def test_work_is_halved_until_it_fits() -> None:
         return {"images": batch.images + 1}
 
     batch = _batch(range(12))
-    assert torch.equal(sparing(hungry, batch)["images"], batch.images + 1)
+    assert torch.equal(halving(hungry, joined, batch)["images"], batch.images + 1)
     assert sizes == [12, 6, 3, 3, 6, 3, 3]
 
     def never(batch: Batch) -> dict[str, Tensor]:
         raise RuntimeError("DefaultCPUAllocator: no")
 
     with pytest.raises(CellError, match="out of memory"):
-        sparing(never, batch)
+        halving(never, joined, batch)
     with pytest.raises(RuntimeError, match="else"):
-        sparing(lambda _: (_ for _ in ()).throw(RuntimeError("something else")), batch)
+        halving(lambda _: (_ for _ in ()).throw(RuntimeError("something else")), joined, batch)
 
 
 def test_checks_take_no_more_at_once_than_the_number_did(monkeypatch: pytest.MonkeyPatch) -> None:

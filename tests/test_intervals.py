@@ -1,10 +1,12 @@
-"""Intervals: Wilson's against published values, the bootstrap against simulated truth."""
+"""Intervals: Wilson's against published values, the jackknife against what is known of means and ratios."""
+
+import math
 
 import pytest
 import torch
 
 from brittle import spec
-from brittle.intervals import intervals, wilson
+from brittle.intervals import intervals, pseudovalues, standard_error, student, two_sided, wilson
 
 
 @pytest.mark.parametrize(
@@ -47,57 +49,90 @@ def depth(rmse: torch.Tensor):
     }
 
 
+def segmentation(count: int, noise: float, seed: int = 2):
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.randint(0, 4, (count, 8, 8), generator=generator)
+    logits = torch.nn.functional.one_hot(mask, 4).movedim(-1, 1) + noise * torch.randn(count, 4, 8, 8, generator=generator)
+    return spec.build("tasks", "segmentation").score(logits, mask)
+
+
+def metrics(task, rows):
+    return task.summarise({key: value.sum(0) for key, value in rows.items()})
+
+
+@pytest.mark.parametrize("freedom", [4, 7, 15, 199, 5000])
+def test_student_is_students(freedom) -> None:
+    law = pytest.importorskip("scipy.stats").t(freedom)
+    assert student(freedom) == pytest.approx(law.ppf(0.975), rel=5e-3)
+    for t in (0.0, 0.5, 2.0, 3.0):
+        assert two_sided(t, freedom) == pytest.approx(2 * law.sf(t), rel=0.02)
+    assert two_sided(student(freedom), freedom) == pytest.approx(0.05, rel=1e-6)
+    assert two_sided(30.0, 199) < 1e-60
+
+
 def test_accuracy_has_wilsons() -> None:
     correct = torch.zeros(263)
     correct[:81] = 1
-    assert intervals(spec.build("tasks", "classification"), classification(correct))["accuracy"] == pytest.approx(
-        (0.2553, 0.3662), abs=5e-5
-    )
+    found = intervals(spec.build("tasks", "classification"), classification(correct))
+    assert found["accuracy"] == pytest.approx((0.2553, 0.3662), abs=5e-5)
 
 
-def test_the_bootstrap_of_a_mean_is_the_normal_one_for_many_pictures() -> None:
-    generator = torch.Generator().manual_seed(0)
-    rmse = 1 + torch.rand(400, generator=generator, dtype=torch.float64)
-    low, high = intervals(spec.build("tasks", "depth"), depth(rmse))["rmse"]
-    half = 1.96 * rmse.std().item() / 20
-    assert (low, high) == pytest.approx((rmse.mean().item() - half, rmse.mean().item() + half), abs=0.15 * half)
+def test_of_a_mean_it_is_students() -> None:
+    rmse = 1 + torch.rand(25, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    task = spec.build("tasks", "depth")
+    assert torch.allclose(pseudovalues(task, depth(rmse))["rmse"], rmse, rtol=1e-12)
+    half = 2.0639 * rmse.std().item() / 5
+    assert intervals(task, depth(rmse))["rmse"] == pytest.approx((rmse.mean().item() - half, rmse.mean().item() + half), abs=1e-4)
 
 
-def test_the_bootstrap_covers(monkeypatch) -> None:
-    monkeypatch.setattr("brittle.intervals.RESAMPLES", 200)
-    task, generator, covered, rounds = spec.build("tasks", "depth"), torch.Generator().manual_seed(1), 0, 60
-    for _ in range(rounds):
-        rmse = -torch.rand(40, generator=generator, dtype=torch.float64).log()  # exponential: mean 1
-        low, high = intervals(task, depth(rmse))["rmse"]
-        covered += low <= 1 <= high
-    assert 0.82 <= covered / rounds <= 1.0, "a nominal 95 % interval that covers less than 82 % is wrong"
+def test_of_a_ratio_it_takes_the_bias_away() -> None:
+    rng, task = torch.Generator().manual_seed(0), spec.build("tasks", "depth")
+    plain, better = [], []
+    for _ in range(400):  # the root of a mean square of 8 exponentials, whose square has mean 2: too low on average
+        rows = depth(-torch.rand(8, generator=rng, dtype=torch.float64).log())
+        plain.append(metrics(task, rows)["rmse_pooled"])
+        better.append(pseudovalues(task, rows)["rmse_pooled"].mean().item())
+    true = math.sqrt(2)
+    assert sum(plain) / 400 < true - 0.05
+    assert abs(sum(better) / 400 - true) < 0.4 * abs(sum(plain) / 400 - true)
 
 
 def test_every_metric_has_an_interval_around_its_estimate() -> None:
-    generator = torch.Generator().manual_seed(2)
-    mask = torch.randint(0, 4, (30, 8, 8), generator=generator)
-    logits = torch.nn.functional.one_hot(mask, 4).movedim(-1, 1) + 1.5 * torch.randn(30, 4, 8, 8, generator=generator)
-    task = spec.build("tasks", "segmentation")
-    rows = task.score(logits, mask)
-    metrics = task.summarise({key: value.sum(0) for key, value in rows.items()})
+    task, rows = spec.build("tasks", "segmentation"), segmentation(30, 1.5)
     found = intervals(task, rows)
-    assert found.keys() == metrics.keys()
+    assert found.keys() == metrics(task, rows).keys()
     for name, (low, high) in found.items():
-        assert low < metrics[name] < high, name
+        assert low < metrics(task, rows)[name] < high, name
         assert high - low < 0.2, name
 
 
-def test_few_pictures_give_wide_intervals_and_the_seed_decides() -> None:
+@pytest.mark.parametrize("count", [2, 3, 8])
+@pytest.mark.parametrize("noise", [0.0, 0.3, 30.0])
+def test_of_few_pictures_it_is_wide_and_within_what_can_be(count, noise) -> None:
+    task, rows = spec.build("tasks", "segmentation"), segmentation(count, noise)
+    for name, (low, high) in intervals(task, rows).items():
+        assert 0 <= low <= metrics(task, rows)[name] <= high <= 1, name
+    for name, (low, high) in intervals(task := spec.build("tasks", "depth"), rows := depth(torch.rand(count).double())).items():
+        assert 0 <= low <= metrics(task, rows)[name] <= high < math.inf, name
+
+
+def test_more_pictures_tell_more_and_the_same_ones_the_same() -> None:
     task = spec.build("tasks", "depth")
     rmse = torch.rand(100, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     many, few = (intervals(task, depth(rows))["rmse"] for rows in (rmse, rmse[:10]))
     assert few[1] - few[0] > 1.5 * (many[1] - many[0])
     assert intervals(task, depth(rmse)) == intervals(task, depth(rmse))
-    assert intervals(task, depth(rmse), seed=1) != intervals(task, depth(rmse))
+    assert intervals(task, depth(rmse.flip(0)))["rmse"] == pytest.approx(many, rel=1e-12)
+
+
+def test_one_picture_tells_nothing_of_the_others() -> None:
+    assert math.isnan(standard_error(torch.ones(1)))
+    assert intervals(spec.build("tasks", "depth"), depth(torch.ones(1).double())) == {}
+    assert intervals(spec.build("tasks", "classification"), classification(torch.ones(1)))["accuracy"][0] < 0.3
 
 
 def test_pictures_without_a_valid_pixel_do_not_spoil_it() -> None:
-    rows = depth(torch.rand(20, dtype=torch.float64))
+    rows = depth(torch.rand(20, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
     empty = {key: torch.cat([value, torch.zeros(1, dtype=value.dtype)]) for key, value in rows.items()}
-    low, high = intervals(spec.build("tasks", "depth"), empty)["rmse"]
-    assert 0 < low < high < 1
+    without, found = (intervals(spec.build("tasks", "depth"), part)["rmse"] for part in (rows, empty))
+    assert found == pytest.approx(without, rel=0.05)

@@ -119,7 +119,11 @@ def test_grid_puts_the_clean_row_first_and_knows_each_tasks_own_attack(tiny: str
     own = {"classification": "pgd", "segmentation": "segpgd", "depth": "depthpgd"}
     for task, mine in by_task.items():
         assert (mine[0].attack, mine[0].eps, mine[0].norm) == (None, None, None)
-        assert [(cell.attack, cell.eps) for cell in mine[1:]] == [(a, e) for a in (own[task], "noise") for e in (4 / 255, 8 / 255)]
+        warm = f"warm(attack={own[task]}, eps=[{4 / 255}])" if own[task] != "pgd" else f"warm(eps=[{4 / 255}])"
+        assert [(cell.attack, cell.eps) for cell in mine[1:3]] == [(own[task], 4 / 255), (warm, 8 / 255)]
+        assert [(cell.attack, cell.eps) for cell in mine[3:]] == [("noise", 4 / 255), ("noise", 8 / 255)], "it climbs nothing"
+        assert plan.before(mine[2]) == mine[1]
+        assert plan.before(mine[1]) is None
 
 
 def test_grid_leaves_out_what_does_not_fit_and_says_so(tiny: str, encoder: str) -> None:

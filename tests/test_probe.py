@@ -118,6 +118,51 @@ def test_the_seed_decides_and_nothing_else(name) -> None:
     assert not same(fit(name, train, val, seed=4, rates=(1e-3,)), one)
 
 
+def test_more_rates_take_no_more_memory() -> None:
+    """Of maps of logits for every pixel, those of one head are held at a time."""
+
+    class Held:
+        live = most = 0
+
+        def __init__(self, tensor: torch.Tensor) -> None:
+            self.tensor, self.size = tensor, tensor.numel()
+            Held.live += self.size
+            Held.most = max(Held.most, Held.live)
+
+        def __del__(self) -> None:
+            Held.live -= self.size
+
+    found = []
+    for rates in ((1e-3,), (1e-3, 3e-3, 1e-2)):
+        Held.most = 0
+        with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
+            fit("segmentation", masked(12, 0), masked(4, 10), rates=rates)
+        found.append(Held.most)
+    assert found[0] == found[1] > 0
+
+
+def test_features_fill_the_memory_once() -> None:
+    rows = masked(12, 0)
+    sampler = probe._Sampler(rows, generator(0))
+    held = {part.untyped_storage().data_ptr() for group in sampler.groups for row in group for part in row}
+    assert held == {part.untyped_storage().data_ptr() for features, mask in rows for part in (*features, mask)}
+
+
+def test_masks_may_be_kept_in_fewer_bits() -> None:
+    small = [(features, mask.short()) for features, mask in masked(12, 0)]
+    assert same(fit("segmentation", small, masked(4, 10)), fit("segmentation", masked(12, 0), masked(4, 10)))
+    task, head = spec.build("tasks", "segmentation"), fit("segmentation", small, small)
+    assert probe.evaluate(task, head, 8, small) == probe.evaluate(task, head, 8, masked(12, 0))
+
+
+def test_a_score_does_not_depend_on_how_features_were_stored() -> None:
+    task, rows = spec.build("tasks", "segmentation"), masked(80, 0)
+    head = fit("segmentation", masked(24, 20), masked(8, 10))
+    single = [(Features(f.pooled[i : i + 1], f.grid[i : i + 1]), mask[i : i + 1]) for f, mask in rows for i in range(len(mask))]
+    assert max(len(mask) for _, mask in rows) > probe.BATCH
+    assert probe.evaluate(task, head, 8, rows) == probe.evaluate(task, head, 8, single)
+
+
 def test_no_head_with_a_finite_metric_is_an_error() -> None:
     void = [(features, torch.full_like(mask, 255)) for features, mask in masked(4, 0)]
     with pytest.raises(CellError, match="val"):

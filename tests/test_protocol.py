@@ -158,6 +158,37 @@ def test_pictures_of_unequal_shape_share_no_batch_and_keep_their_order() -> None
     assert [name for batch in found for name in batch.ids] == data.ids
 
 
+def test_larger_pictures_share_a_batch_with_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody says how many: the same number of pixels at once, one picture at least, 64 at most."""
+    monkeypatch.setattr(protocol, "PIXELS", 4 * 8 * 8)
+    monkeypatch.setattr(protocol, "AT_ONCE", 6)
+
+    def sizes(height: int, width: int, count: int = 9, batch_size: int = 0) -> list[int]:
+        data = Few([_sample(height, width)] * count)
+        return [len(batch.images) for batch in protocol.batches(data, range(count), SEGMENT, rule(SEGMENT, height), batch_size)]
+
+    assert sizes(8, 8) == [4, 4, 1]
+    assert sizes(8, 16) == [2, 2, 2, 2, 1]
+    assert sizes(32, 32, 3) == [1, 1, 1]
+    assert sizes(4, 4) == [6, 3]
+    assert sizes(32, 32, 3, batch_size=2) == [2, 1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pictures_are_read_when_their_turn_comes(workers: int) -> None:
+    """64 of Cityscapes' pictures and masks would be gigabytes."""
+    read: list[int] = []
+
+    class Noting(Few):
+        def __getitem__(self, index: int, /) -> Sample:
+            read.append(index)
+            return self.samples[index]
+
+    data = Noting([_sample(8, 8)] * 20)
+    next(protocol.batches(data, range(20), CLASSIFY, rule(CLASSIFY, 8), 3, workers=workers))
+    assert len(read) == (4 if workers else 3)
+
+
 def test_each_data_set_may_have_its_own_rule() -> None:
     """Cityscapes is seen at full resolution in windows, NYU Depth v2 whole, everything else with its shorter edge at the encoder's."""
     city, nyu = protocol.standard("cityscapes:x", SEGMENT, 518), protocol.standard("nyu_depth_v2:x", DEPTH, 518)

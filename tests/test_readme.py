@@ -19,6 +19,7 @@ SMALLER = {  # what is made smaller or needs no network; everything else runs as
     "--limit 100": "--limit 4",
     "--limit 1024": "--limit 4",
     "--limit 16": "--limit 4",
+    "-a autoattack": "-a 'autoattack(steps=3, queries=10)'",
     "steps=40, restarts=5": "steps=4, restarts=2",
 }
 

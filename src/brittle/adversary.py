@@ -1,12 +1,14 @@
 """The attack of a cell, batch by batch: halved when memory asks, shared between heads where it looks at none, resumed and kept."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from brittle import artifacts, evidence, plan, spec
+from brittle import artifacts, evidence, plan, spec, windows
+from brittle.memory import halving, joined
 from brittle.plan import Cell
 from brittle.shelf import Shelf
 from brittle.threat import Threat
@@ -24,6 +26,8 @@ class Adversary:
         precision: in which the attack runs the encoder.
         shelf: where costly batches are written down, and read again; none to forget them.
         keep: write all of them down.
+        earlier: what the next smaller budget's cell wrote down, to go on from.
+        training: gives so many pictures of the train split, for an attack that learns from them.
     """
 
     cell: Cell
@@ -32,6 +36,8 @@ class Adversary:
     precision: str
     shelf: Shelf | None = None
     keep: bool = False
+    earlier: Shelf | None = None
+    training: Callable[[int], Sequence[Batch]] | None = None
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """``images`` [B,3,H,W], what Trace.summary has of them, [B] each, and for a greedy ensemble ``candidates`` [B,M,3,H,W]."""
@@ -39,7 +45,7 @@ class Adversary:
         if found is not None:
             return {key: value.to(batch.images.device) for key, value in found.items()}
         began = time.monotonic()
-        found = self._made(batch)
+        found = halving(self._made, joined, batch)
         if self.shelf and (self.keep or time.monotonic() - began > COSTLY):
             self.shelf.put(batch.ids, found)
         return found
@@ -47,12 +53,14 @@ class Adversary:
     def _made(self, batch: Batch) -> dict[str, Tensor]:
         if self.cell.attack is None:
             return {"images": batch.images, **Trace.nothing(len(batch.images))}
-        return evidence.sparing(self._whole, batch)
-
-    def _whole(self, batch: Batch) -> dict[str, Tensor]:
-        assert self.cell.attack is not None
         full = spec.complete("attacks", self.cell.attack)
         module = spec.module("attacks", full.name)
+        if self.earlier is not None and batch.start is None:
+            found = self.earlier.get(batch.ids)
+            batch = batch._replace(start=found["images"].to(batch.images) if found else None)
+        if hasattr(module, "learn"):
+            images = self.threat.project(batch.images, batch.images + self._learnt(full, batch.images))
+            return {"images": images, **Trace.nothing(len(images))}
         if not getattr(module, "HEADLESS", False):
             return self._attack(full, batch, greedy=getattr(module, "GREEDY", False))
         key = {
@@ -67,11 +75,57 @@ class Adversary:
         }
         return artifacts.adversarial(key, batch.images, lambda: self._attack(full, batch))
 
+    def _learnt(self, full: spec.Spec, like: Tensor) -> Tensor:
+        """What an attack learns from training pictures, once for all batches."""
+        assert self.training is not None
+
+        def learn() -> dict[str, Tensor]:
+            assert self.training is not None
+            batches = self.training(int(str(full.settings["pictures"])))
+            self.model.bf16 = self.precision == "bf16"
+            try:
+                learn = spec.module("attacks", full.name).learn
+                return {"learnt": learn(self.model, batches, self.threat, self.cell.seed, **full.settings)}
+            finally:
+                self.model.bf16 = False
+
+        key = {"cell": plan.identity(replace(self.cell, limit=None), self.precision)}
+        return artifacts.keep("universal", key, learn)["learnt"].to(like)
+
     def _attack(self, full: spec.Spec, batch: Batch, *, greedy: bool = False) -> dict[str, Tensor]:
-        trace = Trace()
+        follow = _Follow(self.model, batch) if getattr(spec.module("attacks", full.name), "CURVE", False) else None
+        trace = Trace(follow)
         trace.candidates = [] if greedy else None
         images = evidence.attacked(self.model, full, batch, self.threat, self.cell.seed, precision=self.precision, trace=trace)
         found = {"images": images, **trace.summary(len(images))}
         if trace.candidates:
             found["candidates"] = torch.stack(trace.candidates, 1)
+        if follow is not None:
+            follow(images)
+            found |= {f"curve_{key}": torch.stack([row[key] for row in follow.rows], 1) for key in follow.rows[0]}
         return found
+
+
+class _Follow:
+    """Scores each iterate of an attack in float32, and how far it moved the pooled feature (L2)."""
+
+    def __init__(self, model: Model, batch: Batch) -> None:
+        self.model, self.batch = model, batch
+        self.rows: list[dict[str, Tensor]] = []
+        self._clean = self._pooled(batch.images)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> None:
+        bf16, self.model.bf16 = self.model.bf16, False
+        try:
+            rows = self.model.task.score(self.model(images).float(), self.batch.target)
+            self.rows.append({**rows, "distance": (self._pooled(images) - self._clean).norm(dim=1)})
+        finally:
+            self.model.bf16 = bf16
+
+    @torch.no_grad()
+    def _pooled(self, images: Tensor) -> Tensor:
+        if self.model.windowed(images):
+            parts = windows.over(lambda part: self.model.encode(part).pooled, images, self.model.window, self.model.stride)
+            return torch.cat([pooled for _, pooled in parts], 1)
+        return self.model.encode(images).pooled

@@ -15,6 +15,7 @@ from brittle import evidence, files, plan, protocol, spec
 from brittle.bare import bare, moved
 from brittle.errors import CellError, UsageError
 from brittle.measure import Machine
+from brittle.memory import halving, joined
 from brittle.plan import Cell, Finding, Plan, Result
 from brittle.progress import say
 from brittle.store import Store
@@ -113,9 +114,8 @@ def check(
     try:
         with frozen(given.model):
             for start in range(0, len(images), AT_ONCE):
-                rows = slice(start, start + AT_ONCE)
-                batch = Batch(images[rows], given.batch.target[rows], given.batch.ids[rows])
-                tally.add(batch, evidence.sparing(made, batch))
+                batch = given.batch.rows(range(start, min(start + AT_ONCE, len(images))))
+                tally.add(batch, halving(made, joined, batch))
             return list(evidence.findings(tally.evidence(attack, seed, "fp32", tally.scores(), full=full)))
     except CellError as error:
         kind, _, why = str(error).partition(": ")
@@ -139,8 +139,9 @@ def run(
     checks: str = "fast",
     name: str = "run",
     device: str = "auto",
-    batch_size: int = 64,
+    batch_size: int = 0,
     precision: str = "auto",
+    keep_adversarial: bool = False,
 ) -> list[Result]:
     """Measure every combination, resuming what ``output_dir`` (default ``runs/NAME``) already holds; the results in the plan's order."""
     made = plan.make(
@@ -155,12 +156,12 @@ def run(
         limit=limit,
         checks=checks,
     )
-    return execute(made, Path(output_dir or Path("runs") / name), machine(device, batch_size, precision=precision))
+    return execute(made, Path(output_dir or Path("runs") / name), machine(device, batch_size, precision=precision, keep=keep_adversarial))
 
 
-def machine(device: str = "auto", batch_size: int = 64, workers: int = 0, precision: str = "auto") -> Machine:
-    """Where and how to run; device ``auto`` is the first GPU, else the CPU; precision ``auto`` is ``bf16`` for attacks where the machine
-    computes in it, else ``fp32``."""
+def machine(device: str = "auto", batch_size: int = 0, workers: int = 0, precision: str = "auto", keep: bool = False) -> Machine:
+    """Where and how to run; device ``auto`` is the first GPU, else the CPU; batch size 0 goes by the pictures' size; precision ``auto`` is
+    ``bf16`` for attacks where the machine computes in it, else ``fp32``."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -170,7 +171,7 @@ def machine(device: str = "auto", batch_size: int = 64, workers: int = 0, precis
     if precision == "auto":
         native = torch.cuda.is_bf16_supported() if device.startswith("cuda") else "avx512_bf16" in _processor_flags()
         precision = "bf16" if native else "fp32"
-    return Machine(device, batch_size, workers, precision)
+    return Machine(device, batch_size, workers, precision, keep)
 
 
 def _processor_flags() -> str:

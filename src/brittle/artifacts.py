@@ -52,10 +52,12 @@ def features(
 
     Args:
         weights: sha256 that stands for the encoder.
+        batches: pictures, or one after the other the windows that the same pictures are seen in.
         what, total: what to call it, and how many pictures there are.
         reads: the parts wanted; the width of any other is 0, so that a linear probe does not fill the disk with grids.
     """
     with progress(what, total) as advance:
+        last: Sequence[str] = ()
         for batch in batches:
             key = {"version": FEATURES_VERSION, "weights": weights, "images": _digest(batch.images), "reads": list(reads)}
 
@@ -65,16 +67,21 @@ def features(
                 return {name: (part if name in reads else part[:, :0]).half() for name, part in made._asdict().items()}
 
             found = keep("features", key, make)
-            advance(len(batch.images))
-            yield Features(found["pooled"], found["grid"]), batch.target.cpu()
+            advance(0 if batch.ids == last else len(batch.images))
+            last = batch.ids
+            dense = batch.target.dim() > 1 and not batch.target.is_floating_point()
+            target = batch.target.short() if dense else batch.target  # a mask would take more memory than the features it belongs to
+            yield Features(found["pooled"], found["grid"]), target.cpu()
 
 
 def head(cell: Cell, encoder: Encoder, task: Task, rule: protocol.Protocol, *, batch_size: int, workers: int, device: str) -> nn.Module:
     """The head of a cell, fitted on the train split's frozen features and chosen on the val split's; fitted once and kept."""
     weights = plan.weights_of(cell.encoder)
     parts = {split: plan.dataset_of(cell.dataset, split) for split in ("train", "val")}
-    outputs = len(parts["train"].classes[task.target])
+    outputs = protocol.classes_of(parts["train"], task)
     made = task.head(encoder.dim, outputs)
+    if not made.state_dict():  # nothing to fit
+        return made
     key = {
         "version": [HEADS_VERSION, FEATURES_VERSION, probe.VERSION],
         "weights": weights,

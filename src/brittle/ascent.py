@@ -130,11 +130,13 @@ def ascend(
     clean = batch.images.detach()
     every = Climb(objective, model, batch, keep)
     ends = Climb(objective, model, batch, "best") if keep == "last" and restarts > 1 else every
-    for _ in range(restarts):
+    for number in range(restarts):
         every.begin()
         images = threat.sample(clean, rng) if random_start else clean
-        for number in range(steps):
-            _, gradient = every.at(images, number / steps)
+        if batch.start is not None and not number:
+            images = threat.project(clean, batch.start)
+        for step_number in range(steps):
+            _, gradient = every.at(images, step_number / steps)
             images = threat.project(clean, threat.ascend(images, gradient, step * threat.eps))
         if keep == "last" and restarts == 1:
             return images

@@ -1,11 +1,13 @@
 """Networks as Encoders: pooled and grid features of any input size, gradients all the way to the pixels."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from brittle import files
 from brittle.errors import UsageError
@@ -19,18 +21,63 @@ class PaddedEncoder(Encoder):
     """An encoder of pictures of any size: one that is no multiple of ``patch`` is padded at the right and bottom with the mean colour,
     inside, so an attack never touches the padding; ``grid`` has ceil(H / patch) rows and ceil(W / patch) columns.
 
-    A subclass gives ``features`` of padded, normalised pictures.
+    A subclass gives ``features`` of padded, normalised pictures; and, where it has layers, ``blocks``, ``spread`` and
+    ``prefix``, how many tokens come before the patches.
     """
 
-    def forward(self, images: Tensor) -> Features:
+    prefix: int = 0
+
+    def forward(self, images: Tensor, layer: int | None = None) -> Features:
         height, width = images.shape[-2:]
         padded = nn.functional.pad(self.normalise(images), (0, -width % self.patch, 0, -height % self.patch))
+        if layer is not None:
+            return self.features_at(padded, layer)
         pooled, grid = self.features(padded)
         return Features(pooled, grid[..., : padded.shape[-2] // self.patch, : padded.shape[-1] // self.patch])
 
     def features(self, padded: Tensor) -> Features:
         """Features of normalised pictures whose edges are multiples of ``patch``."""
         raise NotImplementedError
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The layers, first to last; none where there are none to speak of."""
+        return ()
+
+    def spread(self, tokens: Tensor, padded: Tensor) -> Features:
+        """What a layer returned, tokens [B, T, D] or a map [B, D, rows, columns], as Features."""
+        raise NotImplementedError
+
+    def features_at(self, padded: Tensor, layer: int) -> Features:
+        """Features of layer ``layer``, from 0, of normalised, padded pictures."""
+        made: list[Any] = []
+        handle = self.blocks()[layer].register_forward_hook(lambda _module, _inputs, output: made.append(output))
+        try:
+            self.features(padded)
+        finally:
+            handle.remove()
+        return self.spread(made[0][0] if isinstance(made[0], tuple) else made[0], padded)
+
+    def at_layer(self, images: Tensor, index: int) -> Features:
+        place = self._place(index)
+        return super().at_layer(images, index) if place is None else self(images, place)  # a call, so that it is counted as one
+
+    def attention_at(self, images: Tensor, index: int) -> Tensor:
+        place = self._place(index)
+        maps: list[Tensor] = []
+        if place is not None:
+            with _attending(self.blocks()[place], maps):
+                cells = self(images, place).grid[0, 0].numel()
+            tokens = self.prefix + cells
+            if maps and maps[-1].dim() == 4 and maps[-1].shape == (len(images), maps[-1].shape[1], tokens, tokens):
+                return maps[-1]  # not of windows, and not of channels
+        return super().attention_at(images, index)
+
+    def _place(self, index: int) -> int | None:
+        """``index`` counted from 0, None where there are no layers."""
+        count = len(self.blocks())
+        if count and not -count <= index < count:
+            raise UsageError(f"{self.label} has layers -{count} to {count - 1}, got layer={index}")
+        return index % count if count else None
 
 
 class TimmEncoder(PaddedEncoder):
@@ -66,10 +113,29 @@ class TimmEncoder(PaddedEncoder):
         plain, pooled = getattr(network, "norm", None), getattr(network, "fc_norm", None)
         self.late_norm = isinstance(plain, nn.Identity) and isinstance(pooled, nn.Module)  # the final norm comes after pooling
 
+    def blocks(self) -> Sequence[nn.Module]:
+        named = dict(self.network.named_modules())  # an Identity, which has no attention, for what a few models misname
+        return [named.get(level.get("module", "none"), nn.Identity()) for level in levels(self.network)[: self.level + 1]]
+
     def features(self, padded: Tensor) -> Features:
+        grid, prefix = self._split(padded, self.level, norm=True)
+        if self.late_norm:
+            norm: Any = self.network.fc_norm
+            grid = norm(grid.movedim(1, -1)).movedim(-1, 1)
+            prefix = norm(prefix) if prefix is not None else None
+        return self._joined(grid, prefix)
+
+    def features_at(self, padded: Tensor, layer: int) -> Features:
+        return self._joined(*self._split(padded, layer, norm=False, stop_early=True))
+
+    def _joined(self, grid: Tensor, prefix: Tensor | None) -> Features:
+        return Features(prefix[:, 0] if prefix is not None and self.has_cls else grid.mean((2, 3)), grid)
+
+    def _split(self, padded: Tensor, level: int, **how: bool) -> tuple[Tensor, Tensor | None]:
+        """Grid, and tokens before it where there are some, of one of timm's levels."""
         try:
             (last,) = self.network.forward_intermediates(  # type: ignore[operator]
-                padded, indices=[self.level], norm=True, intermediates_only=True, **self.options
+                padded, indices=[level], intermediates_only=True, **how, **self.options
             )
         except (AssertionError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "must match the size" not in str(error):
@@ -79,12 +145,54 @@ class TimmEncoder(PaddedEncoder):
             raise UsageError(
                 f"{self.about.get('source')} takes no pictures of {edges} ({why}); make it for them with size=N, or choose another"
             ) from None
-        grid, prefix = last if self.prefix else (last, None)
-        if self.late_norm:
-            norm: Any = self.network.fc_norm
-            grid = norm(grid.movedim(1, -1)).movedim(-1, 1)
-            prefix = norm(prefix) if prefix is not None else None
-        return Features(prefix[:, 0] if prefix is not None and self.has_cls else grid.mean((2, 3)), grid)
+        return last if self.prefix else (last, None)
+
+
+class _Attention(TorchFunctionMode):
+    """Takes down the attention probabilities that are made while it is ``on``, whichever way a network makes them: a plain softmax, torch's
+    multi-head attention, or a fused kernel that never holds them, for which they are made once more, from the same q, k and mask."""
+
+    def __init__(self, maps: list[Tensor]) -> None:
+        super().__init__()
+        self.maps, self.on = maps, False
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self.on and func is nn.functional.multi_head_attention_forward:
+            made, probabilities = func(*args, **{**kwargs, "need_weights": True, "average_attn_weights": False})
+            self.maps.append(probabilities)
+            return made, None
+        if self.on and func is nn.functional.scaled_dot_product_attention:
+            self.maps.append(_probabilities(*args, **kwargs))
+        made = func(*args, **kwargs)
+        if self.on and func in (Tensor.softmax, torch.softmax, nn.functional.softmax):
+            self.maps.append(made)
+        return made
+
+
+@contextmanager
+def _attending(block: nn.Module, maps: list[Tensor]) -> Generator[None]:
+    """Put into ``maps`` every attention probability [B, heads, T, T] that ``block`` makes inside."""
+    watch = _Attention(maps)
+    handles = (
+        block.register_forward_pre_hook(lambda *_: setattr(watch, "on", True)),
+        block.register_forward_hook(lambda *_: setattr(watch, "on", False), always_call=True),
+    )
+    try:
+        with watch:
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _probabilities(query: Tensor, key: Tensor, _value: Tensor, attn_mask: Tensor | None = None, **options: Any) -> Tensor:
+    """softmax(q k^T), of the arguments of torch's fused attention."""
+    scale = options.get("scale") or query.shape[-1] ** -0.5
+    weights = query * scale @ key.transpose(-2, -1)
+    if attn_mask is not None:
+        weights = weights.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else weights + attn_mask
+    return weights.softmax(-1)
 
 
 def levels(network: nn.Module) -> list[dict[str, Any]]:

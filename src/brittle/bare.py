@@ -55,21 +55,24 @@ def bare(
         raise UsageError(f"attack {full.name!r} needs a target: labels, masks or depth of the {len(images)} images")
     if target is not None and len(target) != len(images):
         raise UsageError(f"{len(target)} targets for {len(images)} images; give one for each")
-    if target is not None and not headless and wrapped.head is not None:
-        with frozen(wrapped):
-            _in_range(wrapped, images, target)
+    if target is not None and not target.is_floating_point():
+        _watch_range(wrapped, target)
     return Bare(
         wrapped, full, Batch(images, target if target is not None else images.new_zeros(len(images), dtype=torch.long), names), threat
     )
 
 
-def _in_range(model: Model, images: Tensor, target: Tensor) -> None:
-    """Refuse labels and masks that the model has no output for: in a loss they would be an error of its innards, on a GPU the end of it."""
-    if not target.is_floating_point():
-        with torch.no_grad():
-            outputs = model(images[:2]).shape[1]  # two, as a model that looks at its batch may not predict one
+def _watch_range(model: Model, target: Tensor) -> None:
+    """Have the first prediction refuse labels and masks that the model has no output for: in a loss they would be an error of its innards,
+    on a GPU the end of it."""
+
+    def look(_model: object, _images: object, prediction: Tensor) -> None:
+        handle.remove()
+        outputs = prediction.shape[1]
         if (value := protocol.foreign(target, outputs)) is not None:
             raise UsageError(f"target {value} is none of the model's {outputs} classes (0 to {outputs - 1}; 255 is void in a mask)")
+
+    handle = model.register_forward_hook(look)
 
 
 def moved(given: Bare, encoder: Encoder, at_once: int) -> Bare:
@@ -87,6 +90,7 @@ class Displacement:
     name, target, attack = "displacement", "feature", "embed"
     headline, higher_is_better = "moved", False
     proportions: Mapping[str, tuple[str, str]] = {}
+    shares: Sequence[str] = ()
     reads: Sequence[str] = Features._fields
 
     def head(self, dim: int, outputs: int) -> nn.Module:

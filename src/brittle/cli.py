@@ -1,4 +1,4 @@
-"""The command line: ``run``, ``report``, ``list``, ``finetune``, ``data``, ``doctor``. Nothing heavy is imported until it is needed."""
+"""The command line, but for ``data``: nothing heavy is imported until it is needed."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from brittle import __version__, plan, progress, spec, store
+from brittle.cli_data import data_app
 from brittle.errors import BrittleError, CellError, MissingError, UsageError, unknown
 from brittle.plan import Result
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help="How brittle is your vision encoder?")
-data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a data set: check, info, download.")
 app.add_typer(data_app, name="data")
 EMBEDDED_DEFAULT = "demo"
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -64,6 +64,7 @@ def run(
     batch_size: Annotated[str, typer.Option("--batch-size", help="auto or a number; changes no result.")] = "auto",
     num_workers: Annotated[int, typer.Option("--num-workers", min=0, help="Threads that read pictures.")] = 0,
     executor: Annotated[str, typer.Option("--executor", help="Where cells run: local.")] = "local",
+    keep_adversarial: Annotated[bool, typer.Option("--keep-adversarial", help="Keep the attacked pictures, for stored:RUN.")] = False,
     checks: Annotated[Checks | None, typer.Option("--checks", help="Evidence to gather for every attacked number.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and which are done; measure nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON instead of a table.")] = False,
@@ -97,7 +98,7 @@ def run(
     store.Store(folder)  # a path that is a file is refused before anything heavy starts
     from brittle import api
 
-    where = api.machine(device, 64 if batch_size == "auto" else int(batch_size), num_workers, precision)
+    where = api.machine(device, 0 if batch_size == "auto" else int(batch_size), num_workers, precision, keep_adversarial)
     missing = plan.lacking(made)
     if dry_run:
         _outline(made, missing, store.Store(folder), where.precision)
@@ -163,6 +164,21 @@ def report(
             print(made)
 
 
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run folder.")],
+    second: Annotated[Path | None, typer.Argument(metavar="[RUN_B]", help="Another; without it, RUN_A's encoders are compared.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Compare two runs, or the encoders of one, picture by picture: differences with intervals and tests."""
+    from brittle import compare as comparing
+
+    made, notes = comparing.compare(first, second)
+    for note in notes:
+        progress.say(note)
+    print(comparing.as_json(made) if as_json else comparing.table(made))
+
+
 @app.command(name="list")
 def list_(kind: Annotated[str | None, typer.Argument(help="encoders, datasets, tasks, attacks, plans ...")] = None) -> None:
     """List components of a kind, or of all."""
@@ -203,39 +219,22 @@ def finetune(
     print(api.finetune(str(full), encoder, data, output_dir=folder, batch_size=batch_size, seed=seed, limit=limit))
 
 
-@data_app.command(name="check")
-def data_check(
-    name: Annotated[str, typer.Argument(metavar="SPEC", help="Data set spec, such as voc2012:DIR.")],
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Read only the first pictures of each split.")] = None,
+@app.command()
+def verify(
+    full: Annotated[bool, typer.Option("--full", help="Also those that take minutes.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
-    """Read a whole data set and say what is in it; exit 3 if something in it is wrong."""
+    """Run the engine against recorded values of independent implementations; exit 1 if one is not met."""
     progress.quiet = quiet
-    from brittle import datacheck
+    from brittle import verify as oracles
 
-    found = datacheck.check(name, limit)
-    for split in found:
-        print(split.text())
-    defects = [line for split in found for line in split.defects]
-    for line in defects:
-        print(f"defect: {' '.join(line.split())}")
-    raise typer.Exit(3 if defects else 0)
-
-
-@data_app.command(name="info")
-def data_info(name: Annotated[str, typer.Argument(metavar="SPEC", help="Data set spec or name, such as ade20k.")]) -> None:
-    """Say where to get a data set, its licence and the layout expected."""
-    from brittle import datacheck
-
-    print(datacheck.info(name))
-
-
-@data_app.command(name="download")
-def data_download(name: Annotated[str, typer.Argument(metavar="SPEC", help="Data set spec, such as cifar10:DIR.")]) -> None:
-    """Fetch a data set into its folder, where torchvision or the hub has a reader for it."""
-    from brittle import datacheck
-
-    print(datacheck.download(name))
+    lines: list[oracles.Line] = []
+    for line in oracles.verify(full):
+        lines.append(line)
+        print(line, flush=True)
+    off = [line.name for line in lines if not line.ok]
+    if off:
+        raise BrittleError(f"{len(off)} of {len(lines)} recorded values are not met: {'; '.join(off)}")
 
 
 @app.command()

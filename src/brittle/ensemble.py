@@ -22,21 +22,21 @@ def member(text: str) -> Member:
 def worst_of(members: Iterable[Member], model: Model, batch: Batch, threat: Threat, rng: Rng) -> Tensor:
     """For each image what the member that hurt most made of it; the clean image where none did anything.
 
-    Images of which nothing is right any more go to no further member (AutoAttack, Croce and Hein 2020). Each member draws what it would
+    Images of which nothing is right any more go to no second member (AutoAttack, Croce and Hein 2020). Each member draws what it would
     draw alone, so the ensemble is never weaker than a member. The trace is the first member's.
     """
     best = batch.images.detach().clone()
     damage, loss, beaten = _judged(model, best, batch)
     trace = model.trace
     try:
-        for attack in members:
-            rows = (~beaten).nonzero().flatten()
+        for number, attack in enumerate(members):
+            rows = (~beaten if number else torch.ones_like(beaten)).nonzero().flatten()
             if not len(rows):
                 if trace is None or trace.candidates is None:
                     break
                 trace.candidates.append(best.clone())  # every member has its place there, whether it was needed or not
                 continue
-            part = _rows(batch, rows)
+            part = batch.rows(rows.tolist())
             found = attack(model, part, threat, rng.rows(rows).again()).detach()
             if trace is not None and trace.candidates is not None:
                 trace.candidates.append(best.index_copy(0, rows, found))
@@ -50,10 +50,6 @@ def worst_of(members: Iterable[Member], model: Model, batch: Batch, threat: Thre
     finally:
         model.trace = trace
     return best
-
-
-def _rows(batch: Batch, rows: Tensor) -> Batch:
-    return Batch(batch.images[rows], batch.target[rows], [batch.ids[int(i)] for i in rows])
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """What a check may look at: what the attack saw on every picture, and a few pictures to try things on again."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from brittle import spec
 from brittle.errors import CellError
+from brittle.memory import halving
 from brittle.plan import Finding, Verdict
 from brittle.rng import Rng
 from brittle.threat import Threat
@@ -125,17 +126,17 @@ class Evidence:
 
     def part(self, count: int) -> Batch:
         """The first ``count`` pictures of the sample."""
-        return _cut(self.batch, slice(count))
+        return self.batch.rows(range(min(count, len(self.batch.images))))
 
     def again(self, batch: Batch, *, eps: float | None = None, seed: int | None = None, attack: spec.Spec | str | None = None) -> Tensor:
         """What the attack, or another one, makes of ``batch`` with the same or another budget and seed."""
         threat = Threat(self.threat.norm, self.threat.eps if eps is None else eps)
         number = self.seed if seed is None else seed
 
-        def make(batch: Batch) -> dict[str, Tensor]:
-            return {"images": attacked(self.model, attack or self.attack, batch, threat, number, precision=self.precision)}
+        def make(batch: Batch) -> Tensor:
+            return attacked(self.model, attack or self.attack, batch, threat, number, precision=self.precision)
 
-        return torch.cat([sparing(make, part)["images"] for part in self._chunks(batch)])
+        return torch.cat([halving(make, torch.cat, part) for part in self._chunks(batch)])
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
@@ -154,11 +155,8 @@ class Evidence:
         return Judged(damage, loss, classes.unique())
 
     def _chunks(self, batch: Batch) -> Iterator[Batch]:
-        return (_cut(batch, slice(start, start + self.at_once)) for start in range(0, len(batch.images), self.at_once))
-
-
-def _cut(batch: Batch, rows: slice) -> Batch:
-    return Batch(batch.images[rows], batch.target[rows], batch.ids[rows])
+        count = len(batch.images)
+        return (batch.rows(range(start, min(start + self.at_once, count))) for start in range(0, count, self.at_once))
 
 
 def _mean(values: Tensor) -> float:
@@ -181,25 +179,6 @@ def exceeds(one: Tensor, other: Tensor, unit: float) -> tuple[float, Verdict]:
     if mean <= TOLERATED * unit:
         return mean, "ok"
     return mean, "fail" if len(gap) > 1 and mean > 2 * float(gap.std()) / math.sqrt(len(gap)) else "warn"
-
-
-def sparing(make: Callable[[Batch], dict[str, Tensor]], batch: Batch) -> dict[str, Tensor]:
-    """What ``make`` gives for a batch, tensors [B, ...], or for its halves where memory does not suffice.
-
-    Raises:
-        CellError: it does not suffice for a single picture.
-    """
-    try:
-        return make(batch)
-    except RuntimeError as error:
-        memory = isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-        if not memory:
-            raise
-        if len(batch.images) == 1:
-            raise CellError("out of memory with a single picture; use a smaller encoder, smaller pictures, or more memory") from None
-    half = len(batch.images) // 2  # randomness belongs to each picture, so this changes no number
-    parts = [sparing(make, _cut(batch, rows)) for rows in (slice(half), slice(half, None))]
-    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 def attacked(

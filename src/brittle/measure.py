@@ -4,7 +4,7 @@ import io
 import math
 import platform
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -21,19 +21,19 @@ from brittle.evidence import findings
 from brittle.plan import Cell, Finding, Result
 from brittle.progress import progress
 from brittle.shelf import Shelf
-from brittle.tally import Tally
+from brittle.tally import Tally, targeted
 from brittle.threat import Threat
-from brittle.types import Encoder, Model, Task, frozen
+from brittle.types import Batch, Encoder, Model, Task, frozen
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How to run: where, how many pictures at once and how many readers, which change no number; and ``precision``, ``fp32`` or ``bf16``,
-    in which attacks run the encoder, which may (it is part of an attacked cell's identity). Scores are float32 either way. ``keep``:
-    whether adversarial images stay on disk."""
+    """How to run: where, how many pictures at once (0 goes by their size) and how many readers, which change no number; ``precision``,
+    ``fp32`` or ``bf16``, in which attacks run the encoder, which may (it is part of an attacked cell's identity; scores are float32); and
+    ``keep``, whether adversarial images stay on disk."""
 
     device: str = "cpu"
-    batch_size: int = 64
+    batch_size: int = 0
     workers: int = 0
     precision: str = "fp32"
     keep: bool = False
@@ -71,12 +71,15 @@ def model_of(cell: Cell, machine: Machine) -> Model:
     return Model(task, head, encoder, window=rule.window, stride=rule.stride).eval()
 
 
-def measure(cell: Cell, machine: Machine, checks: str = "fast", shelf: Shelf | None = None) -> tuple[Result, bytes]:
+def measure(
+    cell: Cell, machine: Machine, checks: str = "fast", shelf: Shelf | None = None, earlier: Shelf | None = None
+) -> tuple[Result, bytes]:
     """The result of a cell and its per-image samples (an .npz file's bytes).
 
     Args:
         checks: ``none``, ``fast`` or ``full``: the evidence to gather for an attacked number.
         shelf: where adversarial images are written down, so that an interrupted cell goes on from there.
+        earlier: where the cell of the next smaller budget left its own.
 
     Raises:
         BrittleError: the cell cannot be measured; nothing is ever scored from images outside the threat or predictions that are no numbers.
@@ -90,12 +93,22 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast", shelf: Shelf | N
     threat = Threat(cell.norm or "linf", cell.eps or 0.0)  # type: ignore[arg-type]
     assert model.encoder is not None
     rule = protocol.standard(cell.dataset, task, model.encoder.size)
-    batches = protocol.batches(dataset, indices, task, rule, machine.batch_size, workers=machine.workers, device=machine.device)
-    adversary = Adversary(cell, model, threat, machine.precision, shelf if cell.attack else None, machine.keep)
-    tally = Tally(model, threat, len(indices) if cell.attack and checks != "none" else 0)
+
+    def batches(split: str, count: int | None) -> Iterator[Batch]:
+        pictures = plan.dataset_of(cell.dataset, split)
+        some = range(min(count or len(pictures), len(pictures)))
+        found = protocol.batches(pictures, some, task, rule, machine.batch_size, workers=machine.workers, device=machine.device)
+        return targeted(found, model, attacked=cell.attack is not None)
+
+    def training(count: int) -> list[Batch]:
+        return list(batches("train", count))
+
+    adversary = Adversary(cell, model, threat, machine.precision, shelf if cell.attack else None, machine.keep, earlier, training)
+    checked = cell.attack is not None and checks != "none" and not isinstance(task, protocol.LabelFree)
+    tally = Tally(model, threat, len(indices) if checked else 0)
     with frozen(model), _counted(model.encoder) as count:
         with progress(str(cell), len(indices)) as advance:
-            for batch in batches:
+            for batch in batches("test", cell.limit):
                 tally.add(batch, adversary(batch))
                 advance(len(batch.images), f"{task.headline} {tally.headline():.3f}")
         scores = tally.scores()
@@ -114,6 +127,7 @@ def measure(cell: Cell, machine: Machine, checks: str = "fast", shelf: Shelf | N
         image_ids_sha256=artifacts.image_ids(tally.ids),
         findings=found,
         cost={**cost, "check_seconds": round(time.monotonic() - began - cost["seconds"], 3), "peak_bytes": _peak(machine.device)},
+        curve=tuple(tally.curve()),
         made_by=_made_by(cell, model.encoder, rule, machine),
     )
     return result, _npz({**scores.samples, "ids": np.array(tally.ids)})
@@ -167,7 +181,15 @@ def _made_by(cell: Cell, encoder: Encoder, rule: protocol.Protocol, machine: Mac
             for kind, text in {"encoders": cell.encoder, "datasets": cell.dataset, "tasks": cell.task, "attacks": cell.attack}.items()
             if text
         },
+        **({"attack": about} if (about := _about(cell.attack)) else {}),
     }
+
+
+def _about(attack: str | None) -> Mapping[str, Any]:
+    """Where the images of an attack that reads them from disk come from."""
+    full = spec.complete("attacks", attack) if attack else None
+    about = getattr(spec.module("attacks", full.name), "about", None) if full else None
+    return about(full.argument) if full and about else {}
 
 
 def _npz(arrays: Mapping[str, Any]) -> bytes:

@@ -5,7 +5,7 @@ import inspect
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from importlib.resources import files as resources
 from pathlib import Path
@@ -60,7 +60,8 @@ class Result:
     """A measured cell, or (``failed`` not None) the reason why it could not be.
 
     ``task`` holds what a report must know of it: headline, higher_is_better, attack. ``intervals`` are 95 %. ``cost`` has seconds,
-    forwards, backwards, peak_bytes; ``made_by`` versions, device, weights_sha256, data_sha256.
+    forwards, backwards, peak_bytes; ``made_by`` versions, device, weights_sha256, data_sha256. ``curve``: the metrics after each step,
+    where the attack was told to follow them.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Result:
     findings: Sequence[Finding] = ()
     cost: Mapping[str, float] = field(default_factory=dict[str, float])
     made_by: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    curve: Sequence[Mapping[str, float]] = ()
     failed: str | None = None
     schema_version: int = SCHEMA_VERSION
 
@@ -90,6 +92,7 @@ class Result:
         row["cell"] = Cell(**row["cell"])
         row["findings"] = tuple(Finding(**item) for item in row["findings"])
         row["intervals"] = {key: (low, high) for key, (low, high) in row["intervals"].items()}
+        row["curve"] = tuple(row.get("curve", ()))
         return cls(**row)
 
 
@@ -109,9 +112,9 @@ Text = Annotated[str, pydantic.StringConstraints(min_length=1, strict=True)]
 class Plan(pydantic.BaseModel):
     """A plan file's content; every list is crossed with every other.
 
-    ``tasks`` empty means all that a data set has targets for. ``eps`` may be written 8/255. ``downstream`` among the attacks is the task's
-    own attack of the paper. The clean row is always measured. ``sources`` says where to get files that a spec
-    names, ``report`` what is printed at the end.
+    ``tasks`` empty means all that a data set has targets for; a task that needs no target is measured only where it is named. ``eps`` may
+    be written 8/255. ``downstream`` among the attacks is the task's own attack of the paper. The clean row is always measured. ``sources``
+    says where to get files that a spec names, ``report`` what is printed at the end.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -220,7 +223,7 @@ def lacking(plan: Plan) -> dict[str, str]:
     for kind, texts in (("encoders", plan.encoders), ("datasets", plan.datasets)):
         for text in texts:
             try:
-                for one in expanded(text) if kind == "encoders" else ():
+                for one in expanded(text, kind) if kind == "encoders" else ():
                     weights_of(one)
                 if kind == "datasets":
                     dataset_of(short(kind, text), "test")
@@ -237,20 +240,25 @@ def grid(plan: Plan) -> tuple[list[Cell], list[str]]:
         UsageError: a spec, a setting or eps that makes no sense, or a plan that leaves nothing.
         MissingError: nothing is left because data or weights are not there.
     """
-    sizes = [number for value in plan.eps for number in [check_eps(value)]]
+    sizes = sorted({check_eps(value) for value in plan.eps})
     missing = lacking(plan)
     there = [text for text in plan.encoders if text not in missing]
-    encoders = list(dict.fromkeys(short("encoders", one) for text in there for one in expanded(text)))
+    encoders = list(dict.fromkeys(short("encoders", one) for text in there for one in expanded(text, "encoders")))
     datasets = [short("datasets", text) for text in plan.datasets if text not in missing]
-    attacks = [text if text == "downstream" else short("attacks", text) for text in plan.attacks if text != "clean"]
-    tasks = [short("tasks", text) for text in plan.tasks] or list(spec.names("tasks"))
+    attacks = [
+        text if text == "downstream" else short("attacks", one)
+        for text in plan.attacks
+        if text != "clean"
+        for one in ([text] if text == "downstream" else expanded(text, "attacks"))
+    ]
+    tasks = [short("tasks", text) for text in plan.tasks] or [name for name in spec.names("tasks") if task_of(name).target]
     cells: list[Cell] = []
     notes = [f"missing {text}: {why}" for text, why in missing.items()]
     for dataset in datasets:
         kinds = dataset_of(dataset, "test").classes
         for task in tasks:
             made = task_of(task)
-            if made.target not in kinds:
+            if made.target and made.target not in kinds:
                 if plan.tasks:
                     notes.append(f"left out {task} on {dataset}: it has no {made.target}, only {', '.join(kinds)}")
                 continue
@@ -263,7 +271,10 @@ def grid(plan: Plan) -> tuple[list[Cell], list[str]]:
                     shared = (seed, plan.limit, plan.protocol)
                     cells.append(Cell(encoder, dataset, task, None, None, None, *shared))
                     for text in chosen:
-                        cells += [Cell(encoder, dataset, task, text, eps, plan.norm, *shared) for eps in sizes]
+                        cells += [
+                            Cell(encoder, dataset, task, warmed(text, [each for each in sizes if 0 < each < eps]), eps, plan.norm, *shared)
+                            for eps in sizes
+                        ]
     if not cells and missing:
         raise MissingError("; ".join(missing.values()))
     if not cells:
@@ -272,12 +283,35 @@ def grid(plan: Plan) -> tuple[list[Cell], list[str]]:
     return list(dict.fromkeys(cells)), notes
 
 
-def expanded(text: str) -> list[str]:
-    """The encoders that one spec stands for: a folder of checkpoints gives one for each. An encoder's ``expand`` says which."""
+def expanded(text: str, kind: str) -> list[str]:
+    """The components that one spec stands for: a folder of checkpoints gives an encoder for each. A component's ``expand`` says which."""
     parsed = spec.parse(text)
-    expand = getattr(spec.module("encoders", parsed.name), "expand", None)
+    expand = getattr(spec.module(kind, parsed.name), "expand", None)
     arguments = expand(parsed.argument) if expand else [parsed.argument]
     return [str(spec.Spec(parsed.name, argument, parsed.settings)) for argument in arguments]
+
+
+def warmed(attack: str, smaller: Sequence[float]) -> str:
+    """An attack that goes on from what it found with smaller budgets; itself where there are none, or where it takes no budget of its
+    own (``FIXED``)."""
+    if not smaller or getattr(spec.module("attacks", spec.parse(attack).name), "FIXED", False):
+        return attack
+    return short("attacks", str(spec.Spec("warm", "", {"attack": attack, "eps": list(smaller)})))
+
+
+def bare(attack: str) -> str:
+    """An attack without its warm start; only read, so that a report imports no attack."""
+    parsed = spec.parse(attack)
+    return str(parsed.settings.get("attack", "pgd")) if parsed.name == "warm" else attack
+
+
+def before(cell: Cell) -> Cell | None:
+    """The cell of the next smaller budget, whose images this one goes on from; None where it begins afresh."""
+    full = spec.complete("attacks", cell.attack) if cell.attack else None
+    if full is None or full.name != "warm":
+        return None
+    *rest, last = full.settings["eps"]  # type: ignore[misc]
+    return replace(cell, attack=warmed(short("attacks", bare(str(full))), [float(each) for each in rest]), eps=float(last))  # type: ignore[arg-type]
 
 
 def check_eps(value: float | str) -> float:
@@ -295,7 +329,7 @@ def short(kind: str, text: str) -> str:
     settings: dict[str, spec.Value] = {}
     for key, value in full.settings.items():
         brief = spec.rewritten(key, value, short)
-        if brief != spec.default(parameters[key]):
+        if (list(brief) if isinstance(brief, tuple) else brief) != spec.default(parameters[key]):
             settings[key] = brief
     return str(spec.Spec(full.name, full.argument, settings))
 
@@ -349,13 +383,19 @@ def identity(cell: Cell, precision: str = "fp32") -> str:
         "measure": MEASURE_VERSION,
         "precision": precision if cell.attack else "fp32",
         "weights": weights_of(cell.encoder),
+        "attack_data": _attack_data(parts["attacks"]) if cell.attack else "",
         "data": [dataset_of(cell.dataset, split).fingerprint for split in ("train", "val", "test")],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 
-MEASURE_VERSION = 2
-"""Raised whenever heads, protocol, scores or the loop of attacks change what any cell gives."""
+def _attack_data(full: spec.Spec) -> str:
+    fingerprint = getattr(spec.module("attacks", full.name), "fingerprint", None)
+    return fingerprint(full.argument) if fingerprint else ""
+
+
+MEASURE_VERSION = 3
+"""Raised whenever heads, protocol, scores, intervals or the loop of attacks change what any cell gives."""
 
 
 def by_group(results: Iterable[Result]) -> dict[tuple[str, str, str], list[Result]]:

@@ -36,7 +36,7 @@ def fit(
     Args:
         dim, patch: the encoder's.
         outputs: what the head predicts for (number of classes).
-        train, val: (features, target) of batches; targets as the task reads them.
+        train, val: (features, target) of batches; targets as the task reads them, those of classes in any type of whole numbers.
 
     Raises:
         CellError: no head has a finite metric on ``val``.
@@ -57,12 +57,15 @@ def fit(
     with progress(f"fitting {len(heads)} {task.name} heads", steps, "steps") as advance:
         for _ in range(steps):
             features, target = sampler.draw(device)
-            losses = [task.loss(predict(module, features, patch, _size(features, patch, target)), target).mean() for module in heads]
             optimiser.zero_grad()
-            torch.stack(losses).sum().backward()
+            losses: list[float] = []
+            for module in heads:  # one after the other: the maps of all at once would take several times the memory
+                loss = task.loss(predict(module, features, patch, _size(features, patch, target)), target).mean()
+                loss.backward()
+                losses.append(loss.item())
             optimiser.step()
             schedule.step()
-            advance(1, f"loss {min(loss.item() for loss in losses):.3f}")
+            advance(1, f"loss {min(losses):.3f}")
     scores = [evaluate(task, module.eval(), patch, val, device) for module in heads]
     signed = [score if task.higher_is_better else -score for score in scores]
     finite = [i for i, score in enumerate(signed) if score == score]
@@ -75,8 +78,11 @@ def fit(
 def evaluate(task: Task, head: nn.Module, patch: int, rows: Rows, device: str = "cpu") -> float:
     """The task's headline metric of a head on (features, target) batches."""
     totals: dict[str, Tensor] = {}
-    for features, target in rows:
-        features, target = Features(*(x.to(device).float() for x in features)), target.to(device)
+    pieces = (
+        parts for features, target in rows for parts in zip(features.pooled.split(BATCH), features.grid.split(BATCH), target.split(BATCH))
+    )
+    for pooled, grid, target in pieces:
+        features, target = _ready(pooled, grid, target, device)
         prediction = predict(head, features, patch, _size(features, patch, target))
         for key, value in task.score(prediction, target).items():
             totals[key] = totals[key] + value.sum(0) if key in totals else value.sum(0)
@@ -95,23 +101,27 @@ class _Sampler:
     """Draws mixed batches from stored ones, each picture once an epoch; only pictures of one shape share a batch."""
 
     def __init__(self, rows: Rows, shuffle: torch.Generator) -> None:
-        groups: dict[tuple[torch.Size, torch.Size], list[tuple[Features, Tensor]]] = {}
-        for features, target in rows:
-            groups.setdefault((features.grid.shape[1:], target.shape[1:]), []).append((features, target))
-        self.groups = [
-            (torch.cat([f.pooled for f, _ in part]), torch.cat([f.grid for f, _ in part]), torch.cat([t for _, t in part]))
-            for part in groups.values()
-        ]
+        groups: dict[tuple[torch.Size, torch.Size], list[tuple[Tensor, Tensor, Tensor]]] = {}
+        for features, target in rows:  # unbound, not copied: of a large data set they fill the memory once, not twice
+            parts = zip(features.pooled.unbind(), features.grid.unbind(), target.unbind())
+            groups.setdefault((features.grid.shape[1:], target.shape[1:]), []).extend(parts)
+        self.groups = list(groups.values())
         self.shuffle = shuffle
         self.queue: list[tuple[int, Tensor]] = []
 
     def draw(self, device: str) -> tuple[Features, Tensor]:
         if not self.queue:
             for number, group in enumerate(self.groups):
-                order = torch.randperm(len(group[2]), generator=self.shuffle)
+                order = torch.randperm(len(group), generator=self.shuffle)
                 self.queue += [(number, part) for part in order.split(BATCH)]
             order = torch.randperm(len(self.queue), generator=self.shuffle).tolist()
             self.queue = [self.queue[i] for i in order]
         number, index = self.queue.pop()
-        pooled, grid, target = (part[index].to(device) for part in self.groups[number])
-        return Features(pooled.float(), grid.float()), target
+        pooled, grid, target = (torch.stack(parts) for parts in zip(*(self.groups[number][i] for i in index.tolist())))
+        return _ready(pooled, grid, target, device)
+
+
+def _ready(pooled: Tensor, grid: Tensor, target: Tensor, device: str) -> tuple[Features, Tensor]:
+    """Stored features and target on a device, in the types that heads and losses take."""
+    features = Features(pooled.to(device).float(), grid.to(device).float())
+    return features, target.to(device) if target.is_floating_point() else target.to(device).long()

@@ -1,9 +1,9 @@
 """How a picture becomes what the encoder sees and what a prediction is scored on: size, resize rule, windows, crop, valid depth."""
 
-from collections.abc import Callable, Iterator, Sequence
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from typing import Any, Literal
 
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor
 from brittle import spec, windows
 from brittle.errors import UsageError
 from brittle.progress import progress
-from brittle.types import Batch, Dataset, Sample, Task, as_float
+from brittle.types import Batch, Dataset, Model, Sample, Task, as_float
 
 VOID = 255
+AT_ONCE, PIXELS = 64, 64 * 224**2  # pictures in a batch, and pixels in all of them, where nobody says how many
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,32 @@ class Protocol:
         return asdict(self)
 
 
+@typing.runtime_checkable
+class LabelFree(Task, typing.Protocol):
+    """A task whose target no data set holds, since the model makes it of the pictures themselves: its ``target`` is empty, it fits every
+    data set, and it is measured only where a plan names it."""
+
+    def positives(self, model: Model, batch: Batch, attacked: bool) -> Tensor:
+        """The target of a batch of clean pictures, which are to be scored as they are or attacked."""
+        ...
+
+    def together(self, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The statistics of all pictures [N, ...], where some come from comparing pictures with each other."""
+        ...
+
+
 def standard(dataset: str, task: Task, size: int) -> Protocol:
     """The correct protocol of a data set x task for an encoder of edge ``size``.
 
-    Classification: shorter edge and centre crop. Dense tasks: shorter edge at the encoder's size, longer pictures in windows of that size,
-    a third overlapping. A data set's module may say otherwise in ``RULES``, by the kind of target.
+    Classification, and tasks without a target: shorter edge and centre crop. Dense tasks: shorter edge at the encoder's size, longer
+    pictures in windows of that size, a third overlapping. A data set's module may say otherwise in ``RULES``, by the kind of target.
 
     Args:
         dataset: its spec.
     """
     module = spec.module("datasets", spec.parse(dataset).name)
     own: dict[str, Any] = dict(getattr(module, "RULES", {}).get(task.target, {}))
-    if task.target == "label":
+    if task.target in ("label", ""):
         return Protocol(size, crop=True, **own)
     if own.pop("whole", False):
         return Protocol(size, **own)
@@ -71,7 +86,7 @@ def standard(dataset: str, task: Task, size: int) -> Protocol:
 
 def fit(sample: Sample, task: Task, protocol: Protocol) -> tuple[Tensor, Tensor]:
     """Picture [3,H,W] float32 in [0,1] and target of a sample."""
-    image, target = as_float(sample.image), sample.targets[task.target]
+    image, target = as_float(sample.image), target_of(sample.targets, task.target)
     size = protocol.size
     height, width = image.shape[1:]
     if protocol.resize == "short" and min(height, width) != size:
@@ -94,26 +109,62 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches of the pictures ``indices``, in that order; neighbours of unequal shape never share one.
 
+    Args:
+        batch_size: pictures in a batch; 0 for 64 of 224x224 and fewer larger ones, on a GPU eight times as many of those (64 at most).
+        workers: threads that read pictures.
+
     Raises:
         UsageError: a target that the data set's classes do not have, or one that does not match its picture.
     """
-    classes = len(dataset.classes[task.target])
+    classes = classes_of(dataset, task)
 
     def load(index: int) -> tuple[Tensor, Tensor, str]:
         sample, name = dataset[index], dataset.ids[index]
-        _check(sample.image.shape[-2:], sample.targets[task.target], task.target, classes, name)
+        _check(sample.image.shape[-2:], target_of(sample.targets, task.target), task.target, classes, name)
         return (*fit(sample, task, protocol), name)
 
-    for start in range(0, len(indices), batch_size):
-        part = indices[start : start + batch_size]
-        if workers:
-            with ThreadPoolExecutor(workers) as pool:
-                rows = list(pool.map(load, part))
-        else:
-            rows = [load(index) for index in part]
-        for _, group in groupby(rows, key=lambda row: (row[0].shape, row[1].shape)):
-            images, targets, names = zip(*group)
-            yield Batch(torch.stack(images).to(device), torch.stack(targets).to(device), names)
+    held: list[tuple[Tensor, Tensor, str]] = []
+    for row in _read(load, indices, workers):
+        if held and (row[0].shape, row[1].shape) != (held[0][0].shape, held[0][1].shape):
+            yield _stacked(held, device)
+            held = []
+        held.append(row)
+        if len(held) == (batch_size or _most(row[0], device)):
+            yield _stacked(held, device)
+            held = []
+    if held:
+        yield _stacked(held, device)
+
+
+def _read(load: Callable[[int], tuple[Tensor, Tensor, str]], indices: Sequence[int], workers: int) -> Iterator[tuple[Tensor, Tensor, str]]:
+    """What ``load`` gives for each index, in order; no more than a few wait to be used, since pictures may be large."""
+    if not workers:
+        yield from map(load, indices)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(indices), 2 * workers):
+            yield from pool.map(load, indices[start : start + 2 * workers])
+
+
+def _most(image: Tensor, device: str) -> int:
+    """How many pictures of this shape make a batch."""
+    room = PIXELS * (8 if device.startswith("cuda") else 1)
+    return max(1, min(AT_ONCE, room // image[0].numel()))
+
+
+def _stacked(rows: Sequence[tuple[Tensor, Tensor, str]], device: str) -> Batch:
+    images, targets, names = zip(*rows)
+    return Batch(torch.stack(images).to(device), torch.stack(targets).to(device), names)
+
+
+def classes_of(dataset: Dataset, task: Task) -> int:
+    """How many classes a task's targets have in a data set; 0 where they are no classes."""
+    return len(dataset.classes[task.target]) if task.target else 0
+
+
+def target_of(targets: Mapping[str, Tensor], kind: str) -> Tensor:
+    """A sample's target of a kind; 0 stands for that of a task without one."""
+    return targets[kind] if kind else torch.tensor(0)
 
 
 def check(dataset: Dataset, count: int, task: Task) -> None:
@@ -125,7 +176,9 @@ def check(dataset: Dataset, count: int, task: Task) -> None:
         CellError: a target cannot be read.
     """
     kind = task.target
-    classes = len(dataset.classes[kind])
+    if not kind:
+        return
+    classes = classes_of(dataset, task)
     glance: Callable[[int, str], tuple[Sequence[int], Tensor]] | None = getattr(dataset, "glance", None)
     with progress(f"looking at each {kind}", count) as advance:
         for index in range(count):

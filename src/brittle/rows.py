@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from brittle import spec
-from brittle.plan import Result, eps_text
+from brittle.plan import Result, bare, eps_text
 
 GAP = "–"
 
@@ -31,7 +31,8 @@ def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
         cell = result.cell
         column = "clean"
         if cell.attack:
-            column = "downstream" if cell.attack == result.task["attack"] else cell.attack
+            attack = bare(cell.attack)
+            column = "downstream" if attack == result.task["attack"] else attack
             column += f" {eps_text(cell.eps)}" if several_eps else ""
             column += f" {cell.norm}" if several_norms else ""
         columns[column] = None
@@ -45,6 +46,33 @@ def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
     return [name for name in columns if name not in ends] + ends, ranked
 
 
+EMBEDDING = ("embed", "embed_worst")
+
+
+def transfer_gaps(lines: Sequence[Row]) -> list[str]:
+    """How much of the strongest attack's damage to the headline the strongest attack on the encoder alone reaches, a share for each line,
+    at the largest budget that has both; a dash where there are not both. Nothing at all where no line has one."""
+    found = [_gap(line) for line in lines]
+    return [] if all(share is None for share in found) else [GAP if share is None else f"{share:.2f}" for share in found]
+
+
+def _gap(line: Row) -> float | None:
+    clean = line.results.get("clean")
+    attacked = [result for result in line.results.values() if result.cell.attack and result.failed is None]
+    if clean is None or clean.failed is not None:
+        return None
+    for budget in sorted({(result.cell.eps, result.cell.norm) for result in attacked}, reverse=True):
+        damage: dict[bool, list[float]] = {True: [], False: []}
+        for result in attacked:
+            if (result.cell.eps, result.cell.norm) == budget:
+                embedding = bare(result.cell.attack or "").partition("(")[0] in EMBEDDING
+                damage[embedding].append(abs(result.metrics[line.metric] - clean.metrics[line.metric]))
+        if damage[True] and damage[False]:
+            strongest = max(damage[True] + damage[False])
+            return max(damage[True]) / strongest if strongest else None
+    return None
+
+
 def text(result: Result | None) -> str:
     """``0.931 [0.914, 0.945]``; a dash where nothing was measured; marked where a check failed or none was made."""
     if result is None:
@@ -52,10 +80,10 @@ def text(result: Result | None) -> str:
     if result.failed is not None:
         return "failed"
     name = result.task["headline"]
-    low, high = result.intervals.get(name, (float("nan"), float("nan")))
+    interval = "" if name not in result.intervals else " [{:.3f}, {:.3f}]".format(*result.intervals[name])  # one picture has none
     failed = any(finding.verdict == "fail" for finding in result.findings)
     unchecked = result.cell.attack is not None and all(finding.verdict == "unchecked" for finding in result.findings)
-    return f"{result.metrics[name]:.3f} [{low:.3f}, {high:.3f}]" + (" !" if failed else " ?" if unchecked else "")
+    return f"{result.metrics[name]:.3f}{interval}" + (" !" if failed else " ?" if unchecked else "")
 
 
 def failures(results: Sequence[Result]) -> list[str]:
@@ -84,6 +112,11 @@ def caption(results: Sequence[Result]) -> str:
     own = sorted({str(result.task["attack"]) for result in attacked if result.cell.attack == result.task["attack"]})
     parts = [f"{' / '.join(str(count) for count in images) or 'no'} test pictures", "95 % intervals"]
     parts += [", ".join(f"{norm} {eps_text(eps)}" for norm, eps in budgets)] if budgets else []
+    parts += (
+        ["each budget goes on from the smaller ones"]
+        if any(bare(r.cell.attack or "noise") != (r.cell.attack or "noise") for r in attacked)
+        else []
+    )
     parts += ["attacked in bf16, scored in float32"] if any(r.made_by.get("precision") == "bf16" for r in attacked) else []
     parts += [f"downstream = {', '.join(own)}"] if own else []
     rules: dict[str, None] = {}
@@ -93,6 +126,8 @@ def caption(results: Sequence[Result]) -> str:
                 f"{result.cell.task} on {result.cell.dataset.partition('(')[0]} ({result.cell.protocol}): {result.made_by['protocol']}"
             ] = None
     parts += list(rules)
+    left_out = {result.cell.dataset.partition("(")[0]: result.made_by.get("left_out", 0) for result in done}
+    parts += [f"{count} pictures of {name} that cannot be read left out" for name, count in left_out.items() if count]
     marks = [text(result)[-1] for result in done]
     parts += ["! a check failed"] if "!" in marks else []
     parts += ["? unchecked"] if "?" in marks else []

@@ -51,6 +51,20 @@ class Store:
             self._quarantine(path, error)
             return None
 
+    def samples(self, name: str) -> dict[str, Any]:
+        """Per-image statistics of a result, numpy arrays by name, and ``ids``.
+
+        Raises:
+            MissingError: there are none.
+        """
+        import numpy as np
+
+        path = self.root / "samples" / f"{name}.npz"
+        if not path.is_file():
+            raise MissingError(f"no per-image samples {path}; measure that cell again")
+        with np.load(path) as arrays:
+            return dict(arrays)
+
     def put(self, result: Result, samples: bytes) -> None:
         """Write a result and its per-image samples (an .npz file's bytes), samples first."""
         if samples:

@@ -1,6 +1,6 @@
 """Scores added up picture by picture: each batch's verdict and statistics, then metrics with intervals and the evidence for checks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ from brittle import spec
 from brittle.errors import CellError
 from brittle.evidence import Evidence, sample_size
 from brittle.intervals import intervals
+from brittle.memory import halving, joined
+from brittle.protocol import LabelFree
 from brittle.threat import Threat
 from brittle.types import Batch, Model
 
@@ -48,6 +50,7 @@ class Tally:
         self._rounded: list[Rows] = []
         self._candidates: list[Rows] = []
         self._notes: list[Rows] = []
+        self._curve: list[Rows] = []
         self._kept: list[tuple[Batch, Tensor]] = []
 
     def add(self, batch: Batch, found: Mapping[str, Tensor]) -> None:
@@ -68,7 +71,9 @@ class Tally:
         if "candidates" in found:
             each = [self._scored(one, batch) for one in found["candidates"].unbind(1)]
             self._candidates.append({key: torch.stack([rows[key] for rows in each], 1) for key in each[0]})
-        notes = {key: value.float().cpu() for key, value in found.items() if key not in ("images", "candidates")}
+        path = {key.removeprefix("curve_"): value.cpu() for key, value in found.items() if key.startswith("curve_")}
+        self._curve += [path] if path else []
+        notes = {key: value.float().cpu() for key, value in found.items() if value.dim() == 1}
         self._notes.append({**notes, "violation": worst.cpu()})
         self._at_once = max(self._at_once, len(images))
         self._keep(batch, images)
@@ -88,10 +93,13 @@ class Tally:
 
     @torch.no_grad()
     def _scored(self, images: Tensor, batch: Batch) -> Rows:
-        prediction = self.model(images).float()
-        if not prediction.isfinite().all():
-            raise CellError("nonfinite: the model predicts nan or inf; check its weights and its input range")
-        return {key: value.cpu() for key, value in self.model.task.score(prediction, batch.target).items()}
+        def score(part: Batch) -> Rows:
+            prediction = self.model(part.images).float()
+            if not prediction.isfinite().all():
+                raise CellError("nonfinite: the model predicts nan or inf; check its weights and its input range")
+            return {key: value.cpu() for key, value in self.model.task.score(prediction, part.target).items()}
+
+        return halving(score, joined, batch._replace(images=images))
 
     def headline(self) -> float:
         """The headline metric so far."""
@@ -105,13 +113,14 @@ class Tally:
             CellError: there is nothing to score.
         """
         task = self.model.task
-        choices = [_joined(self._exact)]
-        metrics = task.summarise(_total(self._exact))
+        exact, saved = self._whole(self._exact), self._whole(self._rounded)
+        choices = [joined(exact)]
+        metrics = task.summarise(_total(exact))
         if not np.isfinite(metrics[task.headline]):
             raise CellError(f"no valid pixel or image to score for {task.name}; look at the data set's targets")
         found = intervals(task, choices[0])
         if self._candidates:
-            candidates = _joined(self._candidates)
+            candidates = joined(self._candidates)
             row = task.worst(candidates)
             chosen = {key: value[torch.arange(len(row)), row] for key, value in candidates.items()}
             other = task.summarise(_total([chosen]))
@@ -120,9 +129,25 @@ class Tally:
             ends = intervals(task, chosen)
             found = {**found, **{name: ends[name] for name in worse if name in ends}}
             choices.append(chosen if task.headline in worse else choices[0])
-        samples = {**choices[-1], **_joined(self._notes)}
-        rounded = task.summarise(_total(self._rounded))
+        samples = {**choices[-1], "violation": torch.cat([notes["violation"] for notes in self._notes])}
+        rounded = task.summarise(_total(saved))
         return Scores(metrics, rounded, found, {key: value.numpy() for key, value in samples.items()})
+
+    def curve(self) -> list[dict[str, float]]:
+        """The metrics at the start, after each step and of the images returned, with the mean ``distance``; nothing where none was
+        followed."""
+        if not self._curve:
+            return []
+        total = _total(self._curve)  # [T, ...] each
+        found: list[dict[str, float]] = []
+        for step in range(len(total["distance"])):
+            metrics = self.model.task.summarise({key: value[step] for key, value in total.items() if key != "distance"})
+            found.append({"step": step, **metrics, "distance": total["distance"][step].item() / len(self.ids)})
+        return found
+
+    def _whole(self, rows: list[Rows]) -> list[Rows]:
+        task = self.model.task
+        return [task.together(joined(rows))] if isinstance(task, LabelFree) else rows
 
     def evidence(self, attack: str, seed: int, precision: str, scores: Scores, *, full: bool) -> Evidence:
         """What checks may look at, of the number that ``attack`` gave."""
@@ -136,7 +161,7 @@ class Tally:
             precision,
             Batch(torch.cat([batch.images for batch in batches]), torch.cat([batch.target for batch in batches]), ids),
             torch.cat([images for _, images in self._kept]),
-            scores.samples,
+            {**scores.samples, **{key: value.numpy() for key, value in joined(self._notes).items()}},
             self.model.task.summarise(_total(self._exact)),
             scores.metrics_uint8,
             full,
@@ -144,8 +169,13 @@ class Tally:
         )
 
 
-def _joined(rows: Sequence[Rows]) -> dict[str, Tensor]:
-    return {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
+def targeted(batches: Iterable[Batch], model: Model, *, attacked: bool) -> Iterator[Batch]:
+    """The batches with the target that the model makes of their pictures, where its task has it made; else as they are."""
+    task = model.task
+    for batch in batches:
+        if isinstance(task, LabelFree):
+            batch = batch._replace(target=halving(lambda part: task.positives(model, part, attacked), torch.cat, batch))
+        yield batch
 
 
 def _total(rows: Sequence[Rows]) -> dict[str, Tensor]:

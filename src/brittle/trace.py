@@ -34,8 +34,7 @@ class Trace:
         if gradient is not None:
             self.flat.append((gradient.flatten(1).abs().amax(1) == 0).cpu())
         if self.watch is not None:
-            with torch.no_grad():
-                self.watch(images.detach())
+            self.watch(images.detach())
 
     def spread(self, rows: Tensor, count: int) -> None:
         """Make what was noted of some of ``count`` images ([b] indices) a note of them all, nan for the others."""

@@ -43,11 +43,19 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """``images`` [B,3,H,W] float32 in [0,1]; ``target`` of one kind (see Sample) with a leading B; ``ids``: B stable names."""
+    """``images`` [B,3,H,W] float32 in [0,1]; ``target`` of one kind (see Sample) with a leading B; ``ids``: B stable names; ``start``:
+    where an attack may begin in place of a random point, [B,3,H,W], such as what it found with a smaller budget."""
 
     images: Tensor
     target: Tensor
     ids: Sequence[str]
+    start: Tensor | None = None
+
+    def rows(self, index: Sequence[int]) -> "Batch":
+        """Some of the pictures."""
+        place = torch.tensor(list(index), dtype=torch.long, device=self.images.device)
+        start = self.start[place] if self.start is not None else None
+        return Batch(self.images[place], self.target[place], [self.ids[i] for i in index], start)
 
 
 class Encoder(nn.Module):
@@ -77,6 +85,21 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Features:
         raise NotImplementedError
 
+    def at_layer(self, images: Tensor, index: int) -> Features:
+        """What block or stage ``index`` (as Python counts) makes of images, before any norm; the width is the layer's own. UsageError where
+        there is none."""
+        raise UsageError(f"{self.label} has no layers to speak of; leave layer out, or choose a timm, hf, open_clip or file encoder")
+
+    def attention_at(self, images: Tensor, index: int) -> Tensor:
+        """[B, heads, T, T] attention probabilities of layer ``index``, each row a token's. UsageError where not every token attends to
+        every other."""
+        raise UsageError(f"{self.label} has no attention to speak of; choose a vision transformer from timm, hf, open_clip or file")
+
+    @property
+    def label(self) -> str:
+        """What to call it in an error."""
+        return str(self.about.get("source") or type(self).__name__)
+
 
 class Dataset(Protocol):
     """One split in a fixed order: ``ids[i]`` names sample i for ever; ``classes`` has an entry for each kind of target there is
@@ -98,12 +121,12 @@ class Dataset(Protocol):
 
 
 class Task(Protocol):
-    """A head, a loss to climb, and a per-image additive score, so that sharding is a sum, an interval a bootstrap over rows, and a worst
-    case a choice of rows.
+    """A head, a loss to climb, and a per-image additive score, so that sharding is a sum, an interval what leaving out each row
+    tells, and a worst case a choice of rows.
 
     ``target`` is the kind of target it reads, ``reads`` the parts of Features its head does, ``attack`` the paper's own attack on it,
     ``headline`` the metric that stands for it, and ``proportions`` names the metrics that are hits over trials (and so have Wilson
-    intervals) with the two statistics they come from.
+    intervals) with the two statistics they come from, ``shares`` the others that lie in [0, 1].
     """
 
     name: str
@@ -112,6 +135,7 @@ class Task(Protocol):
     headline: str
     higher_is_better: bool
     proportions: Mapping[str, tuple[str, str]]
+    shares: Sequence[str]
     reads: Sequence[str]
 
     def head(self, dim: int, outputs: int) -> nn.Module:
@@ -188,19 +212,30 @@ class Model(nn.Module):
         assert self.encoder is not None
         return predict(self.head, self.encode(images), self.encoder.patch, images.shape[-2:])
 
-    def encode(self, images: Tensor) -> Features:
+    def encode(self, images: Tensor, layer: int | None = None) -> Features:
         """The encoder's features, in its own precision, or float32 of what it makes in bfloat16.
 
+        Args:
+            layer: those of an intermediate layer, as ``Encoder.at_layer`` counts them; None for the final ones.
+
         Raises:
-            UsageError: the model has no encoder.
+            UsageError: the model has no encoder, or the encoder no such layer.
         """
+        return Features(*self._seen(images, lambda encoder: encoder(images) if layer is None else encoder.at_layer(images, layer)))
+
+    def attend(self, images: Tensor, layer: int) -> Tensor:
+        """The encoder's attention probabilities, see ``Encoder.attention_at``; precision and errors as in ``encode``."""
+        (found,) = self._seen(images, lambda encoder: (encoder.attention_at(images, layer),))
+        return found
+
+    def _seen(self, images: Tensor, look: Callable[[Encoder], Sequence[Tensor]]) -> Sequence[Tensor]:
         if self.encoder is None:
             raise UsageError("an embedding attack needs a model with an encoder, not a bare callable; pass an Encoder")
         if not self.bf16:
-            return self.encoder(images)
+            return look(self.encoder)
         with torch.autocast(images.device.type, torch.bfloat16):
-            features = self.encoder(images)
-        return Features(features.pooled.float(), features.grid.float())
+            found = look(self.encoder)
+        return [part.float() for part in found]
 
 
 def predict(head: Callable[..., Tensor], features: Features, patch: int, size: Sequence[int]) -> Tensor:

@@ -4,7 +4,7 @@ import math
 import typing
 
 import pytest
-from tiny import CHECKS, evidence, need
+from tiny import CHECKS, SCORED, evidence, need
 
 from brittle import evidence as evidences
 from brittle import spec
@@ -37,7 +37,7 @@ def test_planted_faults_are_found_and_sound_numbers_pass(name) -> None:
 
 
 @every_check
-@pytest.mark.parametrize("task", spec.names("tasks"))
+@pytest.mark.parametrize("task", SCORED)
 def test_few_pictures_and_void_ones_are_no_error(name, task) -> None:
     for made in (evidence(task, count=1), evidence(task, eps=0.0), evidence(task, attack="noise", norm="l2", eps=0.5)):
         assert judge(spec.component("checks", name)(made), name).verdict != "fail"

@@ -5,6 +5,7 @@ import torch
 from tiny import ENCODERS, generator, need
 
 from brittle import plan, spec
+from brittle.errors import UsageError
 from brittle.types import Encoder, Features, frozen
 
 
@@ -65,6 +66,45 @@ def test_the_same_picture_gives_the_same_features_bitwise(built) -> None:
     for other in (second, again):
         assert torch.equal(first.pooled, other.pooled)
         assert torch.equal(first.grid, other.grid)
+
+
+def refused(error: UsageError) -> None:
+    assert str(error)
+    assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("index", [0, -1, 99])
+def test_a_layer_is_there_or_refused_in_a_line(built, index) -> None:
+    case, _, encoder = built
+    images = pictures(2, case.size, case.size).requires_grad_()
+    try:
+        found = encoder.at_layer(images, index)
+    except UsageError as error:
+        refused(error)
+        return
+    assert index < 99
+    for part in found:
+        (gradient,) = torch.autograd.grad((part * torch.randn(part.shape, generator=generator(1))).sum(), images, retain_graph=True)
+        assert gradient.isfinite().all()
+        assert (gradient.flatten(1).abs().amax(1) > 0).all()
+    with torch.no_grad():
+        assert torch.equal(encoder.at_layer(images[:1], index).grid, encoder.at_layer(images[:1], index).grid)
+
+
+@pytest.mark.parametrize("index", [0, -1, 99])
+def test_attention_is_there_or_refused_in_a_line(built, index) -> None:
+    case, _, encoder = built
+    images = pictures(2, case.size, case.size).requires_grad_()
+    try:
+        found = encoder.attention_at(images, index)
+    except UsageError as error:
+        refused(error)
+        return
+    assert index < 99
+    assert found.shape == (2, found.shape[1], found.shape[2], found.shape[2])
+    torch.testing.assert_close(found.sum(-1), torch.ones(found.shape[:3]))
+    (gradient,) = torch.autograd.grad((found * torch.randn(found.shape, generator=generator(1))).sum(), images)
+    assert (gradient.flatten(1).abs().amax(1) > 0).all()
 
 
 def test_pictures_do_not_see_each_other(built) -> None:

@@ -24,7 +24,7 @@ def total(rows):
 def test_head_loss_and_score_fit_each_other(name) -> None:
     case = need(TASKS, "tasks", name)
     task, target = spec.build("tasks", name), case.target(2)
-    features = Features(torch.randn(2, 8, generator=generator()), torch.randn(2, 8, 4, 4, generator=generator(1)))
+    features = Features(*(torch.randn(2, 8, *size, generator=generator(i)).requires_grad_() for i, size in enumerate([(), (4, 4)])))
     head = task.head(8, case.outputs)
     prediction = predict(head, features, 4, (16, 16))
     loss = task.loss(prediction, target)
@@ -32,7 +32,8 @@ def test_head_loss_and_score_fit_each_other(name) -> None:
     assert loss.isfinite().all()
     assert loss.shape in ((2,), target.shape), "unreduced: one value a picture or a pixel"
     per_image(loss).sum().backward()
-    assert any((p.grad is not None and p.grad.abs().sum() > 0) for p in head.parameters()), "the loss does not train the head"
+    learnt = list(head.parameters()) or [getattr(features, name) for name in task.reads]  # there may be nothing to train
+    assert any((p.grad is not None and p.grad.abs().sum() > 0) for p in learnt), "the loss does not train the head"
     rows = task.score(prediction, target)
     assert all(len(value) == 2 for value in rows.values()), "one row a picture"
     assert task.headline in task.summarise(total(rows))
@@ -121,3 +122,12 @@ def test_its_attack_fits_it_and_its_proportions_exist(name) -> None:
     for metric, (hits, trials) in task.proportions.items():
         assert metrics[metric] == pytest.approx((total(rows)[hits] / total(rows)[trials]).item())
     assert case.best in (0.0, 1.0)
+
+
+def test_shares_lie_between_0_and_1(name) -> None:
+    case, task, target, prediction = predicted(name)
+    for guess in (prediction, case.perfect(target)):
+        metrics = task.summarise(total(task.score(guess, target)))
+        assert set(task.shares) <= metrics.keys() - task.proportions.keys()
+        assert all(0 <= metrics[metric] <= 1 for metric in task.shares)
+        assert all(value >= 0 for value in metrics.values())

@@ -131,8 +131,15 @@ class TinyEncoder(Encoder):
         self.tally = {"forwards": 0, "backwards": 0}
 
     def forward(self, images: Tensor) -> Features:
-        grid = self.network(self.normalise(_Tally.apply(images, self.tally)))
+        return self.at_layer(images, len(self.network))
+
+    def at_layer(self, images: Tensor, index: int) -> Features:
+        grid = self.network[: index + 1 or None](self.normalise(_Tally.apply(images, self.tally)))
         return Features(grid.tanh().mean((2, 3)), grid)
+
+    def attention_at(self, images: Tensor, index: int) -> Tensor:
+        tokens = self.at_layer(images, -1).grid.flatten(2)
+        return (tokens.transpose(1, 2) @ tokens).softmax(-1)[:, None]
 
 
 # --- tasks -------------------------------------------------------------------------------------------------------------------
@@ -160,6 +167,10 @@ def _depth(count: int) -> Tensor:
     return depth.masked_fill(torch.rand(depth.shape, generator=generator(2)) < 0.2, 0.0)
 
 
+def _units(count: int) -> Tensor:
+    return nn.functional.normalize(torch.randn(count, 1, 8, generator=generator(1)), dim=2)
+
+
 def _one_hot(target: Tensor, classes: int) -> Tensor:
     return 20.0 * nn.functional.one_hot(torch.where(target == VOID, 0, target), classes).movedim(-1, 1).float()
 
@@ -167,6 +178,7 @@ def _one_hot(target: Tensor, classes: int) -> Tensor:
 TASKS = {
     "classification": TaskCase(5, lambda n: torch.randint(0, 5, (n,), generator=generator(1)), None, lambda t: _one_hot(t, 5), 1.0),
     "segmentation": TaskCase(4, _mask, lambda n: torch.full((n, SIDE, SIDE), VOID), lambda t: _one_hot(t, 4), 1.0),
+    "representation": TaskCase(0, _units, None, lambda t: t[:, 0], 0.0),
     "depth": TaskCase(0, _depth, lambda n: torch.zeros(n, 1, SIDE, SIDE), lambda t: torch.where(t > 0, t, 1.0), 0.0),
 }
 
@@ -191,31 +203,47 @@ def tiny_batch(task_name: str, count: int = 3, void: bool = False) -> Batch:
     return Batch(images, target, tuple(f"picture{i}" for i in range(count)))
 
 
+SCORED = [name for name in TASKS if name != "representation"]
+"""Tasks whose targets are there beforehand; what is measured without any is not checked."""
+
+
 # --- attacks, objectives, checks ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class AttackCase:
-    """``spec``: a cheap one; ``random``: whether another seed must give another picture; ``spares``: whether it may leave a
-    picture as it is, where nothing is right any more or nothing it does makes it worse."""
+    """``spec``: a cheap one; ``random``: whether another seed must give another picture; ``spares``: whether it may leave a picture as it
+    is, where nothing is right any more or nothing it does makes it worse; ``joint``: whether pictures of a batch share what is done;
+    ``given``: what must come before a colon, so that no contract is shown here; ``budgets``: how many of the usual ones the tiny model
+    must be given to be beaten, for an attack that moves nothing before."""
 
     spec: str
     random: bool = True
     spares: bool = False
+    joint: bool = False
+    given: str = ""
+    budgets: int = 1
 
 
 ATTACKS = {
+    "autoattack": AttackCase("autoattack(steps=3, queries=10)", random=False, spares=True),
     "apgd": AttackCase("apgd(steps=5)"),
     "cospgd": AttackCase("cospgd(steps=3)"),
+    "curve": AttackCase('curve(attack="pgd(steps=3)")'),
+    "universal": AttackCase("universal(steps=3)", random=False, joint=True),
+    "stored": AttackCase("", given="a folder of kept images: tests/attacks/test_across.py"),
+    "warm": AttackCase('warm(attack="pgd(steps=3)", eps=[1/255])', random=False, spares=True),
     "depth_worst": AttackCase("depth_worst(steps=3)", random=False, spares=True),
     "embed_worst": AttackCase("embed_worst(steps=2)", random=False, spares=True),
     "sea": AttackCase("sea(steps=6)", random=False, spares=True),
     "worst": AttackCase("worst(attacks=[pgd(steps=2), embed(steps=2)])", random=False, spares=True),
     "depthpgd": AttackCase("depthpgd(steps=3)"),
     "embed": AttackCase("embed(steps=3)"),
+    "fab": AttackCase("fab(steps=5)", random=False, budgets=10),
     "noise": AttackCase("noise"),
     "pgd": AttackCase("pgd(steps=3)"),
     "segpgd": AttackCase("segpgd(steps=3)"),
+    "square": AttackCase("square(queries=60)"),
 }
 
 OBJECTIVES = {
@@ -227,7 +255,16 @@ OBJECTIVES = {
     "masked_ce": ("masked_ce", "masked_ce(balanced=true)"),
     "silog": ("silog",),
     "targeted": ("targeted", "targeted(rank=2)", "targeted(label=1)"),
-    "embedding": ("embedding", "embedding(distance=cosine)", "embedding(tokens=grid)", "embedding(tokens=all)"),
+    "embedding": (
+        "embedding",
+        "embedding(distance=cosine)",
+        "embedding(tokens=grid)",
+        "embedding(tokens=all)",
+        "embedding(layer=0)",
+        "embedding(layer=1, tokens=all, distance=cosine)",
+        "embedding(tokens=attention)",
+        "embedding(tokens=attention, layer=0, distance=cosine)",
+    ),
     "segpgd": ("segpgd",),
     "task_loss": ("task_loss",),
 }
@@ -336,7 +373,7 @@ CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {  # sound cases a
         ("unchecked", lambda: evidence(attack="noise")),
     ],
     "degenerate": [
-        *(("ok", lambda task=task: evidence(task)) for task in TASKS),
+        *(("ok", lambda task=task: evidence(task)) for task in SCORED),
         ("fail", lambda: evidence(fault=lambda logits: logits + 1e3 * FIVE[0])),
         ("fail", lambda: evidence(fault=lambda logits: logits * 0 + FIVE[0])),
         ("fail", lambda: evidence("depth", fault=lambda metres: metres * 0 + 5)),
@@ -350,7 +387,7 @@ CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {  # sound cases a
         ("fail", lambda: evidence("depth", eps=BIG, idle=True)),
     ],
     "floor": [
-        *(("ok", lambda task=task: evidence(task)) for task in TASKS),
+        *(("ok", lambda task=task: evidence(task)) for task in SCORED),
         ("ok", lambda: evidence(norm="l2", eps=0.5)),
         ("ok", lambda: evidence("depth", "embed(steps=5)")),
         ("fail", lambda: evidence(fault=lambda logits: logits * 0 + evidence().batch.target.eq(torch.arange(5)[:, None]).T[: len(logits)])),
@@ -370,9 +407,9 @@ CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {  # sound cases a
         ("unchecked", lambda: evidence(attack="noise")),
     ],
     "noise": [
-        *(("ok", lambda task=task: evidence(task, eps=BIG)) for task in TASKS),
+        *(("ok", lambda task=task: evidence(task, eps=BIG)) for task in SCORED),
         ("ok", lambda: evidence(attack="noise", eps=BIG)),
-        *(("fail", lambda task=task: evidence(task, eps=BIG, idle=True)) for task in TASKS),
+        *(("fail", lambda task=task: evidence(task, eps=BIG, idle=True)) for task in SCORED),
         ("warn", lambda: evidence(eps=0.04, idle=True)),
     ],
     "nonfinite": [
@@ -381,7 +418,7 @@ CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {  # sound cases a
         ("fail", lambda: evidence("segmentation", fault=lambda logits: logits.masked_fill(logits > 1, float("inf")))),
     ],
     "repeat": [
-        *(("ok", lambda task=task: evidence(task)) for task in TASKS),
+        *(("ok", lambda task=task: evidence(task)) for task in SCORED),
         ("fail", lambda: evidence(fault=lambda logits: logits + 0.01 * torch.randn_like(logits))),
         ("fail", lambda: evidence(fault=lambda logits: logits - logits.mean(0))),
     ],
@@ -392,7 +429,7 @@ CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {  # sound cases a
     ],
     "seeds": [("ok", lambda: evidence(eps=BIG)), ("warn", lambda: evidence(eps=BIG, idle=True))],
     "softmax": [
-        *(("ok", lambda task=task: evidence(task)) for task in TASKS),
+        *(("ok", lambda task=task: evidence(task)) for task in SCORED),
         ("fail", lambda: evidence(fault=lambda logits: logits.softmax(1))),
         ("fail", lambda: evidence("segmentation", fault=lambda logits: logits.softmax(1))),
     ],

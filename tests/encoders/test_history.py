@@ -18,7 +18,7 @@ def history(tmp_path_factory):
 
 
 def names(text: str) -> list[str]:
-    return [one.rpartition("/")[2] for one in plan.expanded(text)]
+    return [one.rpartition("/")[2] for one in plan.expanded(text, "encoders")]
 
 
 def test_natural_order(history) -> None:
@@ -29,7 +29,7 @@ def test_natural_order(history) -> None:
         "deacl-ep=1.ckpt(arch=dino_vitt16)",
         "deacl-ep=10.ckpt(arch=dino_vitt16)",
     ]
-    assert plan.expanded("embedded:dino") == ["embedded:dino"]
+    assert plan.expanded("embedded:dino", "encoders") == ["embedded:dino"]
 
 
 def test_a_plan_has_a_row_for_each(history) -> None:
@@ -60,8 +60,8 @@ def test_one_encoder_is_one_file(history, tmp_path) -> None:
     with pytest.raises(UsageError, match="holds 3 checkpoints"):
         brittle.load_encoder(f"file:{history}")
     with pytest.raises(UsageError, match="file needs a path"):
-        plan.expanded("file")
+        plan.expanded("file", "encoders")
     with pytest.raises(MissingError, match="no checkpoint in"):
-        plan.expanded(f"file:{tmp_path}")
+        plan.expanded(f"file:{tmp_path}", "encoders")
     with pytest.raises(MissingError, match="no checkpoint in"):
-        plan.expanded(f"file:{tmp_path}/*.pth")
+        plan.expanded(f"file:{tmp_path}/*.pth", "encoders")

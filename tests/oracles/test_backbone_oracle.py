@@ -1,23 +1,17 @@
 """Features of DINO and DINOv2, loaded through ``file:``, against those of their authors' own code on the same weights and pictures."""
 
 import copy
-import json
 import re
-import zlib
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import brittle
+from brittle import verify
 from brittle.backbones import TimmEncoder
-from brittle.types import Encoder, Features
+from brittle.types import Encoder
 
-HERE = Path(__file__).parent
-RECORDED = np.load(HERE / "backbones_a.npz")
-KEYS = json.loads((HERE / "backbone_keys_a.json").read_text(encoding="utf8"))
-CASES = sorted({name.split("/")[0] for name in RECORDED.files})
+CASES = verify.cases()
 TIMM = {
     "dino_vits16": "vit_small_patch16_224.dino",
     "dinov2_vits14": "vit_small_patch14_dinov2",
@@ -26,49 +20,21 @@ TIMM = {
 TRANSFORMERS = {"dino_vits16": "ViT", "dinov2_vits14": "Dinov2", "dinov2_vits14_reg": "Dinov2WithRegisters"}
 
 
-def value(key: str, shape: list[int]) -> torch.Tensor:
-    """The recorded weights, made by rule from the key's name."""
-    if key == "mask_token":
-        return torch.zeros(shape)
-    noise = torch.from_numpy(np.random.RandomState(zlib.crc32(key.encode())).standard_normal(shape).astype(np.float32))
-    if key.endswith("weight") and "norm" in key:
-        return 1 + 0.1 * noise
-    return 0.3 + 0.3 * noise if "gamma" in key else 0.05 * noise
-
-
-def state_of(name: str) -> dict[str, torch.Tensor]:
-    return {key: value(key, shape) for key, shape in KEYS[name].items()}
-
-
-def picture(size: str) -> torch.Tensor:
-    height, width = map(int, size.split("x"))
-    return torch.from_numpy(np.random.RandomState(0).rand(1, 3, height, width).astype(np.float32))
-
-
-def agree(case: str, found: Features, tolerance: float = 1e-4) -> None:
-    part = {name: RECORDED[f"{case}/{name}"] for name in ("cls", "patches", "patch_index", "grid")}
-    assert found.grid.shape[-2:] == tuple(part["grid"])
-    patches = found.grid.flatten(2)[0].T[torch.from_numpy(part["patch_index"])]
-    torch.testing.assert_close(found.pooled[0], torch.from_numpy(part["cls"]), rtol=0, atol=tolerance)
-    torch.testing.assert_close(patches, torch.from_numpy(part["patches"]), rtol=0, atol=tolerance)
-
-
-@pytest.fixture(scope="module")
-def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Encoder]:
-    folder = tmp_path_factory.mktemp("published")
-    made: dict[str, Encoder] = {}
-    for name in KEYS:
-        torch.save(state_of(name), folder / f"{name}.pth")
-        made[name] = brittle.load_encoder(f"file:{folder / name}.pth")
-    return made
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_file_agrees_with_the_authors(case, encoders) -> None:
-    name, size = case.split("@")
-    assert encoders[name].about["arch"] == name
+def agree(case: str, encoder: Encoder) -> None:
     with torch.no_grad():
-        agree(case, encoders[name](picture(size)))
+        assert verify.feature_gap(case, encoder(verify.picture(case))) <= 1e-4
+
+
+def test_file_agrees_with_the_authors() -> None:
+    lines = list(verify.features())
+    assert [line.name.split()[1] for line in lines] == CASES
+    assert [line for line in lines if not line.ok] == []
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_the_keys_say_which_architecture_it_is(name, tmp_path) -> None:
+    torch.save(verify.state_of(name), tmp_path / "w.pth")
+    assert brittle.load_encoder(f"file:{tmp_path / 'w.pth'}").about["arch"] == name
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -78,10 +44,9 @@ def test_timm_agrees_at_the_native_size(case) -> None:
     name, size = case.split("@")
     encoder = copy.deepcopy(brittle.load_encoder(f"timm:{TIMM[name]}(pretrained=false)"))
     assert isinstance(encoder, TimmEncoder)
-    encoder.network.load_state_dict(checkpoint_filter_fn(state_of(name), encoder.network))
+    encoder.network.load_state_dict(checkpoint_filter_fn(verify.state_of(name), encoder.network))
     assert encoder.size == int(size.split("x")[0])
-    with torch.no_grad():
-        agree(case, encoder(picture(size)))
+    agree(case, encoder)
 
 
 def converted(name: str, state: dict[str, torch.Tensor], wanted: set[str]) -> dict[str, torch.Tensor]:
@@ -125,7 +90,6 @@ def test_transformers_agrees_at_the_native_size(case, tmp_path) -> None:
     options = {"add_pooling_layer": False} if kind == "ViT" else {}
     network = getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**facts), **options)
     wanted = set(network.state_dict())
-    network.load_state_dict(converted(name, state_of(name), wanted))
+    network.load_state_dict(converted(name, verify.state_of(name), wanted))
     network.save_pretrained(tmp_path)
-    with torch.no_grad():
-        agree(case, brittle.load_encoder(f"hf:{tmp_path}")(picture(size)))
+    agree(case, brittle.load_encoder(f"hf:{tmp_path}"))

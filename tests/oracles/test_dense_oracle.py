@@ -1,71 +1,23 @@
-"""SegPGD's official steps, segmentation metrics and depth losses against recorded values (dense_a.npz)."""
+"""SegPGD's and CosPGD's official steps, segmentation metrics and depth losses against recorded values."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
-import brittle
-from brittle import spec
-
-RELATIVE = 1e-5
+from brittle import spec, verify
 
 
-@pytest.fixture(scope="module")
-def recorded():
-    return {key: torch.from_numpy(np.asarray(value)) for key, value in np.load(Path(__file__).parent / "dense_a.npz").items()}
+@pytest.mark.parametrize(("oracle", "count"), [(verify.dense_attacks, 2), (verify.segmentation_metrics, 3), (verify.depth, 6)])
+def test_recorded_values_are_met(oracle, count) -> None:
+    lines = list(oracle())
+    assert len(lines) == count
+    assert [line for line in lines if not line.ok] == []
 
 
-def test_segpgd_is_the_official_one(recorded) -> None:
-    network = nn.Sequential(nn.Conv2d(3, 16, 5, padding=2), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 6, 1))
-    network.load_state_dict({key: recorded[f"w{i}"] for i, key in enumerate(network.state_dict())}, strict=True)
-    eps, step, steps = (recorded[key].item() for key in ("eps", "step", "steps"))
-    found = brittle.attack(
-        network,
-        recorded["images"].float() / 255,
-        recorded["labels"].long(),
-        attack=f"segpgd(steps={steps}, step={step / eps}, random_start=false, keep=last)",
-        task="segmentation",
-        eps=eps,
-    )
-    gap = (found - recorded["segpgd"]).abs().max().item()
-    assert gap <= 1e-6, f"images differ by {gap:.2e}"
-
-
-def test_segmentation_metrics(recorded) -> None:
-    task = spec.build("tasks", "segmentation")
-    guess, target = recorded["metric_pred"].long(), recorded["metric_target"].long()
-    count = int(max(guess.max(), target[target != 255].max())) + 1
-    logits = nn.functional.one_hot(guess, count).movedim(-1, 1).float()
-    found = task.summarise({key: value.sum(0) for key, value in task.score(logits, target).items()})
-    for key in ("miou", "macc", "aacc"):
-        assert found[key] == pytest.approx(recorded[key].item(), abs=1e-6), key
-
-
-@pytest.fixture(scope="module")
-def depth(recorded):
-    return spec.build("tasks", "depth"), recorded["depth_pred"][:, None], recorded["depth_target"][:, None]
-
-
-def close(found: Tensor, wanted: Tensor) -> None:
-    torch.testing.assert_close(found.double(), wanted.double(), rtol=RELATIVE, atol=0)
-
-
-def test_depth_metrics(recorded, depth) -> None:
-    task, prediction, target = depth
-    rows = task.score(prediction, target)
+def test_metrics_of_depth_are_the_means_of_the_recorded_and_its_loss_the_sum() -> None:
+    arrays, task = verify.recorded("dense_a"), spec.build("tasks", "depth")
+    prediction, target = arrays["depth_pred"][:, None], arrays["depth_target"][:, None]
+    found = task.summarise({key: value.sum(0) for key, value in task.score(prediction, target).items()})
     for key in ("rmse", "absrel", "delta1"):
-        close(rows[key], recorded[f"{key}_per_image"])
-    found = task.summarise({key: value.sum(0) for key, value in rows.items()})
-    assert found["rmse_pooled"] == pytest.approx(recorded["rmse_pooled"].item(), rel=RELATIVE)
-    for key in ("rmse", "absrel", "delta1"):
-        assert found[key] == pytest.approx(recorded[f"{key}_per_image"].mean().item(), rel=RELATIVE), key
-
-
-def test_depth_losses(recorded, depth) -> None:
-    task, prediction, target = depth
-    close(task.sigloss(prediction, target), recorded["sigloss_per_image"])
-    close(task.gradloss(prediction, target), recorded["gradloss_per_image"])
-    close(task.loss(prediction, target), recorded["sigloss_per_image"] + 0.5 * recorded["gradloss_per_image"])
+        assert found[key] == pytest.approx(arrays[f"{key}_per_image"].mean().item(), rel=1e-5), key
+    wanted = arrays["sigloss_per_image"] + 0.5 * arrays["gradloss_per_image"]
+    torch.testing.assert_close(task.loss(prediction, target).double(), wanted, rtol=1e-5, atol=0)

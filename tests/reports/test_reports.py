@@ -29,7 +29,7 @@ def _make(kind: str, results: list[Result], **settings: object) -> str:
 
 
 def test_every_report_is_tested() -> None:
-    assert set(spec.names("reports")) == {"csv", "json", "md", "paper", "table"}, "a new report: add it to this file"
+    assert set(spec.names("reports")) == {"csv", "json", "md", "paper", "table", "transfer"}, "a new report: add it to this file"
 
 
 @pytest.mark.parametrize("kind", spec.names("reports"))
@@ -174,3 +174,19 @@ def test_a_wide_table_loses_no_number(result_of: Results) -> None:
     made = _make("table", many)
     for result in many:
         assert f"{result.metrics['accuracy']:.3f}" in made
+
+
+def test_the_transfer_gap_is_the_share_of_the_strongest_damage(result_of: Results) -> None:
+    def row(name: str, value: float, attack: str | None, **changes: object) -> Result:
+        return result_of(name * 20, value, attack=attack, **changes)
+
+    results = [row("1", 0.9, None), row("2", 0.6, "embed"), row("3", 0.3, "pgd"), row("4", 0.5, "apgd")]
+    made = _make("md", results)
+    assert made.splitlines()[0].endswith("| transfer gap |")
+    assert made.splitlines()[2].endswith("| 0.50 |"), "(0.9 - 0.6) / (0.9 - 0.3)"
+    assert "transfer gap" in _make("table", results)
+    strongest = [row("1", 0.9, None), row("2", 0.1, "embed"), row("3", 0.3, "pgd")]
+    assert _make("md", strongest).splitlines()[2].endswith("| 1.00 |")
+    assert "transfer gap" not in _make("md", results[:1] + results[2:])
+    smaller = [row("1", 0.9, None), row("2", 0.8, "embed", eps=0.01), row("3", 0.7, "pgd", eps=0.01), row("4", 0.2, "pgd", eps=0.02)]
+    assert _make("md", smaller).splitlines()[2].endswith("| 0.50 |"), "the largest budget that has both"

@@ -84,8 +84,8 @@ def _auto_pgd(
 ) -> Tensor:
     clean = batch.images.detach()
     kept = Climb(objective, model, batch, keep)
-    for _ in range(restarts):
-        spent, images = 0, None
+    for number in range(restarts):
+        spent, images = 0, None if number else batch.start
         kept.begin()
         for factor, share in phases:
             ball = Threat(threat.norm, factor * threat.eps)

@@ -20,12 +20,13 @@ def embed(
     *,
     distance: objective.Distance = "l2",
     tokens: objective.Tokens = "cls",
+    layer: objective.Layer = "final",
     steps: Count = 20,
     step: Positive = 0.25,
     random_start: bool = True,
     restarts: AtLeastOne = 1,
     keep: Keep = "best",
 ) -> Tensor:
-    """EmbedAttack (arXiv 2407.12588, 2024); ``distance`` and ``tokens`` as in the objective ``embedding``, the rest as in ``pgd``."""
-    climbed = objective.embedding(model, batch, distance=distance, tokens=tokens)
+    """EmbedAttack (arXiv 2407.12588, 2024); ``distance``, ``tokens`` and ``layer`` as in ``embedding``, the rest as in ``pgd``."""
+    climbed = objective.embedding(model, batch, distance=distance, tokens=tokens, layer=layer)
     return ascend(climbed, model, batch, threat, rng, steps=steps, step=step, random_start=random_start, restarts=restarts, keep=keep)

@@ -1,12 +1,13 @@
 """Your own pictures with a mask or a depth map each: folders of the same names under ``images``, ``annotations`` and ``depth``."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from brittle import pictures
 from brittle.datasets._labelled import READERS, Pictures, Row, found, held_out, lines, nonempty, share
-from brittle.errors import UsageError
+from brittle.errors import CellError, UsageError
 from brittle.progress import say
 
 KINDS = {"mask": ("annotations", (".png",)), "depth": ("depth", (".png", ".npy", ".tif", ".tiff"))}
@@ -90,6 +91,7 @@ def _largest(masks: tuple[tuple[Path, int], ...]) -> int:
     """The largest class number in any mask; -1 where all is void."""
     largest = -1
     for path, _ in masks:
-        mask = pictures.read_mask(path)
-        largest = max(largest, int(mask[mask != 255].max()) if (mask != 255).any() else -1)
+        with suppress(CellError):  # one that cannot be read is named when its picture is asked for
+            mask = pictures.read_mask(path)
+            largest = max(largest, int(mask[mask != 255].max()) if (mask != 255).any() else -1)
     return largest

@@ -14,6 +14,7 @@ from brittle import files, pictures
 from brittle.datasets._labelled import Pictures, root_of
 from brittle.datasets._labelled import share as _share
 from brittle.datasets._pairs import is_pairs, pairs
+from brittle.datasets._readable import Readable
 from brittle.errors import UsageError
 from brittle.progress import say
 from brittle.types import Count, Positive, Sample
@@ -102,7 +103,9 @@ def _pictures(root: Path, folder: Path, names: Sequence[str]) -> list[tuple[str,
     return list(rows)
 
 
-def folder(argument: str, split: str, /, *, classes: Count = 0, depth_scale: Positive = 0.001) -> Folder | Pictures:
+def folder(
+    argument: str, split: str, /, *, classes: Count = 0, depth_scale: Positive = 0.001, skip_unreadable: bool = False
+) -> Folder | Pictures | Readable:
     """Pictures in one folder a class; or pictures under ``images`` with PNG masks under ``annotations`` or depth under ``depth``.
 
     Args:
@@ -110,12 +113,12 @@ def folder(argument: str, split: str, /, *, classes: Count = 0, depth_scale: Pos
             and a tenth of ``train`` is held out); otherwise each picture's name decides: 70 % train, 10 % val, 20 % test.
         classes: number of classes in masks; 0 takes the lines of ``classes.txt``, else the largest number found in them.
         depth_scale: metres of one step of an integer depth picture; .npy and float pictures are metres.
+        skip_unreadable: leave out what cannot be read, and say how much, instead of failing at it.
 
     Raises:
         MissingError: no such folder.
         UsageError: no pictures, a class that is not in ``train``, or a picture without its mask or depth.
     """
     root = root_of("folder", argument, "it must hold one folder a class, or images and annotations or depth")
-    if is_pairs(root):
-        return pairs(root, split, classes, depth_scale, LICENCE)
-    return Folder(root, split)
+    made = pairs(root, split, classes, depth_scale, LICENCE) if is_pairs(root) else Folder(root, split)
+    return Readable(made, f"{root} {split}") if skip_unreadable else made

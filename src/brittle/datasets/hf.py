@@ -12,6 +12,7 @@ from torch import Tensor
 from brittle import files, pictures, spec
 from brittle.datasets import _parquet
 from brittle.datasets._labelled import HELD_OUT, ZERO_IS_VOID, library, share, with_valid_depth
+from brittle.datasets._readable import Readable
 from brittle.errors import CellError, MissingError, UsageError
 from brittle.types import Count, Positive, Sample
 
@@ -147,7 +148,8 @@ def hf(
     split_test: str = "",
     config: str = "",
     revision: str = "",
-) -> Hub:
+    skip_unreadable: bool = False,
+) -> Hub | Readable:
     """A data set in the hub's parquet layout; nothing is downloaded here.
 
     Args:
@@ -158,6 +160,7 @@ def hf(
         zero_void: masks in which 0 is nothing and class c is written c + 1, as in ADE20k.
         depth_scale: metres of one step of an integer depth picture.
         split_train, split_val, split_test: the hub's names of the splits.
+        skip_unreadable: leave out what cannot be read, and say how much, instead of failing at it.
 
     Raises:
         MissingError: not in the cache, no such folder, or shards are missing.
@@ -176,7 +179,8 @@ def hf(
     if not rows:
         raise UsageError(f"{root}: the {split} split ({names[source]}) is empty; name another with split_{split}=")
     titles = {key: _classes(made["train"], key, value, classes) for key, value in targets.items()}
-    return Hub(made[source], f"{names[source]}", columns, rows, titles, scale=depth_scale, zero_void=zero_void)
+    data = Hub(made[source], f"{names[source]}", columns, rows, titles, scale=depth_scale, zero_void=zero_void)
+    return Readable(data, f"{argument} {split}") if skip_unreadable else data
 
 
 def _published(there: Mapping[str, object], train: str, val: str, test: str) -> dict[str, str]:

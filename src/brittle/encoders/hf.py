@@ -5,6 +5,7 @@ Nothing is run but transformers' own code (no remote code), and weights are read
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -73,12 +74,18 @@ class TransformersEncoder(PaddedEncoder):
 
     def features(self, padded: Tensor) -> Features:
         last = self.network(pixel_values=padded, **self.options).last_hidden_state
-        if last.dim() == 4:
-            return Features(last.mean((2, 3)), last)
-        if self.norm_path:
+        if self.norm_path and last.dim() < 4:
             last = self.network.get_submodule(self.norm_path)(last)
-        grid = spatial(last[:, self.prefix :], padded.shape[-2] // self.patch, padded.shape[-1] // self.patch)
-        return Features(last[:, 0] if self.cls else grid.mean((2, 3)), grid)
+        return self.spread(last, padded)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        return next(list(module) for module in self.network.modules() if isinstance(module, nn.ModuleList))  # the outermost list
+
+    def spread(self, tokens: Tensor, padded: Tensor) -> Features:
+        if tokens.dim() == 4:
+            return Features(tokens.mean((2, 3)), tokens)
+        grid = spatial(tokens[:, self.prefix :], padded.shape[-2] // self.patch, padded.shape[-1] // self.patch)
+        return Features(tokens[:, 0] if self.cls else grid.mean((2, 3)), grid)
 
 
 def hf(argument: str, /, *, revision: str = "", size: Count = 0, pretrained: bool = True) -> Encoder:

@@ -1,6 +1,7 @@
 """The visual tower of an open_clip model: ``open_clip:ViT-B-32/laion2b_s34b_b79k``, or with a local file in place of the tag."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ class TowerEncoder(PaddedEncoder):
     """open_clip's own ViT: ``pooled`` is the final-norm CLS token before the projection into the space shared with text, ``grid`` the
     final-norm patch tokens; positions are interpolated as open_clip does it (bicubic, antialiased), from the published grid."""
 
+    prefix = 1
+
     def __init__(self, tower: nn.Module, dim: int, patch: int, **facts: Any) -> None:
         super().__init__(dim, patch, **facts)
         self.tower = tower
@@ -29,8 +32,14 @@ class TowerEncoder(PaddedEncoder):
         first, places = tower.positional_embedding[None, :1], tower.positional_embedding[None, 1:]
         cls = (tower.class_embedding + first).expand(len(patches), -1, -1)
         tokens = torch.cat([cls, patches + resampled(places, rows, columns)], 1)
-        tokens = tower.ln_post(tower.transformer(tower.ln_pre(tokens)))
-        return Features(tokens[:, 0], spatial(tokens[:, 1:], rows, columns))
+        return self.spread(tower.ln_post(tower.transformer(tower.ln_pre(tokens))), padded)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        tower: Any = self.tower
+        return list(tower.transformer.resblocks)
+
+    def spread(self, tokens: Tensor, padded: Tensor) -> Features:
+        return Features(tokens[:, 0], spatial(tokens[:, 1:], padded.shape[-2] // self.patch, padded.shape[-1] // self.patch))
 
 
 class ResNetTower(PaddedEncoder):

@@ -4,9 +4,9 @@ import json
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-from brittle import progress
+from brittle import plan, progress
 from brittle.errors import BrittleError, CellError
 from brittle.measure import Machine, failure, measure
 from brittle.plan import Cell
@@ -21,6 +21,7 @@ def local(cells: Mapping[str, Cell], store: Store, machine: Machine, checks: str
         How many failed.
     """
     failed = 0
+    feeds = {plan.identity(earlier, machine.precision) for cell in cells.values() if (earlier := plan.before(cell))}
     for number, (name, cell) in enumerate(cells.items(), 1):
         with store.claim(name):
             if store.get(name):  # another process was quicker
@@ -28,14 +29,19 @@ def local(cells: Mapping[str, Cell], store: Store, machine: Machine, checks: str
             progress.say(f"[{number}/{len(cells)}] {cell}")
             try:
                 shelf = Shelf(store.shelf(name))
-                result, samples = measure(cell, machine, checks, shelf)
+                smaller = plan.before(cell)
+                earlier = Shelf(store.shelf(plan.identity(smaller, machine.precision))) if smaller else None
+                keeping = replace(machine, keep=machine.keep or name in feeds)
+                result, samples = measure(cell, keeping, checks, shelf, earlier)
                 if result.id != name:
                     raise CellError(f"{cell.encoder} or its data changed since the run began; leave weights and data alone and run again")
                 store.put(result, samples)
                 if machine.keep and cell.attack:
                     store.note(f"adversarial/{name}/cell.json", json.dumps(asdict(cell), indent=1))
-                else:
+                elif name not in feeds:
                     shelf.clear()
+                if earlier and not machine.keep:
+                    earlier.clear()
             except BrittleError as error:
                 failed += 1
                 store.put_failed(failure(cell, error, name))

@@ -9,23 +9,30 @@ from brittle import windows
 from brittle.types import Batch, Model, Objective
 
 Distance = Literal["l2", "cosine"]
-Tokens = Literal["cls", "grid", "all"]
+Tokens = Literal["cls", "grid", "all", "attention"]
+Layer = int | Literal["final"]
 
 
-def embedding(model: Model, batch: Batch, /, *, distance: Distance = "l2", tokens: Tokens = "cls") -> Objective:
+def embedding(model: Model, batch: Batch, /, *, distance: Distance = "l2", tokens: Tokens = "cls", layer: Layer = "final") -> Objective:
     """Distance between the features of the clean and the attacked images (EmbedAttack, arXiv 2407.12588, 2024).
 
     Args:
         distance: ``l2``: mean squared difference over dimensions; ``cosine``: 1 - cosine similarity. Averaged over tokens.
-        tokens: ``cls``: the pooled feature; ``grid``: the patch features; ``all``: both; of every window where the model has windows.
+        tokens: ``cls``: the pooled feature; ``grid``: the patch features; ``all``: both; ``attention``: what share of its attention each
+            token gives to each other, in each head (after arXiv 2506.05394, 2025); of every window where the model has windows.
+        layer: of which transformer block or stage, counted as Python does, before the final norm; ``final``: what the encoder says in the
+            end, or its last layer's attention.
+
+    Raises:
+        UsageError: the encoder has no such layer, or no attention.
 
     The gradient of ``l2`` is exactly zero at the clean image, so the attack must start elsewhere.
     """
     with torch.no_grad():
-        clean = _tokens(model, batch.images, tokens)
+        clean = _tokens(model, batch.images, tokens, layer)
 
     def objective(images: Tensor, _progress: float) -> Tensor:
-        moved = _tokens(model, images, tokens)
+        moved = _tokens(model, images, tokens, layer)
         if distance == "l2":
             return (moved - clean).square().mean((1, 2))
         return (1 - torch.nn.functional.cosine_similarity(moved, clean, dim=2)).mean(1)
@@ -33,11 +40,13 @@ def embedding(model: Model, batch: Batch, /, *, distance: Distance = "l2", token
     return objective
 
 
-def _tokens(model: Model, images: Tensor, tokens: Tokens) -> Tensor:
-    """[B, T, D], the windows' tokens one after the other."""
+def _tokens(model: Model, images: Tensor, tokens: Tokens, layer: Layer) -> Tensor:
+    """[B, T, D], the windows' tokens one after the other; of attention [B, heads x T, T]."""
 
     def of(part: Tensor) -> Tensor:
-        features = model.encode(part)
+        if tokens == "attention":
+            return model.attend(part, -1 if layer == "final" else layer).flatten(1, 2)
+        features = model.encode(part, None if layer == "final" else layer)
         grid = features.grid.flatten(2).transpose(1, 2)
         match tokens:
             case "cls":

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from brittle.tasks.depth import Depth
-from brittle.types import Batch, Model, Objective
+from brittle.types import Batch, Model, Objective, resized
 
 TASKS = ("depth",)
 
@@ -14,6 +14,6 @@ def silog(model: Model, batch: Batch, /) -> Objective:
     assert isinstance(task, Depth)
 
     def objective(images: Tensor, _progress: float) -> Tensor:
-        return task.sigloss(model(images), batch.target)
+        return task.sigloss(resized(model(images), batch.target.shape[-2:]), batch.target)
 
     return objective

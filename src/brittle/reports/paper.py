@@ -44,6 +44,6 @@ def _compared(published: float, result: Result | None) -> tuple[str, str, str, s
     if result is None or result.failed is not None:
         return f"{published:.2f}", rows.text(result), rows.GAP, rows.GAP
     name = result.task["headline"]
-    low, high = result.intervals[name]
+    low, high = result.intervals.get(name, (result.metrics[name],) * 2)
     holds = "yes" if low <= published <= high else "no"
     return f"{published:.2f}", rows.text(result), f"{result.metrics[name] - published:+.3f}", holds

@@ -27,6 +27,7 @@ class Classification:
     name, target, attack = "classification", "label", "pgd"
     headline, higher_is_better = "accuracy", True
     proportions: Mapping[str, tuple[str, str]] = {"accuracy": ("correct", "images")}
+    shares: Sequence[str] = ()
     reads: Sequence[str] = ("pooled",)
 
     def head(self, dim: int, outputs: int) -> nn.Module:

@@ -45,6 +45,7 @@ class Depth:
     name, target, attack = "depth", "depth", "depthpgd"
     headline, higher_is_better = "rmse", False
     proportions: Mapping[str, tuple[str, str]] = {}
+    shares: Sequence[str] = ("delta1",)
     reads: Sequence[str] = Features._fields
 
     def __init__(self, low: float, high: float) -> None:

@@ -36,6 +36,7 @@ class Segmentation:
     name, target, attack = "segmentation", "mask", "segpgd"
     headline, higher_is_better = "miou", True
     proportions: Mapping[str, tuple[str, str]] = {}
+    shares: Sequence[str] = ("miou", "macc", "aacc")
     reads: Sequence[str] = ("grid",)
 
     def head(self, dim: int, outputs: int) -> nn.Module:

@@ -1,0 +1,184 @@
+"""Square Attack: random search that asks for scores only, never for a gradient, so that nothing that hides gradients stops it."""
+
+from bisect import bisect_left
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from brittle.errors import CellError
+from brittle.rng import Rng
+from brittle.threat import TINY, Threat
+from brittle.types import AtLeastOne, Batch, Model, per_image
+
+Share = Annotated[float, Field(gt=0, le=1)]
+"""A setting that is a share of something: above 0, at most 1."""
+Variant = Literal["paper", "autoattack"]
+
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries: the share of changed pixels is halved after each
+BLOCK = 100  # queries whose random numbers an image draws at once, since a call of its generator costs as much as a small network
+
+
+def square(
+    model: Model,
+    batch: Batch,
+    threat: Threat,
+    rng: Rng,
+    /,
+    *,
+    queries: AtLeastOne = 5000,
+    p_init: Share = 0.8,
+    restarts: AtLeastOne = 1,
+    variant: Variant = "autoattack",
+) -> Tensor:
+    """Square Attack (Andriushchenko et al. 2020): stripes (l2: tiles) first, then squares at random places, kept where they help.
+
+    Logits [B, C] are judged by their margin, any other prediction by the mean of its task's loss. An image is left alone once nothing in
+    it is right; one where that is so from the start, or that is all void, stays clean.
+
+    Args:
+        queries: how often an image is asked about in each restart, besides once about the clean one.
+        p_init: share of the pixels in the first squares; halved nine times on the way, at the paper's shares of the queries.
+        restarts: how many times to search, from the clean image each time; the best find per image is returned.
+        variant: ``autoattack`` does two things as that code does, so that numbers agree: squares never reach the last row and column, and
+            the shares are those of 10,000 queries however many there are. ``paper`` does neither and is stronger, most of all on small
+            pictures.
+
+    Raises:
+        CellError: a score is not finite.
+    """
+    with torch.no_grad():
+        clean = batch.images.detach()
+        start, over = _judge(model, clean, batch.target)
+        found, worth = clean.clone(), start.clone()
+        for _ in range(restarts):
+            left = (~over).nonzero().flatten()
+            part = Batch(clean[left], batch.target[left], ())
+            images, reached, beaten = _search(
+                model, part, threat, rng.rows(left), start[left], queries=queries, p_init=p_init, variant=variant
+            )
+            better = beaten | (reached > worth[left])
+            found[left[better]], worth[left[better]], over[left] = images[better], reached[better], beaten
+    return found
+
+
+def _judge(model: Model, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """How good images are for the attacker, [B], higher is better, and where there is nothing left to do."""
+    prediction = model(images)
+    right = model.task.right(prediction, target)
+    if right is not None and right.dim() == 1 and prediction.dim() == 2:
+        true = target[:, None]
+        other = prediction.scatter(1, true, torch.finfo(prediction.dtype).min).amax(1)
+        worth = other - prediction.gather(1, true)[:, 0]  # the margin keeps its slope where cross entropy is flat
+    else:
+        worth = per_image(model.task.loss(prediction, target))
+    if not worth.isfinite().all():
+        raise CellError(f"nonfinite: a score is {worth[~worth.isfinite()][0].item()}; check the model")
+    return worth, worth == 0 if right is None else ~right.reshape(len(right), -1).any(1)
+
+
+def _search(
+    model: Model, batch: Batch, threat: Threat, rng: Rng, start: Tensor, *, queries: int, p_init: float, variant: Variant
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One random search from the clean images, whose worth is ``start`` [B]: the best images, their worth, and which are beaten."""
+    clean, size = batch.images, torch.tensor([*batch.images.shape[2:]] * 2, device=start.device)
+    images, worth, beaten = clean.clone(), start.clone(), torch.zeros_like(start, dtype=torch.bool)
+    begin, change = (_stripes, _repaint) if threat.norm == "linf" else (_tiles, _transfer)
+    span, edge = (queries, 1) if variant == "paper" else (10_000, 0)
+    left, direction, draws = torch.arange(len(clean), device=clean.device), begin(clean, rng), clean
+    for number in range(queries):
+        if not len(left):
+            break
+        if number % BLOCK == 0:
+            draws = rng.rows(left).uniform(clean.new_empty(len(left), BLOCK, 5 + clean.shape[1]))
+        if number > 0:
+            side = _side(threat, clean, p_init, number / span)
+            room = (size - side + edge).clamp(min=1)
+            draw = draws[:, number % BLOCK]
+            corners = (draw[:, :4] * room).long().minimum(room - 1)  # a product may round up to the room
+            direction = change(images[left] - clean[left], side, corners, draw[:, 4:], threat.eps)
+        trial = threat.ascend(clean[left], direction, threat.eps).clamp(0, 1)
+        value, done = _judge(model, trial, batch.target[left])
+        better = done | (value > worth[left])
+        images[left[better]], worth[left[better]] = trial[better], value[better]
+        if done.any():
+            beaten[left[done]] = True
+            left, draws = left[~done], draws[~done]
+    return images, worth, beaten
+
+
+def _side(threat: Threat, images: Tensor, p_init: float, progress: float) -> int:
+    """Edge of the squares in pixels after a share of the queries; l2: odd and at least 3, so that a bump has a middle."""
+    share = p_init / 2 ** bisect_left(HALVINGS, 10_000 * progress)
+    side = max(round((share * images.shape[2] * images.shape[3]) ** 0.5), 1)
+    return min(side if threat.norm == "linf" else max(side, 3) | 1, *images.shape[2:])
+
+
+# --- directions, from which ``Threat.ascend`` makes images: each of the functions returns one shaped as the clean images or their delta ---
+
+
+def _sign(uniform: Tensor) -> Tensor:
+    return torch.where(uniform < 0.5, -1.0, 1.0).to(uniform)
+
+
+def _stripes(clean: Tensor, rng: Rng) -> Tensor:
+    """Vertical stripes, a pixel wide, of a random sign per channel: convolutions are sensitive to them."""
+    return _sign(rng.uniform(clean[:, :, :1])).expand_as(clean)
+
+
+def _tiles(clean: Tensor, rng: Rng) -> Tensor:
+    """A grid of bumps, five along the shorter edge, each of a random sign per channel and turned at random."""
+    batch, channels, height, width = clean.shape
+    side = max(min(height, width) // 5, 1)
+    rows, columns = height // side, width // side
+    draws = rng.uniform(clean.new_empty(batch, channels + 1, rows, columns)).repeat_interleave(side, 2).repeat_interleave(side, 3)
+    bumps = _bumps(side, clean).repeat(1, rows, columns)
+    tiles = torch.where(draws[:, :1] < 0.5, bumps[0], bumps[1]) * _sign(draws[:, 1:])
+    top, edge = (height - rows * side) // 2, (width - columns * side) // 2
+    return torch.nn.functional.pad(tiles, (edge, width - columns * side - edge, top, height - rows * side - top))
+
+
+def _repaint(delta: Tensor, side: int, corners: Tensor, draws: Tensor, _eps: float) -> Tensor:
+    """linf: one square gets a new sign per channel. ``corners`` [B,4] of two squares, ``draws`` [B,1+C] uniform: a turn, and signs."""
+    *_, inside = _window(delta, side, corners[:, :2])
+    return torch.where(inside, _sign(draws[:, 1:, None, None]), delta)
+
+
+def _transfer(delta: Tensor, side: int, corners: Tensor, draws: Tensor, eps: float) -> Tensor:
+    """l2: the mass of a second square, and what the image has not used of its budget, goes into a bump that is added in the first."""
+    down, across, first = _window(delta, side, corners[:, :2])
+    *_, second = _window(delta, side, corners[:, 2:])
+    turn = (draws[:, 0] < 0.5).long()[:, None, None]
+    bump = _bumps(side, delta)[turn, down.clamp(0, side - 1), across.clamp(0, side - 1)][:, None]
+    mixed = (bump * _sign(draws[:, 1:, None, None]) + delta / _norm(delta * first)) * first
+    unused = (eps**2 - delta.square().sum((1, 2, 3), keepdim=True)).clamp(min=0) / delta.shape[1]
+    mass = (unused + _norm(delta * (first | second)).square()).sqrt()
+    return torch.where(first, mixed / _norm(mixed) * mass, torch.where(second, 0, delta))
+
+
+def _window(delta: Tensor, side: int, corner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows below a square's top [B,H,1], columns right of its left edge [B,1,W], and its inside [B,1,H,W]; ``corner`` [B,2]."""
+    height, width = (torch.arange(size, device=delta.device) for size in delta.shape[2:])
+    down, across = (height - corner[:, :1])[:, :, None], (width - corner[:, 1:])[:, None]
+    inside = (down >= 0) & (down < side) & (across >= 0) & (across < side)
+    return down, across, inside[:, None]
+
+
+def _bumps(side: int, like: Tensor) -> Tensor:
+    """[2,side,side], of length 1: a hill in the upper half and a pit in the lower, and the same turned (the paper's eta)."""
+    halves: list[Tensor] = []
+    for rows in (side // 2, side - side // 2):
+        place = torch.meshgrid(torch.arange(rows), torch.arange(side), indexing="ij")
+        far = torch.maximum((place[0] - rows // 2).abs(), (place[1] - side // 2).abs())
+        steps = torch.arange(1, max(rows, side) // 2 + 2).double() ** -2
+        hill = steps.flip(0).cumsum(0).flip(0)[far]  # the sum of 1/k^2 from the distance to the middle on
+        halves.append(hill / hill.norm().clamp(min=TINY))
+    bump = torch.cat([halves[0], -halves[1]])
+    bump = bump / bump.norm()
+    return torch.stack([bump, bump.T]).to(like)
+
+
+def _norm(delta: Tensor) -> Tensor:
+    """Length of each channel [B,C,1,1], never 0."""
+    return delta.square().sum((2, 3), keepdim=True).sqrt().clamp(min=TINY)

@@ -1,0 +1,35 @@
+"""An attack that goes on from what it found with smaller budgets, so that no budget gives a better number than a smaller one."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from brittle import ensemble
+from brittle.rng import Rng
+from brittle.threat import Threat
+from brittle.types import Batch, Model, Positive
+
+
+def warm(model: Model, batch: Batch, threat: Threat, rng: Rng, /, *, attack: str = "pgd", eps: Sequence[Positive] = ()) -> Tensor:
+    """``attack`` with each of the smaller budgets ``eps`` in turn, each going on from the last, then with the threat's own; for each image
+    the worse of what it found and what it began with.
+
+    A batch with a ``start`` has the smaller budgets behind it. A run with several budgets makes its cells of this attack by itself.
+    """
+    climb = ensemble.member(attack)
+    if batch.start is None:
+        for each in sorted(size for size in eps if size < threat.eps):
+            smaller = Threat(threat.norm, each)
+            batch = batch._replace(start=_worse(climb, model, batch, smaller, rng.again()))
+    return _worse(climb, model, batch, threat, rng)
+
+
+def _worse(climb: ensemble.Member, model: Model, batch: Batch, threat: Threat, rng: Rng) -> Tensor:
+    if batch.start is None:
+        return climb(model, batch, threat, rng)
+
+    def stay(_model: Model, part: Batch, _threat: Threat, _rng: Rng) -> Tensor:
+        assert part.start is not None
+        return part.start
+
+    return ensemble.worst_of([climb, stay], model, batch, threat, rng)

@@ -1,0 +1,53 @@
+"""AutoAttack: never weaker than a member, image by image, with few classes too, and nothing spent on what has fallen."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import brittle
+
+
+def small(classes: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GELU(), nn.Flatten(), nn.Linear(512, classes))
+        with torch.no_grad():
+            network[-1].bias -= network(torch.rand(64, 3, 8, 8)).mean(0)
+            network[-1].weight *= 20
+            network[-1].bias *= 20
+    return network
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("classes", "norm", "eps"), [(10, "linf", 0.4 / 255), (4, "linf", 0.5 / 255), (3, "l2", 0.03), (2, "linf", 0.5 / 255)]
+)
+def test_no_image_is_right_that_a_member_beats(images, classes, norm, eps) -> None:
+    network = small(classes)
+    label = network(images).argmax(1)
+
+    def right(attack: str) -> Tensor:
+        moved = brittle.attack(network, images, label, attack=attack, eps=eps, norm=norm)
+        with torch.no_grad():
+            return network(moved).argmax(1) == label
+
+    ratio = f"dlr(normalised={'true' if classes > 3 else 'false'})"
+    members = ["apgd(steps=10)", f"apgd(objective={ratio}, targets=9, steps=10)", "fab(steps=10)", "square(queries=50)"]
+    each = torch.stack([right(member) for member in members])
+    found = right("autoattack(steps=10, queries=50)")
+    assert not (found & ~each.all(0)).any()
+    assert torch.equal(found, each.all(0)), "and none is lost that no member beats"
+    assert found.any() or classes != 10, "all fell: nothing was shown"
+
+
+def test_what_has_fallen_goes_to_no_other_member(images) -> None:
+    network = small(10)
+    label = network(images).argmax(1)
+    sizes: list[int] = []
+    network.register_forward_hook(lambda _module, inputs, _output: sizes.append(len(inputs[0])))
+    brittle.attack(network, images, label, attack="autoattack(steps=5, queries=20)", eps=1.0)
+    assert sum(sizes) <= 16 * (5 + 1) + 16 * 3 + 1, "the first member beat them all"

@@ -1,0 +1,41 @@
+"""docs/attacks.md names every attack and objective, and its commands run."""
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from brittle import spec
+
+TEXT = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text(encoding="utf8")
+SMALLER = {
+    "embedded:dino": "embedded:random",
+    "embedded:deacl": "embedded:random(seed=1)",
+    "scenes": "scenes(train=64, val=32, test=32, size=8)",
+    "--limit 16": "--limit 4",
+    "-a autoattack": '-a "autoattack(steps=3, queries=10)"',
+    "-a sea": '-a "sea(steps=6)"',
+    "-a depth_worst": '-a "depth_worst(steps=3)"',
+}
+
+
+@pytest.mark.parametrize("kind", ["attacks", "objectives", "checks"])
+def test_every_component_is_named(kind) -> None:
+    words = set(re.findall(r"[a-z_0-9]+", TEXT))
+    assert {name for name in spec.names(kind) if name not in words} == set()
+
+
+@pytest.mark.usefixtures("quick")
+def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brittle: Callable[..., tuple[int, str, str]]) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL) for line in block.splitlines() if line.strip()]
+    assert len(lines) >= 12
+    for line in lines:
+        if line == "brittle verify":
+            continue  # tests/test_verify.py
+        for full, small in SMALLER.items():
+            line = line.replace(full, f'"{small}"' if "(" in small and not small.startswith("-") else small)
+        code, _, err = brittle(*shlex.split(line)[1:])
+        assert code == 0, f"{line}: {err}"
