@@ -5,10 +5,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from brittle.api import attack, finetune, load_dataset, load_encoder, read_run, run
+    from brittle.api import attack, check, finetune, load_dataset, load_encoder, read_run, run
 
 __version__ = version("brittle")
-__all__ = ["attack", "finetune", "load_dataset", "load_encoder", "read_run", "run"]
+__all__ = ["attack", "check", "finetune", "load_dataset", "load_encoder", "read_run", "run"]
 
 
 def __getattr__(name: str) -> Any:

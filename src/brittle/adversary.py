@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from brittle import artifacts, evidence, plan, spec, windows
-from brittle.memory import halving
+from brittle.memory import halving, joined
 from brittle.plan import Cell
 from brittle.shelf import Shelf
 from brittle.threat import Threat
@@ -45,7 +45,7 @@ class Adversary:
         if found is not None:
             return {key: value.to(batch.images.device) for key, value in found.items()}
         began = time.monotonic()
-        found = halving(self._made, _joined, batch)
+        found = halving(self._made, joined, batch)
         if self.shelf and (self.keep or time.monotonic() - began > COSTLY):
             self.shelf.put(batch.ids, found)
         return found
@@ -104,10 +104,6 @@ class Adversary:
             follow(images)
             found |= {f"curve_{key}": torch.stack([row[key] for row in follow.rows], 1) for key in follow.rows[0]}
         return found
-
-
-def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 class _Follow:

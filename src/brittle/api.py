@@ -1,4 +1,4 @@
-"""The Python words: load an encoder or a data set, attack anything, run a plan, tune an encoder."""
+"""The Python words: load an encoder or a data set, attack and check anything, run a plan, tune an encoder."""
 
 import contextlib
 import json
@@ -11,16 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brittle import files, plan, protocol, spec
-from brittle.errors import UsageError
+from brittle import evidence, files, plan, protocol, spec
+from brittle.bare import bare, moved
+from brittle.errors import CellError, UsageError
 from brittle.measure import Machine
-from brittle.plan import Cell, Plan, Result
+from brittle.memory import halving, joined
+from brittle.plan import Cell, Finding, Plan, Result
 from brittle.progress import say
-from brittle.rng import Rng
 from brittle.store import Store
+from brittle.tally import Tally
 from brittle.tasks.classification import classification
-from brittle.threat import Norm, Threat
-from brittle.types import Batch, Dataset, Encoder, Model, frozen
+from brittle.threat import Norm
+from brittle.trace import Trace
+from brittle.types import Batch, Dataset, Encoder, frozen
+
+AT_ONCE = 64  # pictures that ``check`` attacks at once
 
 
 def load_encoder(text: str) -> Encoder:
@@ -64,45 +69,60 @@ def attack(
     Raises:
         UsageError: images outside [0,1] or of another shape, a target that the model has no output for, or any spec that makes no sense.
     """
-    if images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        raise UsageError(f"images are {images.dtype} {tuple(images.shape)}; they must be float [B,3,H,W] in [0,1]")
-    if images.numel() and not (images.min() >= 0 and images.max() <= 1):
-        raise UsageError(f"images go from {images.min():.3g} to {images.max():.3g}; they must be in [0,1], the model normalises inside")
-    threat = Threat(norm, plan.check_eps(eps))
-    made = spec.build("tasks", task)
-    full = spec.complete("attacks", attack)
-    if not plan.fits(attack, made.name):
-        raise UsageError(f"attack {full.name!r} is not for {made.name}; try {made.attack!r}")
+    given = bare(model, images, target, attack=attack, task=task, eps=eps, norm=norm, ids=ids)
+    with frozen(given.model):
+        return evidence.attacked(given.model, given.attack, given.batch, given.threat, seed, precision="fp32")
+
+
+def check(
+    model: Callable[[Tensor], Tensor] | Encoder,
+    images: Tensor,
+    target: Tensor | None = None,
+    *,
+    attack: str = "pgd",
+    task: str = "classification",
+    eps: float | str = 8 / 255,
+    norm: Norm = "linf",
+    seed: int = 0,
+    full: bool = False,
+) -> list[Finding]:
+    """What every check says of a model's robustness under an attack, which is run for it; the arguments are those of ``attack``. An Encoder
+    is scored by how far its feature moves.
+
+    Args:
+        full: also the checks that cost as much as the attack.
+
+    Returns:
+        Findings, of which one of verdict ``fail`` means that the number is not to be trusted; a model that cannot be measured, as it
+        predicts nan, say, gives the one finding that says so.
+
+    Raises:
+        UsageError: as ``attack``.
+    """
+    given = bare(model, images, target, attack=attack, task=task, eps=eps, norm=norm)
     if isinstance(model, Encoder):
-        wrapped = Model(made, None, model)
-    else:
-        wrapped = Model(made, model)
-    names = list(ids) if ids is not None else [str(i) for i in range(len(images))]
-    if len(names) != len(images):
-        raise UsageError(f"{len(names)} ids for {len(images)} images; give one for each")
-    headless = getattr(spec.module("attacks", full.name), "HEADLESS", False)
-    if target is None and not headless:
-        raise UsageError(f"attack {full.name!r} needs a target: labels, masks or depth of the {len(images)} images")
-    if target is not None and len(target) != len(images):
-        raise UsageError(f"{len(target)} targets for {len(images)} images; give one for each")
-    batch = Batch(images, target if target is not None else images.new_zeros(len(images), dtype=torch.long), names)
-    with frozen(wrapped):
-        if target is not None and not target.is_floating_point():
-            _watch_range(wrapped, target)
-        return spec.build("attacks", full, wrapped, batch, threat, Rng(seed, names)).detach()
+        given = moved(given, model, AT_ONCE)
+    elif target is None:
+        raise UsageError(f"checks need a target: labels, masks or depth of the {len(images)} images")
+    tally = Tally(given.model, given.threat, len(images))
 
+    def made(batch: Batch) -> dict[str, Tensor]:
+        trace = Trace()
+        found = evidence.attacked(given.model, given.attack, batch, given.threat, seed, precision="fp32", trace=trace)
+        return {"images": found, **trace.summary(len(found))}
 
-def _watch_range(model: Model, target: Tensor) -> None:
-    """Have the first prediction refuse labels and masks that the model has no output for: in a loss they would be an error of its innards,
-    on a GPU the end of it."""
-
-    def look(_model: object, _images: object, prediction: Tensor) -> None:
-        handle.remove()
-        outputs = prediction.shape[1]
-        if (value := protocol.foreign(target, outputs)) is not None:
-            raise UsageError(f"target {value} is none of the model's {outputs} classes (0 to {outputs - 1}; 255 is void in a mask)")
-
-    handle = model.register_forward_hook(look)
+    try:
+        with frozen(given.model):
+            for start in range(0, len(images), AT_ONCE):
+                batch = given.batch.rows(range(start, min(start + AT_ONCE, len(images))))
+                tally.add(batch, halving(made, joined, batch))
+            return list(evidence.findings(tally.evidence(attack, seed, "fp32", tally.scores(), full=full)))
+    except CellError as error:
+        kind, _, why = str(error).partition(": ")
+        name = {"violation": "budget"}.get(kind, kind)
+        if name not in spec.names("checks"):
+            raise
+        return [Finding(name, "fail", None, why)]
 
 
 def run(
@@ -273,4 +293,4 @@ def read_run(folder: str | Path) -> list[Result]:
     return read(folder)
 
 
-__all__ = ["attack", "execute", "finetune", "load_dataset", "load_encoder", "read_run", "run"]
+__all__ = ["attack", "check", "execute", "finetune", "load_dataset", "load_encoder", "read_run", "run"]

@@ -16,7 +16,7 @@ from brittle.types import Batch, Encoder, Features, Task
 
 FEATURES_VERSION = 1
 HEADS_VERSION = 1
-ADVERSARIAL_VERSION = 2
+ADVERSARIAL_VERSION = 3
 
 
 def keep(kind: str, key: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -29,16 +29,23 @@ class Climb:
         self._rank = [self.best.new_full((len(self.best),), -torch.inf, dtype=torch.float64) for _ in range(2)]
         self._prediction: Tensor | None = None
 
+    def begin(self) -> None:
+        """Say that a climb begins."""
+        if self.model.trace:
+            self.model.trace.begin()
+
     def at(self, images: Tensor, progress: float) -> tuple[Tensor, Tensor]:
         """The objective [B] and its gradient [B,3,H,W] at ``images``, which are considered for keeping.
 
         Raises:
-            CellError: one of them is not finite.
+            CellError: one of them is not finite, or the model passes none on.
         """
         images = images.detach().requires_grad_()
         with torch.enable_grad():  # also where the caller has switched it off
             loss = self._ask(images, progress)
-            (gradient,) = torch.autograd.grad(loss.sum(), images)
+            gradient = torch.autograd.grad(loss.sum(), images, allow_unused=True)[0] if loss.requires_grad else None
+        if gradient is None:
+            raise CellError("gradient: none reaches the pixels; there is a detach, no_grad or inference_mode inside the model, take it out")
         if not gradient.isfinite().all():
             raise CellError(f"nonfinite: the gradient is nan or inf after {progress:.0%} of the steps; check the model")
         self._note(images.detach(), loss.detach(), gradient)
@@ -124,6 +131,7 @@ def ascend(
     every = Climb(objective, model, batch, keep)
     ends = Climb(objective, model, batch, "best") if keep == "last" and restarts > 1 else every
     for number in range(restarts):
+        every.begin()
         images = threat.sample(clean, rng) if random_start else clean
         if batch.start is not None and not number:
             images = threat.project(clean, batch.start)

@@ -32,11 +32,16 @@ def worst_of(members: Iterable[Member], model: Model, batch: Batch, threat: Thre
         for number, attack in enumerate(members):
             rows = (~beaten if number else torch.ones_like(beaten)).nonzero().flatten()
             if not len(rows):
-                break
+                if trace is None or trace.candidates is None:
+                    break
+                trace.candidates.append(best.clone())  # every member has its place there, whether it was needed or not
+                continue
             part = batch.rows(rows.tolist())
             found = attack(model, part, threat, rng.rows(rows).again()).detach()
             if trace is not None and trace.candidates is not None:
                 trace.candidates.append(best.index_copy(0, rows, found))
+            if model.trace is not None:
+                model.trace.spread(rows, len(batch.images))
             model.trace = None
             new_damage, new_loss, new_beaten = _judged(model, found, part)
             better = (new_damage > damage[rows]) | ((new_damage == damage[rows]) & (new_loss > loss[rows]))

@@ -17,8 +17,8 @@ from torch import Tensor
 from brittle import artifacts, plan, protocol, spec
 from brittle.adversary import Adversary
 from brittle.errors import BrittleError, UsageError
-from brittle.evidence import findings, sample_size
-from brittle.plan import Cell, Result
+from brittle.evidence import findings
+from brittle.plan import Cell, Finding, Result
 from brittle.progress import progress
 from brittle.shelf import Shelf
 from brittle.tally import Tally, targeted
@@ -104,15 +104,18 @@ def measure(
         return list(batches("train", count))
 
     adversary = Adversary(cell, model, threat, machine.precision, shelf if cell.attack else None, machine.keep, earlier, training)
-    tally = Tally(model, threat, sample_size(len(indices)) if cell.attack and checks != "none" else 0)
+    checked = cell.attack is not None and checks != "none" and not isinstance(task, protocol.LabelFree)
+    tally = Tally(model, threat, len(indices) if checked else 0)
     with frozen(model), _counted(model.encoder) as count:
         with progress(str(cell), len(indices)) as advance:
             for batch in batches("test", cell.limit):
                 tally.add(batch, adversary(batch))
                 advance(len(batch.images), f"{task.headline} {tally.headline():.3f}")
         scores = tally.scores()
-        spent = round(time.monotonic() - began, 3)
-        found = findings(tally.evidence(cell, machine.precision, scores, full=checks == "full")) if tally.wanted else ()
+        cost = {"seconds": round(time.monotonic() - began, 3), **count}
+        found: tuple[Finding, ...] = ()
+        if cell.attack and tally.wanted:
+            found = findings(tally.evidence(cell.attack, cell.seed, machine.precision, scores, full=checks == "full"))
     result = Result(
         id=name,
         cell=cell,
@@ -123,7 +126,7 @@ def measure(
         images=len(tally.ids),
         image_ids_sha256=artifacts.image_ids(tally.ids),
         findings=found,
-        cost={"seconds": spent, "check_seconds": round(time.monotonic() - began - spent, 3), **count, "peak_bytes": _peak(machine.device)},
+        cost={**cost, "check_seconds": round(time.monotonic() - began - cost["seconds"], 3), "peak_bytes": _peak(machine.device)},
         curve=tuple(tally.curve()),
         made_by=_made_by(cell, model.encoder, rule, machine),
     )

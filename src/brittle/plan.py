@@ -42,12 +42,15 @@ class Cell:
         return f"{self.encoder} / {self.dataset} / {self.task} / {attack}"
 
 
+Verdict = Literal["ok", "warn", "fail", "unchecked"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """What a check says of a number: ``unchecked`` where it could not look."""
 
     name: str
-    verdict: Literal["ok", "warn", "fail", "unchecked"]
+    verdict: Verdict
     value: float | None
     why: str
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from brittle import spec
 from brittle.plan import Result, bare, eps_text
 
 GAP = "–"
@@ -81,13 +82,25 @@ def text(result: Result | None) -> str:
     name = result.task["headline"]
     interval = "" if name not in result.intervals else " [{:.3f}, {:.3f}]".format(*result.intervals[name])  # one picture has none
     failed = any(finding.verdict == "fail" for finding in result.findings)
-    unchecked = result.cell.attack is not None and not result.findings
+    unchecked = result.cell.attack is not None and all(finding.verdict == "unchecked" for finding in result.findings)
     return f"{result.metrics[name]:.3f}{interval}" + (" !" if failed else " ?" if unchecked else "")
 
 
 def failures(results: Sequence[Result]) -> list[str]:
     """A Markdown item for each cell that could not be measured, with its reason."""
     return [f"- failed: {result.cell}: {result.failed}" for result in results if result.failed is not None]
+
+
+def remarks(results: Sequence[Result]) -> list[str]:
+    """A Markdown item for each finding that is not ``ok``: what was found, and what its check says to do about it."""
+    lines: list[str] = []
+    for result in results:
+        for finding in result.findings:
+            known = finding.verdict in ("warn", "fail") and finding.name in spec.names("checks")
+            advice = spec.summary("checks", finding.name).partition(". ")[2] if known else ""
+            line = f"- {finding.verdict}: {finding.name}: {result.cell}: {finding.why}{'. ' if advice else ''}{advice}"
+            lines += [line] if finding.verdict != "ok" else []
+    return [" ".join(line.split()) for line in lines]
 
 
 def caption(results: Sequence[Result]) -> str:

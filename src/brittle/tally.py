@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +9,9 @@ from torch import Tensor
 
 from brittle import spec
 from brittle.errors import CellError
-from brittle.evidence import Evidence
+from brittle.evidence import Evidence, sample_size
 from brittle.intervals import intervals
-from brittle.memory import halving
-from brittle.plan import Cell
+from brittle.memory import halving, joined
 from brittle.protocol import LabelFree
 from brittle.threat import Threat
 from brittle.types import Batch, Model
@@ -39,11 +37,14 @@ class Tally:
     Args:
         model: in evaluation mode and frozen.
         threat: what the attack was allowed.
-        wanted: how many pictures to keep for checks.
+        checked: how many pictures will come, where some of them, spread over all, are to be kept for checks; 0 to keep none.
     """
 
-    def __init__(self, model: Model, threat: Threat, wanted: int = 0) -> None:
-        self.model, self.threat, self.wanted = model, threat, wanted
+    def __init__(self, model: Model, threat: Threat, checked: int = 0) -> None:
+        self.model, self.threat = model, threat
+        self.wanted = sample_size(checked)
+        self._every = checked // max(self.wanted, 1)
+        self._at_once = 1
         self.ids: list[str] = []
         self._exact: list[Rows] = []
         self._rounded: list[Rows] = []
@@ -74,9 +75,21 @@ class Tally:
         self._curve += [path] if path else []
         notes = {key: value.float().cpu() for key, value in found.items() if value.dim() == 1}
         self._notes.append({**notes, "violation": worst.cpu()})
-        short = self.wanted - sum(len(kept) for _, kept in self._kept)
-        if short > 0 and (not self._kept or self._kept[0][1].shape[1:] == images.shape[1:]):
-            self._kept.append((Batch(batch.images[:short], batch.target[:short], batch.ids[:short]), images[:short]))
+        self._at_once = max(self._at_once, len(images))
+        self._keep(batch, images)
+
+    def _keep(self, batch: Batch, images: Tensor) -> None:
+        """Keep every so many-th picture, or the next one where it is of another size than the first or nothing in it can be scored."""
+        shapes = [(clean.images.shape[1:], clean.target.shape[1:]) for clean, _ in self._kept[:1]]
+        if shapes not in ([], [(batch.images.shape[1:], batch.target.shape[1:])]):
+            return
+        came, had = len(self.ids) - len(batch.ids), sum(len(kept) for _, kept in self._kept)
+        rows: list[int] = []
+        for row in self.model.task.damage(self._exact[-1]).isfinite().nonzero().flatten().tolist():
+            if had + len(rows) < self.wanted and came + row >= (had + len(rows)) * self._every:
+                rows.append(row)
+        if rows:
+            self._kept.append((Batch(batch.images[rows], batch.target[rows], [batch.ids[row] for row in rows]), images[rows]))
 
     @torch.no_grad()
     def _scored(self, images: Tensor, batch: Batch) -> Rows:
@@ -86,7 +99,7 @@ class Tally:
                 raise CellError("nonfinite: the model predicts nan or inf; check its weights and its input range")
             return {key: value.cpu() for key, value in self.model.task.score(prediction, part.target).items()}
 
-        return halving(score, _joined, batch._replace(images=images))
+        return halving(score, joined, batch._replace(images=images))
 
     def headline(self) -> float:
         """The headline metric so far."""
@@ -101,13 +114,13 @@ class Tally:
         """
         task = self.model.task
         exact, saved = self._whole(self._exact), self._whole(self._rounded)
-        choices = [_joined(exact)]
+        choices = [joined(exact)]
         metrics = task.summarise(_total(exact))
         if not np.isfinite(metrics[task.headline]):
             raise CellError(f"no valid pixel or image to score for {task.name}; look at the data set's targets")
         found = intervals(task, choices[0])
         if self._candidates:
-            candidates = _joined(self._candidates)
+            candidates = joined(self._candidates)
             row = task.worst(candidates)
             chosen = {key: value[torch.arange(len(row)), row] for key, value in candidates.items()}
             other = task.summarise(_total([chosen]))
@@ -134,18 +147,26 @@ class Tally:
 
     def _whole(self, rows: list[Rows]) -> list[Rows]:
         task = self.model.task
-        return [task.together(_joined(rows))] if isinstance(task, LabelFree) else rows
+        return [task.together(joined(rows))] if isinstance(task, LabelFree) else rows
 
-    def evidence(self, cell: Cell, precision: str, scores: Scores, *, full: bool) -> Evidence:
-        """What checks may look at, of an attacked number."""
+    def evidence(self, attack: str, seed: int, precision: str, scores: Scores, *, full: bool) -> Evidence:
+        """What checks may look at, of the number that ``attack`` gave."""
         batches = [batch for batch, _ in self._kept]
-        ids: Sequence[str] = [name for batch in batches for name in batch.ids]
-        sample = Batch(torch.cat([batch.images for batch in batches]), torch.cat([batch.target for batch in batches]), ids)
-        numbers: dict[str, Any] = {"metrics": self.model.task.summarise(_total(self._exact)), "metrics_uint8": scores.metrics_uint8}
-        attack = spec.complete("attacks", cell.attack or "noise")
-        images = torch.cat([images for _, images in self._kept])
-        samples = {**scores.samples, **{key: value.numpy() for key, value in _joined(self._notes).items()}}
-        return Evidence(self.model, attack, self.threat, cell.seed, precision, sample, images, samples, full=full, **numbers)
+        ids = [name for batch in batches for name in batch.ids]
+        return Evidence(
+            self.model,
+            spec.complete("attacks", attack),
+            self.threat,
+            seed,
+            precision,
+            Batch(torch.cat([batch.images for batch in batches]), torch.cat([batch.target for batch in batches]), ids),
+            torch.cat([images for _, images in self._kept]),
+            {**scores.samples, **{key: value.numpy() for key, value in joined(self._notes).items()}},
+            self.model.task.summarise(_total(self._exact)),
+            scores.metrics_uint8,
+            full,
+            self._at_once,
+        )
 
 
 def targeted(batches: Iterable[Batch], model: Model, *, attacked: bool) -> Iterator[Batch]:
@@ -155,10 +176,6 @@ def targeted(batches: Iterable[Batch], model: Model, *, attacked: bool) -> Itera
         if isinstance(task, LabelFree):
             batch = batch._replace(target=halving(lambda part: task.positives(model, part, attacked), torch.cat, batch))
         yield batch
-
-
-def _joined(rows: Sequence[Rows]) -> dict[str, Tensor]:
-    return {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
 
 
 def _total(rows: Sequence[Rows]) -> dict[str, Tensor]:

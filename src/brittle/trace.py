@@ -22,6 +22,11 @@ class Trace:
         self.losses: list[Tensor] = []
         self.flat: list[Tensor] = []
         self.candidates: list[Tensor] | None = None
+        self._began = 0
+
+    def begin(self) -> None:
+        """A climb begins, of which there may be several, one after the other."""
+        self._began = len(self.losses)
 
     def note(self, images: Tensor, loss: Tensor, gradient: Tensor | None = None) -> None:
         """An iterate, its loss [B], and the gradient there [B,3,H,W] where one was taken."""
@@ -31,20 +36,28 @@ class Trace:
         if self.watch is not None:
             self.watch(images.detach())
 
+    def spread(self, rows: Tensor, count: int) -> None:
+        """Make what was noted of some of ``count`` images ([b] indices) a note of them all, nan for the others."""
+
+        def whole(values: Tensor) -> Tensor:
+            return torch.full((count,), torch.nan).index_copy(0, rows.cpu(), values.float())
+
+        self.losses, self.flat = list(map(whole, self.losses)), list(map(whole, self.flat))
+
     @staticmethod
     def nothing(count: int) -> dict[str, Tensor]:
         """The summary of an attack that noted nothing."""
         return {name: torch.full((count,), torch.nan) for name in ("loss_first", "loss_late", "loss_last", "loss_best", "flat")}
 
     def summary(self, count: int) -> dict[str, Tensor]:
-        """[B] each: ``loss_first``, ``loss_late`` (after three quarters of the iterates), ``loss_last``, ``loss_best``, and ``flat``, the
-        share of steps whose gradient was zero everywhere; nan where nothing was noted."""
+        """[B] each: ``loss_first`` and ``loss_best`` of all, ``loss_late`` (after three quarters of its iterates) and ``loss_last`` of the
+        last climb, and ``flat``, the share of steps whose gradient was zero everywhere; nan where nothing was noted."""
         found = self.nothing(count)
         if self.losses:
             losses = torch.stack(self.losses)
             found |= {
                 "loss_first": losses[0],
-                "loss_late": losses[(3 * (len(losses) - 1)) // 4],
+                "loss_late": losses[self._began :][(3 * (len(losses) - self._began - 1)) // 4],
                 "loss_last": losses[-1],
                 "loss_best": losses.amax(0),
             }

@@ -1,39 +1,71 @@
-"""Every check: a Finding with one of the four verdicts, the right one where a fault is planted."""
+"""Every check: a Finding with one of the four verdicts, the right one where a fault is planted, and no error whatever the pictures."""
 
 import math
-from dataclasses import replace
-from typing import get_args, get_type_hints
+import typing
 
-import numpy as np
 import pytest
-from tiny import CHECKS, headline, need
+from tiny import CHECKS, SCORED, evidence, need
 
+from brittle import evidence as evidences
 from brittle import spec
-from brittle.plan import Cell, Finding, Result
+from brittle.plan import Finding, Verdict
 
-VERDICTS = get_args(get_type_hints(Finding)["verdict"])
-
-
-def result() -> Result:
-    cell = Cell("embedded:random", "scenes", "classification", "pgd", 8 / 255, "linf", 0, None, "standard")
-    task = {"name": "classification", "headline": "accuracy", "higher_is_better": True, "attack": "pgd"}
-    return replace(Result("id", cell, task, images=4), **headline(0.5, 0.5))
+VERDICTS = typing.get_args(Verdict)
+every_check = pytest.mark.parametrize("name", spec.names("checks"))
 
 
-@pytest.mark.parametrize("name", spec.names("checks"))
+def judge(found: object, name: str) -> Finding:
+    assert isinstance(found, Finding)
+    assert found.name == name
+    assert found.verdict in VERDICTS
+    assert found.why
+    assert "\n" not in found.why
+    assert found.value is None or isinstance(found.value, float)
+    assert found.verdict != "ok" or found.value is None or math.isfinite(found.value)
+    return found
+
+
+@every_check
 def test_planted_faults_are_found_and_sound_numbers_pass(name) -> None:
     cases = need(CHECKS, "checks", name)
-    assert {verdict for verdict, *_ in cases} >= {"ok"}
-    assert {verdict for verdict, *_ in cases} & {"warn", "fail"}, "plant a fault"
-    for verdict, fields, violations in cases:
-        found = spec.component("checks", name)(replace(result(), **fields), {"violation": np.array(violations)})
-        assert isinstance(found, Finding)
-        assert found.name == name
-        assert found.verdict in VERDICTS
-        assert found.verdict == verdict, f"{name} says {found.verdict} of {fields} {violations}"
-        assert found.why
-        assert found.value is None or isinstance(found.value, float)
-        assert verdict != "ok" or found.value is None or math.isfinite(found.value)
+    wanted = {verdict for verdict, _ in cases}
+    assert wanted == {"unchecked"} or "ok" in wanted
+    assert wanted == {"unchecked"} or wanted & {"warn", "fail"}, "plant a fault"
+    for number, (verdict, make) in enumerate(cases):
+        found = judge(spec.component("checks", name)(make()), name)
+        assert found.verdict == verdict, f"case {number}: {found}"
+
+
+@every_check
+@pytest.mark.parametrize("task", SCORED)
+def test_few_pictures_and_void_ones_are_no_error(name, task) -> None:
+    for made in (evidence(task, count=1), evidence(task, eps=0.0), evidence(task, attack="noise", norm="l2", eps=0.5)):
+        assert judge(spec.component("checks", name)(made), name).verdict != "fail"
+    if task != "classification":
+        assert judge(spec.component("checks", name)(evidence(task, void=6)), name).verdict != "fail"
+
+
+@every_check
+def test_it_says_what_it_means_and_what_to_do(name) -> None:
+    meaning, _, advice = spec.summary("checks", name).partition(". ")
+    assert meaning
+    assert advice.endswith(".")
+
+
+def test_a_check_that_stops_with_an_error_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_evidence: object) -> Finding:
+        raise ValueError("expected more than 1 value\nper channel")
+
+    monkeypatch.setattr(spec.module("checks", "noise"), "noise", broken)
+    found = {finding.name: finding for finding in evidences.findings(evidence())}
+    assert found["noise"] == Finding("noise", "fail", None, "ValueError: expected more than 1 value per channel")
+    assert found.keys() == set(spec.names("checks"))
+
+
+def test_costly_checks_only_look_where_that_is_wanted() -> None:
+    costly = {name for name in spec.names("checks") if getattr(spec.module("checks", name), "FULL", False)}
+    assert costly == {"blackbox", "monotone", "seeds", "steps"}
+    assert {finding.name for finding in evidences.findings(evidence(full=False))} == set(spec.names("checks")) - costly
 
 
 def test_the_four_verdicts() -> None:

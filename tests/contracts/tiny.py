@@ -2,16 +2,21 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from brittle import files, spec
+from brittle.evidence import Evidence, attacked
+from brittle.tally import Tally
+from brittle.threat import Threat
+from brittle.trace import Trace
 from brittle.types import Batch, Encoder, Features, Model, Task
 
 SIDE = 16
@@ -198,6 +203,10 @@ def tiny_batch(task_name: str, count: int = 3, void: bool = False) -> Batch:
     return Batch(images, target, tuple(f"picture{i}" for i in range(count)))
 
 
+SCORED = [name for name in TASKS if name != "representation"]
+"""Tasks whose targets are there beforehand; what is measured without any is not checked."""
+
+
 # --- attacks, objectives, checks ---------------------------------------------------------------------------------------------
 
 
@@ -261,17 +270,194 @@ OBJECTIVES = {
 }
 
 
+class Faulty(nn.Module):
+    """A head with a fault done to what it predicts."""
+
+    def __init__(self, head: nn.Module, fault: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.head, self.fault = head, fault
+
+    def forward(self, *arguments: object) -> Tensor:
+        return self.fault(self.head(*arguments))
+
+
+class Lossy(Evidence):
+    """Evidence of an attack that returns pictures a little darker than it should."""
+
+    def again(self, *arguments: Any, **settings: Any) -> Tensor:
+        return super().again(*arguments, **settings) * 0.999
+
+
+def evidence(
+    task: str = "classification",
+    attack: str = "pgd(steps=10)",
+    *,
+    eps: float = 8 / 255,
+    norm: str = "linf",
+    count: int = 12,
+    void: int = 0,
+    fault: Callable[[Tensor], Tensor] | None = None,
+    idle: bool = False,
+    **changes: Any,
+) -> Evidence:
+    """What checks see of an attack on a tiny model that is right about every clean picture.
+
+    Args:
+        void: how many pictures have nothing to score.
+        fault: done to what the model predicts, once the attack is over.
+        idle: the attack did nothing.
+        changes: of the evidence; ``samples`` are added to those there.
+    """
+    with torch.no_grad():
+        model, batch = tiny_model(task).eval().requires_grad_(False), tiny_batch(task, count)
+        case = need(TASKS, "tasks", task)
+        predicted = model(batch.images)
+        if case.outputs:  # centred, so that every class is somebody's
+            middle = predicted.transpose(0, 1).flatten(1).mean(1).view(1, -1, *[1] * (predicted.dim() - 2))
+            model = Model(model.task, Faulty(model.head, lambda logits: 10 * (logits - middle)), model.encoder).eval()  # type: ignore[arg-type]
+            predicted = model(batch.images)
+        target = predicted if case.outputs == 0 else predicted.argmax(1)
+        if void:
+            target[:void] = case.void(void)
+        batch = batch._replace(target=target)
+    threat, trace = Threat(norm, eps), Trace()  # type: ignore[arg-type]
+    tally = Tally(model, threat, count)
+    images = attacked(model, attack, batch, threat, 0, precision="fp32", trace=trace)
+    tally.add(batch, {"images": batch.images if idle else images, **trace.summary(count)})
+    made = tally.evidence(attack, 0, "fp32", tally.scores(), full=True)
+    changes["samples"] = {**made.samples, **changes.get("samples", {})}
+    if fault:
+        changes["model"] = Model(model.task, Faulty(model.head, fault), model.encoder).eval()  # type: ignore[arg-type]
+    return replace(made, **changes)
+
+
+def numbers(**values: float) -> dict[str, Any]:
+    """Samples with the same values for each of 12 pictures."""
+    return {"samples": {key: np.full(12, value) for key, value in values.items()}}
+
+
 def headline(exact: float, saved: float) -> dict[str, Any]:
-    """What a Result needs of two values of a higher-is-better headline."""
+    """The metrics of a number, and of the same pictures rounded to 8 bit."""
     return {"metrics": {"accuracy": exact}, "metrics_uint8": {"accuracy": saved}}
 
 
-CHECKS: dict[str, list[tuple[str, dict[str, Any], list[float]]]] = {  # (verdict wanted, fields of the result, violations)
-    "budget": [
-        ("ok", {}, [0.0, 9e-7]),
-        ("fail", {}, [0.0, 2e-6]),
-        ("fail", {}, [0.0, float("inf")]),
-        ("fail", {}, [float("nan"), 0.0]),
+def _looked_at(verdict: str) -> str:
+    return verdict if "square" in spec.names("attacks") else "unchecked"
+
+
+BIG = 0.4  # so much that random noise alone changes what the tiny models say
+FIVE = torch.eye(5)
+CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {  # sound cases and planted faults: the verdict wanted, and the evidence
+    "blackbox": [
+        (_looked_at("ok"), lambda: evidence(eps=BIG)),
+        (_looked_at("fail"), lambda: evidence(eps=BIG, idle=True)),
     ],
-    "rounding": [("ok", headline(0.4, 0.43), [0.0]), ("warn", headline(0.2, 0.5), [0.0]), ("warn", headline(0.5, 0.2), [0.0])],
+    "budget": [
+        ("ok", lambda: evidence(**numbers(violation=9e-7))),
+        ("fail", lambda: evidence(**numbers(violation=2e-6))),
+        ("fail", lambda: evidence(**numbers(violation=float("inf")))),
+        ("fail", lambda: evidence(**numbers(violation=float("nan")))),
+    ],
+    "classes": [
+        ("ok", lambda: evidence(attack="apgd(objective=dlr, targets=4, steps=1)")),
+        ("ok", lambda: evidence("depth")),
+        ("warn", lambda: evidence(attack="apgd(objective=dlr, targets=9, steps=1)")),
+        ("warn", lambda: evidence(attack="worst(attacks=[pgd(steps=1), apgd(objective=dlr, targets=9, steps=1)])")),
+        ("warn", lambda: evidence(attack="apgd(objective=dlr, steps=1)", fault=lambda logits: logits[:, :2])),
+        ("fail", lambda: evidence(fault=lambda logits: logits[:, :1], **numbers(correct=1))),
+    ],
+    "converged": [
+        ("ok", lambda: evidence(**numbers(loss_first=0.0, loss_late=0.9, loss_last=1.0, loss_best=1.0))),
+        ("ok", lambda: evidence(**numbers(loss_first=0.0, loss_late=0.5, loss_last=1.0, loss_best=1.0, correct=0))),
+        ("warn", lambda: evidence(**numbers(loss_first=0.0, loss_late=0.5, loss_last=1.0, loss_best=1.0, correct=1))),
+        ("unchecked", lambda: evidence(attack="noise")),
+    ],
+    "degenerate": [
+        *(("ok", lambda task=task: evidence(task)) for task in SCORED),
+        ("fail", lambda: evidence(fault=lambda logits: logits + 1e3 * FIVE[0])),
+        ("fail", lambda: evidence(fault=lambda logits: logits * 0 + FIVE[0])),
+        ("fail", lambda: evidence("depth", fault=lambda metres: metres * 0 + 5)),
+        ("warn", lambda: evidence("depth", images=torch.zeros(6, 3, SIDE, SIDE))),
+        ("warn", lambda: evidence(images=torch.zeros(6, 3, SIDE, SIDE))),
+    ],
+    "embedding": [
+        ("ok", lambda: evidence(eps=BIG)),
+        ("ok", lambda: evidence(attack="embed(steps=2)")),
+        ("fail", lambda: evidence(eps=BIG, idle=True)),
+        ("fail", lambda: evidence("depth", eps=BIG, idle=True)),
+    ],
+    "floor": [
+        *(("ok", lambda task=task: evidence(task)) for task in SCORED),
+        ("ok", lambda: evidence(norm="l2", eps=0.5)),
+        ("ok", lambda: evidence("depth", "embed(steps=5)")),
+        ("fail", lambda: evidence(fault=lambda logits: logits * 0 + evidence().batch.target.eq(torch.arange(5)[:, None]).T[: len(logits)])),
+        ("fail", lambda: evidence("depth", fault=lambda metres: metres * 0 + evidence("depth").batch.target[: len(metres)])),
+        ("unchecked", lambda: evidence(attack="noise")),
+    ],
+    "gradient": [
+        ("ok", evidence),
+        ("ok", lambda: evidence(**numbers(flat=0.5, correct=0))),
+        ("warn", lambda: evidence(**numbers(flat=0.02, correct=1))),
+        ("fail", lambda: evidence(**numbers(flat=0.2, correct=1))),
+        ("unchecked", lambda: evidence(attack="noise")),
+    ],
+    "monotone": [
+        ("ok", evidence),
+        ("fail", lambda: evidence(eps=2 * BIG, idle=True)),
+        ("unchecked", lambda: evidence(attack="noise")),
+    ],
+    "noise": [
+        *(("ok", lambda task=task: evidence(task, eps=BIG)) for task in SCORED),
+        ("ok", lambda: evidence(attack="noise", eps=BIG)),
+        *(("fail", lambda task=task: evidence(task, eps=BIG, idle=True)) for task in SCORED),
+        ("warn", lambda: evidence(eps=0.04, idle=True)),
+    ],
+    "nonfinite": [
+        ("ok", evidence),
+        ("fail", lambda: evidence(fault=lambda logits: logits * float("nan"))),
+        ("fail", lambda: evidence("segmentation", fault=lambda logits: logits.masked_fill(logits > 1, float("inf")))),
+    ],
+    "repeat": [
+        *(("ok", lambda task=task: evidence(task)) for task in SCORED),
+        ("fail", lambda: evidence(fault=lambda logits: logits + 0.01 * torch.randn_like(logits))),
+        ("fail", lambda: evidence(fault=lambda logits: logits - logits.mean(0))),
+    ],
+    "rounding": [
+        ("ok", lambda: evidence(**headline(0.4, 0.43))),
+        ("warn", lambda: evidence(**headline(0.2, 0.5))),
+        ("warn", lambda: evidence(**headline(0.5, 0.2))),
+    ],
+    "seeds": [("ok", lambda: evidence(eps=BIG)), ("warn", lambda: evidence(eps=BIG, idle=True))],
+    "softmax": [
+        *(("ok", lambda task=task: evidence(task)) for task in SCORED),
+        ("fail", lambda: evidence(fault=lambda logits: logits.softmax(1))),
+        ("fail", lambda: evidence("segmentation", fault=lambda logits: logits.softmax(1))),
+    ],
+    "start": [
+        ("ok", evidence),
+        ("ok", lambda: evidence(eps=0.0)),
+        ("warn", lambda: evidence(samples={"loss_best": np.arange(12) > 0, "loss_first": np.zeros(12), "correct": np.ones(12)})),
+        ("fail", lambda: evidence(**numbers(loss_best=1.0, loss_first=1.0, correct=1))),
+        ("fail", lambda: evidence("depth", images=evidence("depth").batch.images, batch=_blurred(evidence("depth").batch))),
+        ("unchecked", lambda: evidence(attack="noise")),
+    ],
+    "steps": [
+        ("ok", lambda: evidence(eps=BIG)),
+        ("fail", lambda: evidence(eps=BIG, idle=True)),
+        ("unchecked", lambda: evidence(attack="noise")),
+    ],
+    "zero_eps": [
+        ("ok", evidence),
+        ("fail", lambda: Lossy(**vars_of(evidence()))),
+    ],
 }
+
+
+def vars_of(made: Evidence) -> dict[str, Any]:
+    """The fields of some evidence."""
+    return {field.name: getattr(made, field.name) for field in fields(made)}
+
+
+def _blurred(batch: Batch) -> Batch:
+    """Clean pictures that the model is worse about than about those which the targets come from."""
+    return batch._replace(images=batch.images.flip(3))

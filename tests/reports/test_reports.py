@@ -82,6 +82,33 @@ def test_marks_of_checks(result_of: Results) -> None:
     assert "check" not in captions[2]
 
 
+def test_a_number_is_unchecked_where_no_check_could_look(result_of: Results) -> None:
+    from brittle import rows
+
+    blind, one = Finding("gradient", "unchecked", None, "none taken"), Finding("budget", "ok", 0.0, "")
+    assert rows.text(result_of(attack="pgd", findings=(blind,))).endswith(" ?")
+    assert rows.text(result_of(attack="pgd", findings=(blind, one))).endswith("]")
+
+
+def test_what_checks_found_stands_below_the_table(result_of: Results) -> None:
+    found = (
+        Finding("budget", "fail", 1.0, "too far\nout"),
+        Finding("rounding", "warn", 0.2, "moved"),
+        Finding("gradient", "unchecked", None, "none taken"),
+        Finding("noise", "ok", 0.0, "weaker"),
+        Finding("of_another_version", "fail", None, "who knows"),
+    )
+    made = _make("md", [result_of(attack="pgd", findings=found)])
+    lines = [line for line in made.splitlines() if line.startswith("- ")]
+    assert [line.partition(": ")[0] for line in lines] == ["- fail", "- warn", "- unchecked", "- fail"]
+    assert lines[0].startswith("- fail: budget: pixels(size=8) / scenes(")
+    assert lines[0].endswith("too far out. If not, the attack is broken: do not use the number.")
+    assert "report the rounded number" in lines[1]
+    assert lines[2].endswith(": none taken")
+    assert lines[3].endswith(": who knows")
+    assert all(" / classification / pgd 8/255 linf: " in line for line in lines)
+
+
 def test_several_eps_and_seeds_do_not_share_a_place(result_of: Results) -> None:
     many = [
         result_of(f"{eps}{seed}" * 10, attack="pgd", eps=eps / 255, seed=seed, value=(eps + seed) / 20) for eps in (2, 4) for seed in (0, 1)

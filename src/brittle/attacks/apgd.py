@@ -86,6 +86,7 @@ def _auto_pgd(
     kept = Climb(objective, model, batch, keep)
     for number in range(restarts):
         spent, images = 0, None if number else batch.start
+        kept.begin()
         for factor, share in phases:
             ball = Threat(threat.norm, factor * threat.eps)
             own = factor == phases[-1][0]
