@@ -104,8 +104,7 @@ def measure(
         return list(batches("train", count))
 
     adversary = Adversary(cell, model, threat, machine.precision, shelf if cell.attack else None, machine.keep, earlier, training)
-    checked = cell.attack is not None and checks != "none" and not isinstance(task, protocol.LabelFree)
-    tally = Tally(model, threat, len(indices) if checked else 0)
+    tally = Tally(model, threat, len(indices) if checks != "none" and _checkable(cell, task) else 0)
     with frozen(model), _counted(model.encoder) as count:
         with progress(str(cell), len(indices)) as advance:
             for batch in batches("test", cell.limit):
@@ -183,6 +182,13 @@ def _made_by(cell: Cell, encoder: Encoder, rule: protocol.Protocol, machine: Mac
         },
         **({"attack": about} if (about := _about(cell.attack)) else {}),
     }
+
+
+def _checkable(cell: Cell, task: Task) -> bool:
+    """Whether checks have anything to try again: not on a clean row, nor where targets are made as one goes or images come from disk."""
+    if cell.attack is None or isinstance(task, protocol.LabelFree):
+        return False
+    return not hasattr(spec.module("attacks", spec.parse(cell.attack).name), "about")
 
 
 def _about(attack: str | None) -> Mapping[str, Any]:
