@@ -104,6 +104,8 @@ def check(
         given = moved(given, model, AT_ONCE)
     elif target is None:
         raise UsageError(f"checks need a target: labels, masks or depth of the {len(images)} images")
+    if not len(images):
+        raise UsageError("there are no images to check; pass some, 100 or more for findings that are not luck")
     tally = Tally(given.model, given.threat, len(images))
 
     def made(batch: Batch) -> dict[str, Tensor]:

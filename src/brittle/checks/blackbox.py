@@ -13,8 +13,8 @@ def blackbox(evidence: Evidence, /) -> Finding:
     that may be luck."""
     if NAME not in spec.names("attacks"):
         return Finding("blackbox", "unchecked", None, f"there is no attack {NAME!r}")
-    if evidence.blind:
-        return Finding("blackbox", "unchecked", None, "the attack looks at nothing, so that anything may be stronger")
+    if evidence.headless:
+        return Finding("blackbox", "unchecked", None, "the attack looks at no head, which the black box asks")
     damage = evidence.judge(evidence.again(evidence.batch, attack=ATTACK)).damage
     more, verdict = exceeds(damage, evidence.hit.damage, evidence.unit)
     return Finding("blackbox", verdict, more, f"{ATTACK} does {more:+.3f} damage beside this attack ({len(damage)} pictures)")
