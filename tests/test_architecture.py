@@ -17,7 +17,6 @@ TREES = {name: ast.parse(path.read_text(encoding="utf8")) for name, path in FILE
 every_file = pytest.mark.parametrize("name", FILES)
 
 LONG_FILES = {
-    "types.py": "the nouns of the house, most of it their meaning",
     "spec.py": "the grammar of names and what they stand for are one subject",
     "plan.py": "cells, plans and identities are one subject, without torch",
     "datasets/_render.py": "one renderer of made-up scenes, read from top to bottom",

@@ -92,7 +92,7 @@ def test_nothing_is_kept_where_nothing_is_checked() -> None:
 
 @pytest.mark.parametrize("attack", ["worst(attacks=[pgd(steps=2), noise])", "apgd(objective=dlr(normalised=false), targets=2, steps=3)"])
 def test_an_ensembles_notes_are_of_every_picture(attack: str) -> None:
-    """Also of those that were wrong before and went to no member, and of those that an inner ensemble dropped."""
+    """Also of those that were wrong before, which go to the first member alone, and of those that an inner ensemble dropped."""
     batch = _batch(range(12))
     batch.target[2:6] += 1
     batch.target[:] %= 3
@@ -104,8 +104,8 @@ def test_an_ensembles_notes_are_of_every_picture(attack: str) -> None:
         attacked(model, text, batch, THREAT, 0, precision="fp32", trace=trace)
         summary = trace.summary(12)
         assert all(value.shape == (12,) for value in summary.values())
-        assert torch.equal(summary["loss_best"].isnan(), wrong)
-        assert torch.equal(summary["flat"].isnan(), wrong)
+        assert not summary["loss_best"].isnan().any()
+        assert not summary["flat"].isnan().any()
         first = nn.functional.cross_entropy(_logits(batch.images), batch.target, reduction="none")
         assert torch.all((summary["loss_best"] >= first - 1e-3) | wrong)
 

@@ -186,7 +186,7 @@ def test_pictures_are_read_when_their_turn_comes(workers: int) -> None:
 
     data = Noting([_sample(8, 8)] * 20)
     next(protocol.batches(data, range(20), CLASSIFY, rule(CLASSIFY, 8), 3, workers=workers))
-    assert len(read) == (4 if workers else 3)
+    assert 3 <= len(read) <= (4 if workers else 3), "at most one ahead of a batch; a thread may not have come to it yet"
 
 
 def test_each_data_set_may_have_its_own_rule() -> None:

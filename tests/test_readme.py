@@ -59,7 +59,7 @@ def test_there_are_commands() -> None:
 @pytest.mark.timeout(900)
 def test_commands(folder: Path) -> None:
     """One after the other, those that read what another writes last."""
-    for command in sorted(commands(), key=lambda text: "report" in text or "file:" in text):
+    for command in sorted(commands(), key=lambda text: "report" in text or "compare" in text or "file:" in text):
         words = shlex.split(command)
         assert Path(words[0]).name == "brittle", "the README names another program; add it here"
         done = subprocess.run([sys.executable, "-m", "brittle", *words[1:]], cwd=folder, capture_output=True, text=True, check=False)

@@ -174,6 +174,7 @@ def _made_by(cell: Cell, encoder: Encoder, rule: protocol.Protocol, machine: Mac
         "weights": encoder.about,
         "data_sha256": plan.dataset_of(cell.dataset, "test").fingerprint,
         "protocol": rule.describe(),
+        "left_out": getattr(plan.dataset_of(cell.dataset, "test"), "left_out", 0),
         "data_licence": plan.dataset_of(cell.dataset, "test").licence,
         "settings": {
             kind: str(spec.complete(kind, text))
