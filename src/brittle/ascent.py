@@ -135,10 +135,16 @@ def ascend(
         images = threat.sample(clean, rng) if random_start else clean
         if batch.start is not None and not number:
             images = threat.project(clean, batch.start)
-        for step_number in range(steps):
-            _, gradient = every.at(images, step_number / steps)
-            images = threat.project(clean, threat.ascend(images, gradient, step * threat.eps))
+        images = walk(every, clean, threat, images, steps=steps, step=step)
         if keep == "last" and restarts == 1:
             return images
         ends.last(images, 1 - 1 / max(steps, 1))
     return ends.best
+
+
+def walk(climb: Climb, clean: Tensor, threat: Threat, images: Tensor, *, steps: int, step: float) -> Tensor:
+    """Where ``steps`` steps along the gradient, each ``step`` of eps long, lead from ``images``; that end itself is not looked at."""
+    for number in range(steps):
+        _, gradient = climb.at(images, number / steps)
+        images = threat.project(clean, threat.ascend(images, gradient, step * threat.eps))
+    return images

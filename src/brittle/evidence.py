@@ -50,7 +50,7 @@ class Evidence:
         precision: ``bf16`` where the attack ran the encoder in it.
         batch: a few clean pictures with targets, all of one size and with something to score: the sample.
         images: what the attack made of them, [n,3,H,W].
-        samples: per picture of the whole number: ``violation``, the task's statistics, and what Trace.summary has.
+        samples: per picture of the whole number: ``damage``, ``violation``, the task's statistics, and what Trace.summary has.
         metrics, metrics_uint8: of the whole number; of the same pictures rounded to 8 bit.
         full: whether checks may spend as much as the number itself.
         at_once: how many pictures go through the model at once.
@@ -121,7 +121,7 @@ class Evidence:
     @cached_property
     def left(self) -> np.ndarray:
         """[N] bool, of the whole number: where the attack left something right, or there is only more and less wrong."""
-        damage = self.task.damage({key: torch.from_numpy(value) for key, value in self.samples.items()}).numpy()
+        damage = self.samples["damage"]
         return np.isfinite(damage) & ((damage < 1) | (not self.graded))
 
     def part(self, count: int) -> Batch:

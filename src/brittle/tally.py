@@ -23,7 +23,8 @@ Rows = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Scores:
-    """Metrics, their 95 % intervals, the metrics after rounding to 8 bit, and per picture what they come from."""
+    """Metrics, their 95 % intervals, the metrics after rounding to 8 bit, and per picture what the headline comes from, with the ``damage``
+    [N] of the attacked picture itself (a headline that is no mean over pictures may be worst with others) and its ``violation`` [N]."""
 
     metrics: Mapping[str, float]
     metrics_uint8: Mapping[str, float]
@@ -129,7 +130,8 @@ class Tally:
             ends = intervals(task, chosen)
             found = {**found, **{name: ends[name] for name in worse if name in ends}}
             choices.append(chosen if task.headline in worse else choices[0])
-        samples = {**choices[-1], "violation": torch.cat([notes["violation"] for notes in self._notes])}
+        own = {"damage": task.damage(choices[0]).double()}
+        samples = {**choices[-1], **own, "violation": torch.cat([notes["violation"] for notes in self._notes])}
         rounded = task.summarise(_total(saved))
         return Scores(metrics, rounded, found, {key: value.numpy() for key, value in samples.items()})
 

@@ -112,12 +112,28 @@ def test_its_iterates_are_the_papers() -> None:
     clean = 0.4 + 0.2 * torch.rand(1, 3, 4, 4, generator=generator()).double()
     top = clean + 0.08 * torch.rand(1, 3, 4, 4, generator=generator(1)).double() - 0.04
     hill = Hill(top)
-    found = brittle.attack(hill, clean, torch.tensor([0]), attack="apgd(steps=100)", eps=0.1)
+    found = brittle.attack(hill, clean, torch.tensor([0]), attack="apgd(steps=100, scout=0)", eps=0.1)
     seen = hill.seen[-101:]
     wanted = papers_iterates(clean, seen[0], top, 0.1, 100)
     torch.testing.assert_close(torch.cat(seen), torch.cat(wanted), rtol=0, atol=1e-9)
     assert (seen[0] - top).abs().max() > 0.05
     assert (found - top).abs().max() < 0.005, "it arrives"
+
+
+@pytest.mark.parametrize("norm", EPS)
+def test_no_image_that_falls_to_pgd_stands(images, norm) -> None:
+    """Its scouting is pgd with pgd's own settings, so in 100 steps it looks at all that pgd looks at, and at no more images than steps."""
+    network, label, seen = small(), small()(images).argmax(1), {}
+    for attack in ("pgd", "apgd", "apgd(scout=0)"):
+        iterates: list[Tensor] = []
+        handle = network.register_forward_hook(lambda _module, inputs, _output: iterates.append(inputs[0].detach().clone()))
+        found = brittle.attack(network, images, label, attack=attack, eps=EPS[norm] / 3, norm=norm)
+        handle.remove()
+        with torch.no_grad():
+            seen[attack] = iterates, network(found).argmax(1) == label
+    assert all(torch.equal(one, other) for one, other in zip(seen["pgd"][0][-21:], seen["apgd"][0][-102:]))
+    assert 0 < seen["pgd"][1].sum() < 24 and not (seen["apgd"][1] & ~seen["pgd"][1]).any()
+    assert len(seen["apgd"][0]) == len(seen["apgd(scout=0)"][0]) + 1, "one look at where scouting ends"
 
 
 @pytest.mark.parametrize("targets", [0, 3])
@@ -158,7 +174,7 @@ def test_one_forward_and_one_backward_a_step_and_one_forward_more(images) -> Non
     network, calls = small(), {"forward": 0, "backward": 0}
     network.register_forward_hook(lambda *_: calls.update(forward=calls["forward"] + 1))
     network.register_full_backward_hook(lambda *_: calls.update(backward=calls["backward"] + 1))
-    brittle.attack(network, images, torch.zeros(24, dtype=torch.long), attack="apgd(steps=10)")
+    brittle.attack(network, images, torch.zeros(24, dtype=torch.long), attack="apgd(steps=10, scout=0)")
     assert calls == {"forward": 11, "backward": 10}
 
 
