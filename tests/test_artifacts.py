@@ -105,6 +105,22 @@ def test_masks_are_held_in_two_bytes_a_pixel(fresh: Path) -> None:
         assert torch.equal(held.to(target.dtype), target)
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="tells by Linux's list of mapped files")
+def test_large_features_and_masks_stay_on_disk(fresh: Path) -> None:
+    """What a head is fitted on must not fill the memory: a dense data set's features can be larger than that."""
+    encoder, side = Counting(), 2048
+    large = Batch(torch.rand(1, 3, side, side), torch.randint(0, 150, (1, side, side)), ["a"])
+    small = Batch(torch.rand(1, 3, 8, 8), torch.randint(0, 150, (1, 8, 8)), ["b"])
+    held = [list(artifacts.features(encoder, "w", [batch], "features", 1)) for _ in range(2) for batch in (large, small)]
+    mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if str(fresh) in line}
+    size = {path: path.stat().st_size for path in map(Path, mapped)}
+    assert {path.parts[len(fresh.parts)] for path in size} == {"features", "targets"}
+    assert all(size[path] > artifacts.MAPPED for path in size)
+    for (features, target), batch in zip([*held[0], *held[1], *held[2], *held[3]], (large, small) * 2):
+        assert torch.equal(target.long(), batch.target)
+        assert torch.equal(features.grid, torch.nn.functional.avg_pool2d(batch.images, 4).half())
+
+
 def test_progress_counts_pictures_not_their_windows(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[int] = []
 

@@ -1,15 +1,19 @@
 """Trained or computed things on disk, shared by all runs: named by a hash of their origin, sealed with a sha256, remade when damaged."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock
-from safetensors.torch import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from brittle import files, plan, probe, protocol
+from brittle.errors import CellError
 from brittle.plan import Cell
 from brittle.progress import progress
 from brittle.types import Batch, Encoder, Features, Task
@@ -17,27 +21,54 @@ from brittle.types import Batch, Encoder, Features, Task
 FEATURES_VERSION = 1
 HEADS_VERSION = 1
 ADVERSARIAL_VERSION = 3
+MAPPED = 2**20  # bytes; a process may hold some 65,000 mapped files, and small ones can as well be read
 
 
 def keep(kind: str, key: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The tensors stored under ``key``, or what ``make`` gives, stored. Two processes never make the same one at once.
 
     Args:
-        kind: ``features``, ``heads`` or ``adversarial``: the folder.
+        kind: ``features``, ``targets``, ``heads``, ``adversarial`` or ``universal``: the folder.
         key: everything the tensors depend on, as plain data.
     """
     name = files.sha256(json.dumps({"kind": kind, **key}, sort_keys=True).encode())
     path = files.cache() / kind / name[:2] / f"{name}.safetensors"
-    data = files.read_sealed(path)
-    if data is not None:
-        return load(data)
+    found = _stored(path)
+    if found is not None:
+        return found
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        data = files.read_sealed(path)  # another process may have been quicker
-        if data is None:
-            data = save({key: value.detach().cpu().contiguous().clone() for key, value in make().items()})
-            files.write_sealed(path, data)
-    return load(data)
+        found = _stored(path)  # another process may have been quicker
+        if found is None:
+            made = {key: value.detach().cpu().contiguous().clone() for key, value in make().items()}
+            files.write_whole(path, save(made, metadata={"seal": _seal(made)}))
+            found = _stored(path)
+    if found is None:
+        raise CellError(f"{path} is damaged as soon as it is written; check the disk, or set BRITTLE_CACHE to another one")
+    return found
+
+
+def _stored(path: Path) -> dict[str, Tensor] | None:
+    """What is at ``path``; None where there is nothing or it is damaged. The tensors of a large file stay on disk and are read where they
+    are looked at, so that more features can be worked with than fit into memory."""
+    try:
+        with safe_open(path, "pt") as stored:
+            found = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (no mapping)
+            seal = (stored.metadata() or {}).get("seal")
+    except (OSError, SafetensorError):
+        return None
+    if seal != _seal(found):
+        return None
+    return found if path.stat().st_size >= MAPPED else {key: value.clone() for key, value in found.items()}
+
+
+def _seal(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of names, types, shapes and every byte."""
+    digest = hashlib.sha256()
+    for key, value in sorted(tensors.items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _digest(images: Tensor) -> str:
@@ -69,9 +100,17 @@ def features(
             found = keep("features", key, make)
             advance(0 if batch.ids == last else len(batch.images))
             last = batch.ids
-            dense = batch.target.dim() > 1 and not batch.target.is_floating_point()
-            target = batch.target.short() if dense else batch.target  # a mask would take more memory than the features it belongs to
-            yield Features(found["pooled"], found["grid"]), target.cpu()
+            yield Features(found["pooled"], found["grid"]), _held(batch.target)
+
+
+def _held(target: Tensor) -> Tensor:
+    """A batch's target as it is held while a head is fitted: masks (in two bytes a pixel) and maps on disk, as they would take as much
+    memory as the features they belong to."""
+    target = target.cpu()
+    if target.dim() == 1:
+        return target
+    small = target if target.is_floating_point() else target.short()
+    return keep("targets", {"version": FEATURES_VERSION, "target": _digest(small)}, lambda: {"target": small})["target"]
 
 
 def head(cell: Cell, encoder: Encoder, task: Task, rule: protocol.Protocol, *, batch_size: int, workers: int, device: str) -> nn.Module:

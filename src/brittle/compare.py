@@ -105,7 +105,11 @@ def _compared(a: Result, b: Result, folders: tuple[Path, Path], names: tuple[str
     if not len(both) == len(ids[0]) == len(ids[1]):
         notes.append(f"{a.cell}: compared on the {len(both)} pictures that are in both, of {len(ids[0])} and {len(ids[1])}")
     sides = [
-        {key: torch.from_numpy(value)[[place[name] for name in both]] for key, value in samples.items() if key not in ("damage", "violation")}
+        {
+            key: torch.from_numpy(value)[[place[name] for name in both]]
+            for key, value in samples.items()
+            if key not in ("damage", "violation")
+        }
         for samples, place in ((first, rows[0]), (second, rows[1]))
     ]
     return Comparison(a, b, names, paired(plan.task_of(a.cell.task), a.task["headline"], *sides))
