@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from brittle import measure as measuring
-from brittle import plan, protocol, spec
+from brittle import evidence, plan, protocol, spec
 from brittle.errors import CellError
 from brittle.intervals import intervals
 from brittle.launch.local import local
@@ -20,7 +20,7 @@ from brittle.measure import Machine, measure
 from brittle.plan import Cell
 from brittle.store import Store
 from brittle.threat import Threat
-from brittle.types import Dataset, Model, Sample
+from brittle.types import Dataset, Model, Sample, frozen, resized
 
 pytestmark = pytest.mark.usefixtures("quick")
 Cells = Callable[..., Cell]
@@ -60,6 +60,38 @@ def test_a_result_says_what_it_is(cell_of: Cells) -> None:
     assert result.made_by["data_sha256"]
     assert "steps=3" in result.made_by["settings"]["attacks"]
     assert measure(cell, Machine(batch_size=8), checks="none")[0].findings == ()
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_a_targeted_attack_says_how_much_arrived(cell_of: Cells, task: str) -> None:
+    """Counted here from the very images, by hand: of what is not of that class in truth, the share predicted as it."""
+    attack = "pgd(objective=targeted(label=1), steps=5)"
+    cell = cell_of(attack, task, eps=32 / 255)
+    result, samples = measure(cell, Machine(batch_size=8))
+    halves, _ = measure(cell, Machine(batch_size=3))
+    model = measuring.model_of(cell, Machine())
+    pictures = plan.dataset_of(cell.dataset, "test")
+    rule = protocol.standard(cell.dataset, model.task, 8)
+    reached = aimed = clean = 0
+    with frozen(model):
+        for batch in protocol.batches(pictures, range(16), model.task, rule, 16, workers=0, device="cpu"):
+            found = evidence.attacked(model, attack, batch, Threat("linf", 32 / 255), 0, precision="fp32")
+            counted = (batch.target != 1) & (batch.target != 255)
+            with torch.no_grad():
+                there, before = (
+                    resized(model(x), (8, 8)).argmax(1) if task == "segmentation" else model(x).argmax(1) for x in (found, batch.images)
+                )
+            aimed += int(counted.sum())
+            reached += int((counted & (there == 1)).sum())
+            clean += int((counted & (before == 1)).sum())
+    assert result.metrics["reached"] == halves.metrics["reached"] == pytest.approx(reached / aimed)
+    assert reached > clean
+    arrays = _arrays(samples)
+    assert arrays["reached"].sum() == reached
+    assert arrays["aimed"].sum() == aimed
+    low, high = result.intervals["reached"]
+    assert low <= result.metrics["reached"] <= high
+    assert "reached" not in measure(cell_of("pgd(steps=2)", task), Machine())[0].metrics
 
 
 def test_a_clean_row_is_not_attacked(cell_of: Cells) -> None:

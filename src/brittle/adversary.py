@@ -98,6 +98,8 @@ class Adversary:
         trace.candidates = [] if greedy else None
         images = evidence.attacked(self.model, full, batch, self.threat, self.cell.seed, precision=self.precision, trace=trace)
         found = {"images": images, **trace.summary(len(images))}
+        if trace.aim is not None:
+            found["aim"] = trace.aim
         if trace.candidates:
             found["candidates"] = torch.stack(trace.candidates, 1)
         if follow is not None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from brittle.errors import CellError
 from brittle.rng import Rng
 from brittle.threat import Threat
-from brittle.types import Batch, Model, Objective, per_image
+from brittle.types import Batch, Model, Objective, per_image, resized
 
 Keep = Literal["best", "score", "last"]
 
@@ -20,7 +20,9 @@ class Climb:
         objective: what is climbed, [B] of images.
         keep: which iterate is ``best``: by ``best`` one that fully succeeds, then the one of highest task loss (a scheduled objective's own
             values are not comparable between steps; they are used where the head is not asked); by ``score`` the one of the worst score
-            (lowest pixel accuracy, highest RMSE), then of highest task loss; by ``last`` whatever came last.
+            (lowest pixel accuracy, highest RMSE), then of highest task loss; by ``last`` whatever came last. Where the objective has an
+            ``aim`` (class of each image or pixel, -1 where none), what has arrived there is the success and the objective takes the task
+            loss's place.
     """
 
     def __init__(self, objective: Objective, model: Model, batch: Batch, keep: Keep) -> None:
@@ -28,6 +30,9 @@ class Climb:
         self.best = batch.images.detach().clone()
         self._rank = [self.best.new_full((len(self.best),), -torch.inf, dtype=torch.float64) for _ in range(2)]
         self._prediction: Tensor | None = None
+        self._aim: Tensor | None = getattr(objective, "aim", None)
+        if model.trace:
+            model.trace.aim = self._aim
 
     def begin(self) -> None:
         """Say that a climb begins."""
@@ -73,7 +78,7 @@ class Climb:
 
     def _note(self, images: Tensor, loss: Tensor, gradient: Tensor | None) -> None:
         worth = loss
-        if self._prediction is not None and (self.keep != "last" or self.model.trace):
+        if self._prediction is not None and self._aim is None and (self.keep != "last" or self.model.trace):
             worth = per_image(self.model.task.loss(self._prediction, self.batch.target))
         if self.model.trace:
             self.model.trace.note(images, worth, gradient)
@@ -91,12 +96,20 @@ class Climb:
         task, target, none = self.model.task, self.batch.target, torch.zeros_like(self._rank[0])
         if self._prediction is None:
             return none
+        if self._aim is not None:
+            return arrived(self._prediction, self._aim).double()
         if self.keep == "score":
             return task.damage(task.score(self._prediction, target)).double()
         right = task.right(self._prediction, target)
         if right is None:
             return none
         return (~(right.flatten(1).any(1) if right.dim() > 1 else right)).double()
+
+
+def arrived(prediction: Tensor, aim: Tensor) -> Tensor:
+    """[B] how many pixels (or whether the image) are predicted as the class in ``aim``."""
+    prediction = resized(prediction, aim.shape[1:]) if aim.dim() > 1 else prediction
+    return (prediction.argmax(1) == aim).reshape(len(aim), -1).sum(1)
 
 
 def ascend(

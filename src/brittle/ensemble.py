@@ -49,6 +49,8 @@ def worst_of(members: Iterable[Member], model: Model, batch: Batch, threat: Thre
             best[kept], damage[kept], loss[kept], beaten[kept] = found[better], new_damage[better], new_loss[better], new_beaten[better]
     finally:
         model.trace = trace
+        if trace is not None:
+            trace.aim = None  # members need not agree on one
     return best
 
 

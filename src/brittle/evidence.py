@@ -120,9 +120,11 @@ class Evidence:
 
     @cached_property
     def left(self) -> np.ndarray:
-        """[N] bool, of the whole number: where the attack left something right, or there is only more and less wrong."""
+        """[N] bool, of the whole number: where the attack left something right, or there is only more and less wrong; but for pictures that
+        an attack with an aim had nothing to aim at in."""
         damage = self.samples["damage"]
-        return np.isfinite(damage) & ((damage < 1) | (not self.graded))
+        aimed = self.samples.get("aimed", np.ones_like(damage)) > 0
+        return np.isfinite(damage) & ((damage < 1) | (not self.graded)) & aimed
 
     def part(self, count: int) -> Batch:
         """The first ``count`` pictures of the sample."""

@@ -1,14 +1,23 @@
 """95 % intervals: Wilson's for a proportion, the jackknife over images for everything else."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from brittle.types import Task
-
 Z = 1.959964  # two-sided 95 %
+
+
+class Metrics(Protocol):
+    """What makes metrics of summed statistics: a task, or part of one."""
+
+    @property
+    def proportions(self) -> Mapping[str, tuple[str, str]]: ...
+    @property
+    def shares(self) -> Sequence[str]: ...
+    def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]: ...
 
 
 def wilson(hits: float, trials: float) -> tuple[float, float]:
@@ -21,7 +30,7 @@ def wilson(hits: float, trials: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def pseudovalues(task: Task, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def pseudovalues(task: Metrics, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What each image adds to every metric, [N] float64, for per-image statistics [N, ...] (Tukey 1958).
 
     n times the metric less n - 1 times the metric without that image: of a mean over images, the images' own values. Their mean is the
@@ -40,7 +49,7 @@ def standard_error(values: Tensor) -> float:
     return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
-def intervals(task: Task, samples: Mapping[str, Tensor]) -> dict[str, tuple[float, float]]:
+def intervals(task: Metrics, samples: Mapping[str, Tensor]) -> dict[str, tuple[float, float]]:
     """Interval of every metric of per-image statistics [N, ...], for the value that ever more such images would give.
 
     The jackknife's stays in the metric's range and always holds the metric itself; one image alone gives none. A percentile bootstrap is

@@ -1,5 +1,6 @@
 """Results laid out as the paper's table: a row for each task, data set and encoder, a column for the clean number and each attack."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -92,9 +93,13 @@ def failures(results: Sequence[Result]) -> list[str]:
 
 
 def remarks(results: Sequence[Result]) -> list[str]:
-    """A Markdown item for each finding that is not ``ok``: what was found, and what its check says to do about it."""
+    """A Markdown item for each finding that is not ``ok``: what was found, and what its check says to do about it; and for each attack that
+    aims at a class, how much arrived there."""
     lines: list[str] = []
     for result in results:
+        if "reached" in result.metrics:
+            within = "{:.3f} [{:.3f}, {:.3f}]".format(result.metrics["reached"], *result.intervals.get("reached", (math.nan, math.nan)))
+            lines.append(f"- reached: {result.cell}: {within} of what it aimed at is predicted as the class it aimed for")
         for finding in result.findings:
             known = finding.verdict in ("warn", "fail") and finding.name in spec.names("checks")
             advice = spec.summary("checks", finding.name).partition(". ")[2] if known else ""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from brittle import spec
+from brittle.ascent import arrived
 from brittle.errors import CellError
 from brittle.evidence import Evidence, sample_size
 from brittle.intervals import intervals
@@ -30,6 +31,22 @@ class Scores:
     metrics_uint8: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
     samples: Mapping[str, np.ndarray]
+
+
+class Aim:
+    """``reached``: the share of what an attack aimed at that is predicted as the class it aimed for.
+
+    Args:
+        single: whether an image is one thing to aim at, so that what is reached is a proportion of images.
+    """
+
+    shares = ("reached",)
+
+    def __init__(self, *, single: bool) -> None:
+        self.proportions: Mapping[str, tuple[str, str]] = {"reached": ("reached", "aimed")} if single else {}
+
+    def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
+        return {"reached": total["reached"].item() / max(total["aimed"].item(), 1)}
 
 
 class Tally:
@@ -55,7 +72,8 @@ class Tally:
         self._kept: list[tuple[Batch, Tensor]] = []
 
     def add(self, batch: Batch, found: Mapping[str, Tensor]) -> None:
-        """Score what an attack found for a batch: ``images``, notes [B] on how, and ``candidates`` [B,M,3,H,W] where there are any.
+        """Score what an attack found for a batch: ``images``, notes [B] on how, ``candidates`` [B,M,3,H,W] and ``aim`` ([B] or [B,H,W])
+        where there are any.
 
         Raises:
             CellError: an image leaves the threat, or a prediction is no number.
@@ -66,15 +84,16 @@ class Tally:
             name = batch.ids[int(worst.argmax())]
             raise CellError(f"violation: the attack left the threat by {worst.max().item():.2e} on {name}; the attack is broken")
         self.ids += batch.ids
-        self._exact.append(self._scored(images, batch))
+        aim = found.get("aim")
+        self._exact.append(self._scored(images, batch, aim))
         same = torch.equal(images, batch.images)
-        self._rounded.append(self._exact[-1] if same else self._scored(self.threat.to_8bit(batch.images, images), batch))
+        self._rounded.append(self._exact[-1] if same else self._scored(self.threat.to_8bit(batch.images, images), batch, aim))
         if "candidates" in found:
             each = [self._scored(one, batch) for one in found["candidates"].unbind(1)]
             self._candidates.append({key: torch.stack([rows[key] for rows in each], 1) for key in each[0]})
         path = {key.removeprefix("curve_"): value.cpu() for key, value in found.items() if key.startswith("curve_")}
         self._curve += [path] if path else []
-        notes = {key: value.float().cpu() for key, value in found.items() if value.dim() == 1}
+        notes = {key: value.float().cpu() for key, value in found.items() if value.dim() == 1 and key != "aim"}
         self._notes.append({**notes, "violation": worst.cpu()})
         self._at_once = max(self._at_once, len(images))
         self._keep(batch, images)
@@ -93,12 +112,18 @@ class Tally:
             self._kept.append((Batch(batch.images[rows], batch.target[rows], [batch.ids[row] for row in rows]), images[rows]))
 
     @torch.no_grad()
-    def _scored(self, images: Tensor, batch: Batch) -> Rows:
+    def _scored(self, images: Tensor, batch: Batch, aim: Tensor | None = None) -> Rows:
+        aims = {} if aim is None else dict(zip(batch.ids, aim))
+
         def score(part: Batch) -> Rows:
             prediction = self.model(part.images).float()
             if not prediction.isfinite().all():
                 raise CellError("nonfinite: the model predicts nan or inf; check its weights and its input range")
-            return {key: value.cpu() for key, value in self.model.task.score(prediction, part.target).items()}
+            rows = dict(self.model.task.score(prediction, part.target))
+            if aims:
+                wanted = torch.stack([aims[name] for name in part.ids])
+                rows |= {"reached": arrived(prediction, wanted), "aimed": (wanted >= 0).reshape(len(wanted), -1).sum(1)}
+            return {key: value.cpu() for key, value in rows.items()}
 
         return halving(score, joined, batch._replace(images=images))
 
@@ -120,6 +145,9 @@ class Tally:
         if not np.isfinite(metrics[task.headline]):
             raise CellError(f"no valid pixel or image to score for {task.name}; look at the data set's targets")
         found = intervals(task, choices[0])
+        aim = Aim(single=int(choices[0]["aimed"].max()) <= 1) if "aimed" in choices[0] else None
+        if aim:
+            metrics, found = {**metrics, **aim.summarise(_total(exact))}, {**found, **intervals(aim, choices[0])}
         if self._candidates:
             candidates = joined(self._candidates)
             row = task.worst(candidates)
@@ -132,7 +160,7 @@ class Tally:
             choices.append(chosen if task.headline in worse else choices[0])
         own = {"damage": task.damage(choices[0]).double()}
         samples = {**choices[-1], **own, "violation": torch.cat([notes["violation"] for notes in self._notes])}
-        rounded = task.summarise(_total(saved))
+        rounded = {**task.summarise(_total(saved)), **(aim.summarise(_total(saved)) if aim else {})}
         return Scores(metrics, rounded, found, {key: value.numpy() for key, value in samples.items()})
 
     def curve(self) -> list[dict[str, float]]:

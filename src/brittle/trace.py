@@ -14,7 +14,7 @@ class Trace:
 
     ``losses``: a [B] tensor an iterate: the task's loss, or the objective's value where no head was asked. ``flat``: a [B] tensor a step:
     whether an image's gradient was zero everywhere. ``candidates``: the images that each member of an ensemble found,
-    where somebody put a list there.
+    where somebody put a list there. ``aim``: [B] or [B,H,W], the classes that the last objective climbed towards, if it had any.
     """
 
     def __init__(self, watch: Callable[[Tensor], None] | None = None) -> None:
@@ -22,6 +22,7 @@ class Trace:
         self.losses: list[Tensor] = []
         self.flat: list[Tensor] = []
         self.candidates: list[Tensor] | None = None
+        self.aim: Tensor | None = None
         self._began = 0
 
     def begin(self) -> None:

@@ -163,6 +163,26 @@ def test_a_target_class_is_climbed_towards(images) -> None:
     assert (after > before).all()
 
 
+@pytest.mark.parametrize("attack", ["pgd", "apgd"])
+def test_of_a_targeted_climb_the_iterate_nearest_the_target_is_kept(images, attack) -> None:
+    """Not the one of highest task loss: away from the truth is not towards the target."""
+    network, seen = small(), []
+    label = network(images).argmax(1)
+    handle = network.register_forward_hook(lambda _module, _inputs, output: seen.append(output.detach()))
+    found = brittle.attack(network, images, label, attack=f"{attack}(objective=targeted(label=1))", eps=6 / 255)
+    handle.remove()
+    climbed = torch.stack(seen[-21 if attack == "pgd" else -102 :])  # [T, B, K]
+    with torch.no_grad():
+        logits = network(found)
+    aimed = label != 1
+    there = (climbed.argmax(2) == 1).any(0)
+    assert torch.equal((logits.argmax(1) == 1)[aimed], there[aimed]), "whatever arrived once is kept"
+    assert there[aimed].any()
+    assert not there[aimed].all()
+    chance = climbed.log_softmax(2)[..., 1].amax(0)
+    torch.testing.assert_close(logits.log_softmax(1)[:, 1][aimed], chance[aimed], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("norm", EPS)
 def test_shrinking_balls_never_leave_the_threat(images, norm) -> None:
     network = small()

@@ -4,14 +4,25 @@ import torch
 from torch import Tensor
 
 from brittle.errors import UsageError
-from brittle.types import AtLeastOne, Batch, Model, Objective, per_image, resized
+from brittle.types import AtLeastOne, Batch, Model, per_image, resized
 
 TASKS = ("classification", "segmentation")
 
 
-def targeted(model: Model, batch: Batch, /, *, label: int = -1, rank: AtLeastOne = 1) -> Objective:
+class Toward:
+    """Minus the cross entropy with ``aim`` ([B], or [B,H,W] where each pixel has a class), averaged; where ``aim`` is -1 nothing counts."""
+
+    def __init__(self, model: Model, aim: Tensor) -> None:
+        self.model, self.aim = model, aim
+
+    def __call__(self, images: Tensor, _progress: float) -> Tensor:
+        counted = self.aim >= 0
+        return per_image(-self.model.task.loss(self.model(images), torch.where(counted, self.aim, 0)) * counted)
+
+
+def targeted(model: Model, batch: Batch, /, *, label: int = -1, rank: AtLeastOne = 1) -> Toward:
     """Minus the cross entropy with a target class, averaged over the pixels where a task has them; what is void or belongs to that class in
-    truth is left out.
+    truth is left out. The iterate kept is the one where most has arrived, and results say how much that is, as ``reached``.
 
     Args:
         label: the target class; -1 for the ``rank``-th most likely wrong one of each clean image or pixel.
@@ -32,9 +43,4 @@ def targeted(model: Model, batch: Batch, /, *, label: int = -1, rank: AtLeastOne
         aim = others.argsort(1, descending=True)[:, rank - 1]
     else:
         aim = torch.full_like(truth, label)
-    counted = valid & (truth != aim)
-
-    def objective(images: Tensor, _progress: float) -> Tensor:
-        return per_image(-model.task.loss(model(images), aim) * counted)
-
-    return objective
+    return Toward(model, torch.where(valid & (truth != aim), aim, -1))
