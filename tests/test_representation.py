@@ -117,7 +117,8 @@ def test_batches_change_nothing(number) -> None:
 
 def test_views_belong_to_the_picture() -> None:
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    model, task = Model(representation(), None, brittle.load_encoder("pixels(size=32)")), representation()
+    task, encoder = representation(), brittle.load_encoder("pixels(size=32)")
+    model = Model(task, task.head_on(encoder), encoder)
     whole = task.positives(model, Batch(images, torch.zeros(3), ("a", "b", "c")), False)
     part = task.positives(model, Batch(images[1:], torch.zeros(2), ("b", "c")), False)
     assert whole.shape == (3, 2, 3 * 32 * 32)

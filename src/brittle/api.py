@@ -261,6 +261,7 @@ def finetune(
     full = spec.complete("tuning", method)
     base = plan.short("encoders", encoder)
     source = load_encoder(encoder)
+    source.projector = None  # once it is tuned, that is another encoder's
     data = load_dataset(dataset, "train")
     count = min(limit or len(data), len(data))
     if count < 1:

@@ -114,13 +114,14 @@ def _held(target: Tensor) -> Tensor:
 
 
 def head(cell: Cell, encoder: Encoder, task: Task, rule: protocol.Protocol, *, batch_size: int, workers: int, device: str) -> nn.Module:
-    """The head of a cell, fitted on the train split's frozen features and chosen on the val split's; fitted once and kept."""
+    """The head of a cell, fitted on the train split's frozen features and chosen on the val split's; fitted once and kept. A task
+    without labels has one ready."""
+    if isinstance(task, protocol.LabelFree):
+        return task.head_on(encoder).to(device)
     weights = plan.weights_of(cell.encoder)
     parts = {split: plan.dataset_of(cell.dataset, split) for split in ("train", "val")}
     outputs = protocol.classes_of(parts["train"], task)
     made = task.head(encoder.dim, outputs)
-    if not made.state_dict():  # nothing to fit
-        return made
     key = {
         "version": [HEADS_VERSION, FEATURES_VERSION, probe.VERSION],
         "weights": weights,

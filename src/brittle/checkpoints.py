@@ -95,7 +95,7 @@ def find(loaded: Any, path: Path, part: str = "") -> Found:
     """
     found = [
         Found(f"{name}:{prefix}", inside, [key for key in state if not key.startswith(prefix)], list(loaded))
-        for name, state in _dictionaries(loaded)
+        for name, state in dictionaries(loaded)
         for prefix in _prefixes(state)
         for inside in [{key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}]
     ]
@@ -113,7 +113,7 @@ def find(loaded: Any, path: Path, part: str = "") -> Found:
     return chosen[0]
 
 
-def _dictionaries(loaded: Any) -> list[tuple[str, State]]:
+def dictionaries(loaded: Any) -> list[tuple[str, State]]:
     """(key, dictionary of tensors) of every one in a checkpoint, at most two levels down; the key is empty for the checkpoint itself."""
     if not isinstance(loaded, Mapping):
         return []
@@ -122,7 +122,7 @@ def _dictionaries(loaded: Any) -> list[tuple[str, State]]:
     found = [("", tensors)] if tensors else []
     for key, value in loaded.items():
         if isinstance(value, Mapping):
-            found += [(str(key) if not name else f"{key}.{name}", state) for name, state in _dictionaries(value)]
+            found += [(str(key) if not name else f"{key}.{name}", state) for name, state in dictionaries(value)]
     return found
 
 
@@ -144,7 +144,7 @@ def _prefixes(state: State) -> list[str]:
 
 def tensors(loaded: Any) -> State:
     """The dictionary with the most tensors in a checkpoint; empty where it holds none."""
-    return max((state for _, state in _dictionaries(loaded)), key=len, default={})
+    return max((state for _, state in dictionaries(loaded)), key=len, default={})
 
 
 def cleaned(state: State) -> State:
@@ -175,7 +175,7 @@ def fit(network: nn.Module, state: State, extras: re.Pattern[str], label: str, o
     foreign += [key for key in others if not _OUTSIDE.match(key) and not key.endswith(_PROFILED)]
     if shapes or missing or foreign:
         share = 1 - (len(missing) + len(shapes)) / max(len(wanted), 1)
-        table = [f"{key} is {_shape(state[key])}, wanted {_shape(wanted[key])}" for key in shapes[:5]]
+        table = [f"{key} is {shape(state[key])}, wanted {shape(wanted[key])}" for key in shapes[:5]]
         parts = [
             f"{len(keys)} {word}: {', '.join(shown[:5])}"
             for word, keys, shown in (("misshapen", shapes, table), ("missing", missing, missing), ("unexpected", foreign, foreign))
@@ -186,5 +186,6 @@ def fit(network: nn.Module, state: State, extras: re.Pattern[str], label: str, o
     return network.requires_grad_(True).eval()
 
 
-def _shape(tensor: Tensor) -> str:
+def shape(tensor: Tensor) -> str:
+    """Its shape as 768x3x16x16."""
     return "x".join(map(str, tensor.shape)) or "scalar"

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from brittle import spec, windows
 from brittle.errors import UsageError
 from brittle.progress import progress
-from brittle.types import Batch, Dataset, Model, Sample, Task, as_float
+from brittle.types import Batch, Dataset, Encoder, Model, Sample, Task, as_float
 
 VOID = 255
 AT_ONCE, PIXELS = 64, 64 * 224**2  # pictures in a batch, and pixels in all of them, where nobody says how many
@@ -56,6 +56,10 @@ class Protocol:
 class LabelFree(Task, typing.Protocol):
     """A task whose target no data set holds, since the model makes it of the pictures themselves: its ``target`` is empty, it fits every
     data set, and it is measured only where a plan names it."""
+
+    def head_on(self, encoder: Encoder) -> nn.Module:
+        """The head on that encoder, ready as it is: nothing is fitted where there is no target to fit it to."""
+        ...
 
     def positives(self, model: Model, batch: Batch, attacked: bool) -> Tensor:
         """The target of a batch of clean pictures, which are to be scored as they are or attacked."""

@@ -175,7 +175,7 @@ def guess(found: Found, state: State) -> list[str]:
         return _guess_resnet(found, state)
     shape = next((state[key].shape for key in ("norm.weight", "cls_token", "pos_embed", "blocks.0.norm1.weight") if key in state), (0,))
     letter = next((letter for letter, (width, _, _) in VITS.items() if width == shape[-1]), "")
-    if any(key.startswith(("head.", "fc_norm.")) for key in state) and "base_encoder" not in found.place:
+    if any(key.startswith(("head.", "fc_norm.")) for key in state) and not re.search("(base|momentum)_encoder", found.place):
         return []  # somebody's classifier, with colours of its own
     kernel = state.get("patch_embed.proj.weight")
     patches = (str(kernel.shape[-1]),) if kernel is not None else ("8", "14", "16")

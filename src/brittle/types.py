@@ -75,6 +75,7 @@ class Encoder(nn.Module):
     def __init__(self, dim: int, patch: int, *, size: int, mean: Sequence[float], std: Sequence[float], about: Mapping[str, Any]) -> None:
         super().__init__()
         self.dim, self.patch, self.size, self.about = dim, patch, size, dict(about)
+        self.projector: nn.Module | None = None  # what training put on top of ``pooled``, [B, D] to [B, P]; no part of Features
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 

@@ -171,6 +171,20 @@ FAULTS = (
         "return max(low, 0.0), min(high, 1.0)",
         ("test_intervals.py",),
     ),
+    Fault(
+        "projector-of-dino-with-relu",
+        "projectors.py",
+        r"""r"\1head.mlp.", "(La)+L|(LBa)+L", nn.GELU""",
+        r"""r"\1head.mlp.", "(La)+L|(LBa)+L", nn.ReLU""",
+        ("encoders/test_projector.py",),
+    ),
+    Fault(
+        "projector-asked-for-and-left-out",
+        "tasks/representation.py",
+        "return Unit(encoder.projector if self.projector else None)",
+        "return Unit()",
+        ("encoders/test_projector.py",),
+    ),
     # --- measuring
     Fault("eps-divided-by-255-twice", "measure.py", "cell.eps or 0.0)", "(cell.eps or 0.0) / 255)", MEASURED),
     Fault("one-image-inside-excuses-the-others", "tally.py", "(worst > TOLERANCE).any()", "(worst > TOLERANCE).all()", MEASURED),

@@ -49,6 +49,7 @@ def file(
         return _tuned(path, given)
     from brittle.backbones import TimmEncoder, described
     from brittle.checkpoints import cleaned, find, fit, read
+    from brittle.projectors import projector
     from brittle.published import architecture, renamed
 
     loaded, sha = read(path)
@@ -70,7 +71,10 @@ def file(
         network, sha256=sha, licence=f"{known.licence} (the authors' weights)", source=f"file:{path}", fingerprint=fingerprinted
     )
     about |= {"arch": name, "place": found.place}
-    return TimmEncoder(network, known.patch, size=size or known.size, mean=mean or colours[0], std=std or colours[1], about=about)
+    encoder = TimmEncoder(network, known.patch, size=size or known.size, mean=mean or colours[0], std=std or colours[1], about=about)
+    encoder.projector, what = projector(loaded, found.place, encoder.dim)
+    encoder.about |= {"projector": what} if what else {}
+    return encoder
 
 
 def check(argument: str, /, **settings: Any) -> None:
@@ -135,6 +139,8 @@ def _tuned(path: Path, given: dict[str, Any]) -> Encoder:
         if value not in ("", 0, (), "authors"):
             raise UsageError(f"{path}: {key}={value} cannot be set; the card beside the file says what it is ({card['base']})")
     encoder: Encoder = spec.build("encoders", card["base"])
+    encoder.projector = None  # it was trained with the encoder as it was before
+    encoder.about.pop("projector", None)
     state, wanted = load(data), encoder.state_dict()
     odd = sorted(state.keys() ^ wanted.keys())
     odd += sorted(key for key in state.keys() & wanted.keys() if state[key].shape != wanted[key].shape)

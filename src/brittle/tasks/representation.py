@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from brittle.errors import UsageError
 from brittle.rng import Rng
-from brittle.types import Batch, Features, Model, most_damaged
+from brittle.types import Batch, Encoder, Features, Model, most_damaged
 
 CHUNK = 256  # pictures whose distances to all others are held at once
 AREA = (0.2, 1.0)  # share of the picture that a crop keeps
@@ -17,14 +18,19 @@ GREY = (0.299, 0.587, 0.114)  # luminance of red, green and blue (ITU-R BT.601)
 
 
 class Unit(nn.Module):
-    """Features to the l2-normalised pooled feature [B, D]; there is nothing to train."""
+    """Features to the l2-normalised pooled feature [B, D], or what a projector makes of it [B, P]; there is nothing to train."""
+
+    def __init__(self, projector: nn.Module | None = None) -> None:
+        super().__init__()
+        self.projector = nn.Identity() if projector is None else projector
 
     def forward(self, features: Features, _size: Sequence[int]) -> Tensor:
-        return nn.functional.normalize(features.pooled, dim=1)
+        return nn.functional.normalize(self.projector(features.pooled), dim=1)
 
 
 class Representation:
-    """Alignment and uniformity (Wang and Isola 2020) of l2-normalised pooled features f, both lower where the representation is better.
+    """Alignment and uniformity (Wang and Isola 2020) of l2-normalised pooled features f, or, with ``projector``, of what the encoder's own
+    projector makes of them, which is what contrastive losses look at; both lower where the representation is better.
 
     ``alignment``: mean ||f(x) - f(x+)||^2 over positive pairs, 0 to 4: of a clean picture two random views, of an attacked picture itself
     and the clean one. ``uniformity``: log of the mean exp(-2 ||f(x) - f(y)||^2) over all pairs of different pictures, as they are scored
@@ -40,15 +46,26 @@ class Representation:
     shares: Sequence[str] = ()
     reads: Sequence[str] = ("pooled",)
 
+    def __init__(self, projector: bool = False) -> None:
+        self.projector = projector
+
     def head(self, dim: int, outputs: int) -> nn.Module:
         return Unit()
+
+    def head_on(self, encoder: Encoder) -> nn.Module:
+        """``Unit`` with the encoder's projector where that is asked for; UsageError where it has none."""
+        if self.projector and encoder.projector is None:
+            found = encoder.about.get("projector", "it holds none")
+            instead = "leave projector=true out, or choose a file: checkpoint that holds one, see docs/encoders.md"
+            raise UsageError(f"{encoder.label} has no projector ({found}); {instead}")
+        return Unit(encoder.projector if self.projector else None)
 
     @torch.no_grad()
     def positives(self, model: Model, batch: Batch, attacked: bool) -> Tensor:
         """The target of a batch of clean pictures, which are to be scored as they are or attacked."""
         draws = Rng(0, batch.ids).uniform(batch.images.new_empty(len(batch.images), 2, 8))  # the same views for every encoder and seed
         shown = [batch.images] if attacked else [view(batch.images, part) for part in draws.unbind(1)]
-        return torch.stack([nn.functional.normalize(model.encode(images).pooled, dim=1) for images in shown], 1)
+        return torch.stack([model(images) for images in shown], 1)
 
     def together(self, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Statistics [N] of all pictures. ``potential`` is a jackknife pseudo-value (Tukey 1958): their mean is the mean over pairs, and
@@ -86,9 +103,13 @@ class Representation:
         return {"alignment": means["distance"].item(), **({"uniformity": means["potential"].log().item()} if "potential" in means else {})}
 
 
-def representation() -> Representation:
-    """Alignment and uniformity of pooled features."""
-    return Representation()
+def representation(*, projector: bool = False) -> Representation:
+    """Alignment and uniformity of pooled features.
+
+    Args:
+        projector: of what the encoder's projector makes of them, where its checkpoint holds one.
+    """
+    return Representation(projector)
 
 
 def view(images: Tensor, draws: Tensor) -> Tensor:
