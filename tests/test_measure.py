@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from brittle import measure as measuring
 from brittle import evidence, plan, protocol, spec
+from brittle import measure as measuring
 from brittle.errors import CellError
 from brittle.intervals import intervals
 from brittle.launch.local import local

@@ -364,12 +364,12 @@ CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {  # sound cases a
         ("warn", lambda: evidence(attack="apgd(objective=dlr, targets=9, steps=1)")),
         ("warn", lambda: evidence(attack="worst(attacks=[pgd(steps=1), apgd(objective=dlr, targets=9, steps=1)])")),
         ("warn", lambda: evidence(attack="apgd(objective=dlr, steps=1)", fault=lambda logits: logits[:, :2])),
-        ("fail", lambda: evidence(fault=lambda logits: logits[:, :1], **numbers(correct=1))),
+        ("fail", lambda: evidence(fault=lambda logits: logits[:, :1], **numbers(damage=0))),
     ],
     "converged": [
         ("ok", lambda: evidence(**numbers(loss_first=0.0, loss_late=0.9, loss_last=1.0, loss_best=1.0))),
-        ("ok", lambda: evidence(**numbers(loss_first=0.0, loss_late=0.5, loss_last=1.0, loss_best=1.0, correct=0))),
-        ("warn", lambda: evidence(**numbers(loss_first=0.0, loss_late=0.5, loss_last=1.0, loss_best=1.0, correct=1))),
+        ("ok", lambda: evidence(**numbers(loss_first=0.0, loss_late=0.5, loss_last=1.0, loss_best=1.0, damage=1))),
+        ("warn", lambda: evidence(**numbers(loss_first=0.0, loss_late=0.5, loss_last=1.0, loss_best=1.0, damage=0))),
         ("unchecked", lambda: evidence(attack="noise")),
     ],
     "degenerate": [
@@ -396,9 +396,10 @@ CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {  # sound cases a
     ],
     "gradient": [
         ("ok", evidence),
-        ("ok", lambda: evidence(**numbers(flat=0.5, correct=0))),
-        ("warn", lambda: evidence(**numbers(flat=0.02, correct=1))),
-        ("fail", lambda: evidence(**numbers(flat=0.2, correct=1))),
+        ("ok", lambda: evidence(**numbers(flat=0.5, damage=1))),
+        ("ok", lambda: evidence(**numbers(flat=0.5, damage=0, aimed=0))),
+        ("warn", lambda: evidence(**numbers(flat=0.02, damage=0))),
+        ("fail", lambda: evidence(**numbers(flat=0.2, damage=0))),
         ("unchecked", lambda: evidence(attack="noise")),
     ],
     "monotone": [
@@ -436,8 +437,8 @@ CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {  # sound cases a
     "start": [
         ("ok", evidence),
         ("ok", lambda: evidence(eps=0.0)),
-        ("warn", lambda: evidence(samples={"loss_best": np.arange(12) > 0, "loss_first": np.zeros(12), "correct": np.ones(12)})),
-        ("fail", lambda: evidence(**numbers(loss_best=1.0, loss_first=1.0, correct=1))),
+        ("warn", lambda: evidence(samples={"loss_best": np.arange(12) > 0, "loss_first": np.zeros(12), "damage": np.zeros(12)})),
+        ("fail", lambda: evidence(**numbers(loss_best=1.0, loss_first=1.0, damage=0))),
         ("fail", lambda: evidence("depth", images=evidence("depth").batch.images, batch=_blurred(evidence("depth").batch))),
         ("unchecked", lambda: evidence(attack="noise")),
     ],
