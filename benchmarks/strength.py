@@ -1,0 +1,77 @@
+"""Which attack is the strongest, picture by picture, and on how many pictures an ensemble does less damage than a single attack of its run.
+
+    brittle run -e embedded:deacl -d scenes -t depth -a depthpgd -a cospgd -a depth_worst --limit 500 --output-dir runs/strength
+    python benchmarks/strength.py runs/strength
+
+Damage is 1 less the share of right answers, or metres. What an attack is the worst for, and what is left without it, are of the single
+attacks in the run. Exit 1 where an ensemble is weaker anywhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from brittle import spec
+from brittle.plan import Result, bare
+from brittle.store import Store, read_run
+
+Damage = Mapping[str, NDArray[np.float64]]
+SAME = 1e-9  # difference between two damages that is rounding
+
+
+def main(runs: Annotated[list[Path], typer.Argument(help="Run folders, each of cells on the same pictures.")]) -> None:
+    """Print a table for each encoder and task of each run, then each ensemble against each single attack."""
+    weaker = 0
+    for run in runs:
+        groups: dict[tuple[str, str, str], list[Result]] = {}
+        for result in read_run(run):
+            if result.failed is None and result.cell.attack:
+                groups.setdefault((result.cell.encoder, result.cell.dataset, result.cell.task), []).append(result)
+        for group, results in groups.items():
+            damage = {bare(str(result.cell.attack)): Store(run).samples(result.id)["damage"] for result in results}
+            typer.echo(f"\n{' / '.join(group)}: {results[0].images} pictures, {results[0].cell.norm} {results[0].cell.eps:.4f}")
+            table(results, damage)
+            weaker += versus(damage)
+    raise typer.Exit(1 if weaker else 0)
+
+
+def ensembles(names: Sequence[str]) -> list[str]:
+    """Those that are made of other attacks."""
+    return [name for name in names if hasattr(spec.module("attacks", spec.parse(name).name), "PARTS")]
+
+
+def table(results: Sequence[Result], damage: Damage) -> None:
+    """Headline and mean damage of each attack; of a single one also how often it is the worst, and what the worst of the others does."""
+    many = ensembles(list(damage))
+    single = {name: values for name, values in damage.items() if name not in many}
+    worst = np.max(list(single.values()), axis=0)
+    typer.echo(f"  {'attack':62} {'headline':>8} {'damage':>7} {'worst for':>9} {'without':>8} {'minutes':>7}")
+    for result in results:
+        name = bare(str(result.cell.attack))
+        share = left = ""
+        if name in single and len(single) > 1:
+            others = np.max([values for other, values in single.items() if other != name], axis=0)
+            share, left = f"{np.mean(single[name] > others + SAME):.1%}", f"{np.nanmean(others):.4f}"
+        head = result.metrics[result.task["headline"]]
+        minutes = result.cost["seconds"] / 60
+        typer.echo(f"  {name:62} {head:8.4f} {np.nanmean(damage[name]):7.4f} {share:>9} {left:>8} {minutes:7.1f}")
+    typer.echo(f"  {'the worst of the single ones, picture by picture':62} {'':8} {np.nanmean(worst):7.4f}")
+
+
+def versus(damage: Damage) -> int:
+    """Say on how many pictures each ensemble does less damage than each single attack; how often that is so in all."""
+    found = 0
+    for name in ensembles(list(damage)):
+        for other in [one for one in damage if one != name]:
+            count = int((damage[name] < damage[other] - SAME).sum())
+            found += count
+            typer.echo(f"  {name} does less than {other} on {count} pictures")
+    return found
+
+
+if __name__ == "__main__":
+    typer.run(main)
