@@ -186,7 +186,7 @@ def cells_of(made: Plan, precision: str) -> dict[str, Cell]:
     """The cells of a plan by identity; what does not fit is said."""
     cells, notes = plan.grid(made)
     for note in notes:
-        say(note)
+        say(note, always=True)
     return {plan.identity(cell, precision): cell for cell in cells}
 
 
@@ -194,7 +194,7 @@ def execute(made: Plan, folder: Path, where: Machine, executor: str = "local") -
     """Measure what a run folder lacks of a plan, and write plan, environment and reports into it."""
     store = Store(folder)
     cells = cells_of(made, where.precision)
-    lacking = set(store.missing(list(cells)))
+    lacking = set(store.missing(list(cells), made.checks, where.keep))
     say(f"{len(cells)} cells, {len(cells) - len(lacking)} done before, {len(lacking)} to do; {folder}")
     store.note("plan.yaml", json.dumps(made.model_dump(), indent=1) + "\n")  # JSON is YAML
     store.note("env.json", json.dumps(environment(where.device), indent=1) + "\n")

@@ -127,7 +127,7 @@ def measure(
         findings=found,
         cost={**cost, "check_seconds": round(time.monotonic() - began - cost["seconds"], 3), "peak_bytes": _peak(machine.device)},
         curve=tuple(tally.curve()),
-        made_by=_made_by(cell, model.encoder, rule, machine),
+        made_by={**_made_by(cell, model.encoder, rule, machine), "checks": checks if _checkable(cell, task) else plan.EVIDENCE[-1]},
     )
     return result, _npz({**scores.samples, "ids": np.array(tally.ids)})
 

@@ -55,6 +55,10 @@ class Finding:
     why: str
 
 
+EVIDENCE = ("none", "fast", "full")
+"""What checks may gather for a number, each more than the one before."""
+
+
 @dataclass(frozen=True)
 class Result:
     """A measured cell, or (``failed`` not None) the reason why it could not be.
@@ -78,6 +82,11 @@ class Result:
     curve: Sequence[Mapping[str, float]] = ()
     failed: str | None = None
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def evidence(self) -> str:
+        """How much evidence there is for the number, or could be: one of ``EVIDENCE``."""
+        return str(self.made_by.get("checks", "fast" if self.findings or not self.cell.attack else "none"))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -128,7 +137,7 @@ class Plan(pydantic.BaseModel):
     norm: Literal["linf", "l2"] = "linf"
     seeds: list[Annotated[int, pydantic.Field(ge=0)]] = [0]
     limit: Annotated[int, pydantic.Field(ge=1)] | None = None
-    checks: Literal["none", "fast", "full"] = "fast"
+    checks: Literal["none", "fast", "full"] = "fast"  # EVIDENCE
     protocol: Text = "standard"
     sources: dict[str, str] = {}
     report: Text = "table"
@@ -271,10 +280,9 @@ def grid(plan: Plan) -> tuple[list[Cell], list[str]]:
                     shared = (seed, plan.limit, plan.protocol)
                     cells.append(Cell(encoder, dataset, task, None, None, None, *shared))
                     for text in chosen:
-                        cells += [
-                            Cell(encoder, dataset, task, warmed(text, [each for each in sizes if 0 < each < eps]), eps, plan.norm, *shared)
-                            for eps in sizes
-                        ]
+                        cells += [Cell(encoder, dataset, task, *budget, *shared) for budget in _budgets(text, sizes, plan.norm)]
+    if attacks and cells and not any(cell.attack for cell in cells):
+        raise UsageError(f"no attack of the plan is left: {'; '.join(notes)}")
     if not cells and missing:
         raise MissingError("; ".join(missing.values()))
     if not cells:
@@ -291,10 +299,21 @@ def expanded(text: str, kind: str) -> list[str]:
     return [str(spec.Spec(parsed.name, argument, parsed.settings)) for argument in arguments]
 
 
+def _budgets(attack: str, sizes: Sequence[float], norm: str) -> list[tuple[str, float, str]]:
+    """Attack, eps and norm of each cell of an attack; of one that is on disk, those that it was made with."""
+    parsed = spec.parse(attack)
+    module = spec.module("attacks", parsed.name)
+    if hasattr(module, "about"):
+        made = module.about(parsed.argument)
+        return [(attack, float(made["eps"]), str(made["norm"]))]
+    return [(warmed(attack, [each for each in sizes if 0 < each < eps]), eps, norm) for eps in sizes]
+
+
 def warmed(attack: str, smaller: Sequence[float]) -> str:
-    """An attack that goes on from what it found with smaller budgets; itself where there are none, or where it takes no budget of its
-    own (``FIXED``)."""
-    if not smaller or getattr(spec.module("attacks", spec.parse(attack).name), "FIXED", False):
+    """An attack that goes on from what it found with smaller budgets; itself where there are none, where it learns from
+    other pictures (``learn``), or looks at no head (``HEADLESS``) that could say which start is the better one."""
+    module = spec.module("attacks", spec.parse(attack).name)
+    if not smaller or any(getattr(module, word, False) for word in ("HEADLESS", "learn")):
         return attack
     return short("attacks", str(spec.Spec("warm", "", {"attack": attack, "eps": list(smaller)})))
 
@@ -347,9 +366,16 @@ def task_of(text: str) -> Any:
 
 
 def _only(attack: str) -> tuple[str, ...] | None:
-    """The tasks an attack is for, by its own word and those of what its settings name; None for all."""
+    """The tasks an attack is for, by its own word and those of what its settings name; None for all.
+
+    Raises:
+        UsageError: inside it is an attack that has to learn from training pictures first.
+    """
     full = spec.complete("attacks", attack)
     inner = [(spec.kind_of(key), text) for key, value in full.settings.items() for text in spec.nested(key, value)]
+    for name in [spec.parse(text).name for kind, text in inner if kind == "attacks"]:
+        if hasattr(spec.module("attacks", name), "learn"):
+            raise UsageError(f"{attack}: {name} learns from training pictures before it attacks; run it by itself, with -a {name}")
     said = [getattr(spec.module("attacks", full.name), "TASKS", None)]
     said += [_only(text) if kind == "attacks" else getattr(spec.module(kind, spec.parse(text).name), "TASKS", None) for kind, text in inner]
     words = [set(tasks) for tasks in said if tasks is not None]

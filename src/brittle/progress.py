@@ -28,9 +28,9 @@ def progress(what: str, total: int, unit: str = "images", done: int = 0) -> Gene
         yield from _lines(what, total, unit, done)
 
 
-def say(text: str) -> None:
-    """One line on stderr."""
-    if quiet:
+def say(text: str, *, always: bool = False) -> None:
+    """One line on stderr; ``always`` for what explains a result, which is said even when quiet."""
+    if quiet and not always:
         return
     if _bars:
         _bars[0].console.print(text, highlight=False)  # type: ignore[attr-defined]

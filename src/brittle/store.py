@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from brittle import files
 from brittle.errors import MissingError, UsageError
-from brittle.plan import Cell, Result
+from brittle.plan import EVIDENCE, Cell, Result
 from brittle.progress import say
 
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OSError, UsageError)  # what reading a spoilt file may raise
@@ -29,9 +29,17 @@ class Store:
         if root.exists() and not root.is_dir():
             raise UsageError(f"{root} is a file, not a folder; name another --output-dir")
 
-    def missing(self, ids: Sequence[str]) -> list[str]:
-        """Those that have no whole result; damaged ones are put aside, said, and count as missing."""
-        return [name for name in ids if self.get(name) is None]
+    def missing(self, ids: Sequence[str], checks: str = "none", keep: bool = False) -> list[str]:
+        """Those that are not ``done``; damaged results are put aside, said, and count as missing."""
+        return [name for name in ids if not self.done(name, checks, keep)]
+
+    def done(self, name: str, checks: str = "none", keep: bool = False) -> bool:
+        """Whether there is a whole result with at least the evidence that ``checks`` asks for (``none``, ``fast`` or ``full``), and, if it
+        is to ``keep`` them, the attacked pictures."""
+        result = self.get(name)
+        if result is None or EVIDENCE.index(result.evidence) < EVIDENCE.index(checks):
+            return False
+        return not keep or result.cell.attack is None or (self.shelf(name) / "cell.json").is_file()
 
     def get(self, name: str) -> Result | None:
         """A result, or None where there is none or it is damaged."""
@@ -89,7 +97,8 @@ class Store:
         current = self._current()
         found = [self.get(path.stem) for path in sorted((self.root / "results").glob("*.json"))]
         failed = [self._get_failed(path) for path in sorted((self.root / "failed").glob("*.json"))]
-        every = [result for result in found + failed if result]
+        whole = {result.id for result in found if result}
+        every = [result for result in found if result] + [result for result in failed if result and result.id not in whole]
         places = {label: place for place, label in enumerate(current)}
         kept = [result for result in every if current.get(_label(result.cell), result.id) == result.id]
         return sorted(kept, key=lambda result: (result.failed is not None, places.get(_label(result.cell), len(places))))

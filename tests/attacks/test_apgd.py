@@ -228,12 +228,13 @@ CASES = {
     "segmentation": (
         Bent(4),
         "sea(steps=20)",
-        [f"apgd(objective={loss}, steps=20, shrink=true, keep=score)" for loss in ("masked_ce(balanced=true)", "masked_ce", "js")],
+        ["segpgd", "cospgd"]
+        + [f"apgd(objective={loss}, steps=20, shrink=true, keep=score)" for loss in ("masked_ce(balanced=true)", "masked_ce", "js")],
     ),
     "depth": (
         Bent(1),
         "depth_worst(steps=10)",
-        ["depthpgd"]
+        ["depthpgd", "cospgd"]
         + [
             f"apgd(objective={loss}, steps=10, keep=score)"
             for loss in ("l1", "silog", "log_bias(direction=up)", "log_bias(direction=down)", "cospgd")

@@ -12,6 +12,7 @@ from brittle.rng import Rng
 from brittle.threat import Threat
 from brittle.types import AtLeastOne, Batch, Count, Model, Objective
 
+VERSION = 2
 MOMENTUM = 0.75
 ENOUGH = 0.75  # share of steps that must have improved for the step size to stay
 FIRST, SHORTER, SHORTEST = 0.22, 0.03, 0.06  # lengths of the spans between two looks at the progress, as shares of all steps
@@ -68,7 +69,7 @@ def _towards(objective: str, targets: int, model: Model, batch: Batch) -> Iterat
     """The objective's spec, once for each wrong class by its rank."""
     full = spec.complete("objectives", objective)
     if "rank" not in full.settings:
-        raise UsageError(f"apgd(objective={objective}, targets={targets}): it has no target class; take objective=dlr or margin")
+        raise UsageError(f"apgd(objective={objective}, targets={targets}): it has no target class; take dlr or targeted")
     with torch.no_grad():
         classes = model(batch.images[:1]).shape[1]
     for rank in range(1, min(targets, classes - 1) + 1):

@@ -7,7 +7,6 @@ from brittle.threat import Threat
 from brittle.types import Batch, Model
 
 HEADLESS = True
-FIXED = True  # a smaller budget's noise is no start
 
 
 def noise(model: Model, batch: Batch, threat: Threat, rng: Rng, /) -> Tensor:

@@ -15,8 +15,6 @@ from brittle.shelf import Shelf
 from brittle.threat import Threat
 from brittle.types import Batch, Model
 
-FIXED = True  # it takes no budget of its own
-
 
 def expand(argument: str, /) -> list[str]:
     """The kept sets of a run folder, or the one that is named itself.

@@ -18,7 +18,8 @@ def classes(evidence: Evidence, /) -> Finding:
     targets = max((int(str(part.settings["targets"])) for part in parts if "targets" in part.settings), default=0)
     needed = max(((TARGETED_DLR if targets else DLR) for part in parts if part.name == "dlr" and part.settings["normalised"]), default=2)
     if count < needed:
-        return Finding("classes", "fail" if count < 2 else "warn", float(count), f"{count} classes, {needed} are needed by the losses")
+        why = f"{count} classes, DLR needs {needed}: the plain margin was climbed instead" if count > 1 else "there is only one class"
+        return Finding("classes", "fail" if count < 2 else "warn", float(count), why)
     if targets > count - 1:
         return Finding("classes", "warn", float(count), f"{targets} target classes asked for, all {count - 1} wrong ones were aimed at")
     return Finding("classes", "ok", float(count), f"{count} classes")

@@ -36,7 +36,9 @@ class Folder:
     def __init__(self, root: Path, split: str) -> None:
         found, names = _layout(root, aloud=split == "test")[split]
         if not found:
-            raise UsageError(f"{root}: the {split} split has no pictures; put them into {root}/{split}/CLASS/ or {root}/CLASS/")
+            raise UsageError(
+                f"{root}: the {split} split has no pictures; put them into {root}/{split}/CLASS/ or {root}/CLASS/, and note: {PROTOCOL}"
+            )
         self._paths, self._labels = [root / name for name, _ in found], [label for _, label in found]
         self.ids: Sequence[str] = [name for name, _ in found]
         self.classes: Mapping[str, Sequence[str]] = {"label": names}

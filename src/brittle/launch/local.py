@@ -24,7 +24,7 @@ def local(cells: Mapping[str, Cell], store: Store, machine: Machine, checks: str
     feeds = {plan.identity(earlier, machine.precision) for cell in cells.values() if (earlier := plan.before(cell))}
     for number, (name, cell) in enumerate(cells.items(), 1):
         with store.claim(name):
-            if store.get(name):  # another process was quicker
+            if store.done(name, checks, machine.keep):  # another process was quicker
                 continue
             progress.say(f"[{number}/{len(cells)}] {cell}")
             try:
@@ -45,12 +45,12 @@ def local(cells: Mapping[str, Cell], store: Store, machine: Machine, checks: str
             except BrittleError as error:
                 failed += 1
                 store.put_failed(failure(cell, error, name))
-                progress.say(f"failed: {cell}: {error}")
+                progress.say(f"failed: {cell}: {error}", always=True)
             except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, OSError) as error:
                 failed += 1  # a fault of an encoder, of the disk or of ours: it must not take the other cells with it
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 reason = CellError(f"{type(error).__name__} in {where.name}: {' '.join(str(error).split())[:300]}")
-                progress.say(f"failed: {cell}: {reason}")
+                progress.say(f"failed: {cell}: {reason}", always=True)
                 with suppress(OSError):  # a full disk has no room for the reason either
                     store.put_failed(failure(cell, reason, name))
     return failed

@@ -7,6 +7,7 @@ from brittle.errors import UsageError
 from brittle.types import AtLeastOne, Batch, Model, per_image, resized
 
 TASKS = ("classification", "segmentation")
+VERSION = 2
 
 
 class Toward:
