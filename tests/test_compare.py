@@ -1,5 +1,6 @@
 """``brittle compare``: rows are paired by their cells, pictures by their ids, and what does not fit is refused in one line."""
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from brittle.compare import compare
 from brittle.errors import UsageError
 from brittle.paired import mcnemar
+from brittle.plan import Finding
 from brittle.store import Store
 
 Brittle = Callable[..., tuple[int, str, str]]
@@ -29,7 +31,7 @@ def put(result_of: Callable[..., Any], tmp_path: Path) -> Callable[..., Path]:
         stream = io.BytesIO()
         np.savez(stream, correct=right.astype(int), images=np.ones(len(right), int), ids=np.array(ids))
         folder = tmp_path / run
-        label = f"{encoder}{attack}{len(right)}{sorted(changes.items())}".encode().hex()[:60]
+        label = hashlib.sha256(f"{encoder}{attack}{len(right)}{sorted(changes.items())}".encode()).hexdigest()[:20]
         changes = {"images": len(right), "made_by": {"data_sha256": "d" * 64}, **changes}
         Store(folder).put(result_of(label, right.mean(), encoder=encoder, attack=attack, **changes), stream.getvalue())
         return folder
@@ -149,6 +151,65 @@ def test_failed_cells_are_said(put, result_of: Callable[..., Any]) -> None:
     put("r", "pixels(size=2)", BAD)
     _, notes = compare(run)
     assert any(note.startswith("failed in") and "pixels(size=4)" in note for note in notes)
+
+
+def test_numbers_are_marked_where_a_check_failed(put, brittle: Brittle) -> None:
+    fail, ok = (Finding(name, verdict, None, "x") for name, verdict in (("budget", "fail"), ("noise", "ok")))
+    first = put("a", "pixels(size=8)", GOOD, attack="pgd", findings=(fail, ok))
+    put("a", "pixels(size=8)", GOOD)
+    second = put("b", "pixels(size=4)", BAD, attack="pgd", findings=())
+    put("b", "pixels(size=4)", BAD)
+    code, out, _ = brittle("compare", first, second)
+    assert code == 0
+    attacked, clean = (next(line for line in out.splitlines() if words in line) for words in ("pgd 8/255", " clean "))
+    assert "0.775 !" in attacked
+    assert "0.387 ?" in attacked
+    assert not set("!?") & set(clean)
+    assert "! a check failed" in " ".join(out.split())
+    assert "? unchecked" in " ".join(out.split())
+    rows = {row["attack"]: row for row in json.loads(brittle("compare", first, second, "--json")[1])}
+    assert (rows["pgd"]["a"]["checks"], rows["pgd"]["b"]["checks"]) == ("fail: budget", "unchecked")
+
+
+def test_a_narrow_terminal_cuts_no_number(put, brittle: Brittle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    for attack in ("pgd", "worst(attacks=[pgd, embed])"):
+        for name, right in (("x", GOOD), ("y", BAD), ("z", BAD)):
+            run = put("a", f"timm:{name * 80}", right, attack=attack)
+    code, out, _ = brittle("compare", run)
+    assert code == 0
+    wanted = json.loads(brittle("compare", run, "--json")[1])
+    assert len(wanted) == 6
+    for row in wanted:
+        assert f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]" in out
+        assert all(f"{row[side]['value']:.3f}" in out for side in "ab")
+        assert f"{row['p_holm']:.2g}" in out
+
+
+def test_rows_without_a_partner_are_named_with_the_reason(put, brittle: Brittle) -> None:
+    for run, encoder in (("a", "pixels(size=8)"), ("b", "pixels(size=4)")):
+        put(run, encoder, GOOD)
+    put("a", "pixels(size=8)", GOOD, attack="pgd")
+    put("b", "pixels(size=4)", BAD, attack=f"warm(attack=pgd, eps=[{2 / 255}])")
+    put("b", "pixels(size=4)", BAD, attack="pgd", eps=2 / 255)
+    first = put("a", "pixels(size=8)", GOOD, attack="embed")
+    second = put("b", "pixels(size=4)", GOOD, attack="noise", seed=0)
+    code, _, err = brittle("compare", first, second)
+    assert code == 0
+    (note,) = [line for line in err.splitlines() if "without a partner" in line]
+    assert "2 of pixels(size=8) and 3 of pixels(size=4): " in note
+    assert "pgd 8/255 linf (pixels(size=4): goes on from 2/255, where this begins afresh)" in note
+    assert "pgd 8/255 linf (warm) (pixels(size=8): begins afresh, where this goes on from 2/255)" in note
+    assert "embed 8/255 linf (pixels(size=4): no embed)" in note
+    assert "pgd 2/255 linf (pixels(size=8): no eps 2/255)" in note
+    assert "noise 8/255 linf (pixels(size=8): no noise)" in note
+    assert note.count(" / classification / ") == 5
+    for i in range(4):
+        put("b", "pixels(size=4)", GOOD, attack="embed", eps=(i + 3) / 255)
+    note = next(line for line in brittle("compare", first, second)[2].splitlines() if "without a partner" in line)
+    assert "2 of pixels(size=8) and 7 of pixels(size=4): " in note
+    assert note.count(" / classification / ") == 5
+    assert note.endswith("; and 4 more")
 
 
 @pytest.mark.usefixtures("quick")

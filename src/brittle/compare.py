@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from brittle import plan
 from brittle.errors import UsageError
 from brittle.paired import Paired, holm, paired
 from brittle.plan import Cell, Result, bare, eps_text
-from brittle.reports.table import printed
+from brittle.reports.table import add, laid, printed
+from brittle.rows import checks, legend, mark, smaller
 from brittle.store import Store, read_run
 
 APART = ("encoder", "limit")  # of a cell: may differ between what is compared; pictures are matched by their ids
@@ -55,9 +56,7 @@ def compare(first: Path, second: Path | None = None) -> tuple[list[Comparison], 
     made: list[Comparison] = []
     for a, b in pairs:
         left, right = sides[0][a], sides[-1][b]
-        alone = [f"{len(mine.keys() - other.keys())} of {name}" for mine, other, name in ((left, right, a), (right, left, b))]
-        if left.keys() != right.keys():
-            notes.append(f"rows without a partner: {' and '.join(alone)}")
+        notes += _alone((left, right), (a, b))
         names = (a, b) if a != b else (f"{first} {a}", f"{second} {b}")
         for key in [key for key in left if key in right]:
             try:
@@ -89,6 +88,39 @@ def _by_encoder(folder: Path, notes: list[str]) -> dict[str, dict[str, Result]]:
     return found
 
 
+def _alone(sides: tuple[dict[str, Result], dict[str, Result]], names: tuple[str, str], most: int = 5) -> list[str]:
+    """A line that counts the rows that only one side has, and names some with what the other lacks; none where all have partners."""
+    said: list[str] = []
+    counts: list[str] = []
+    for (mine, name), (other, there) in permutations(zip(sides, names)):
+        lonely = [mine[key].cell for key in mine if key not in other]
+        counts.append(f"{len(lonely)} of {name}")
+        said += [f"{_row(cell)} ({there}: {_lacks(cell, [result.cell for result in other.values()])})" for cell in lonely]
+    more = [f"and {len(said) - most} more"] if len(said) > most else []
+    return [f"rows without a partner: {' and '.join(counts)}: {'; '.join(said[:most] + more)}"] if said else []
+
+
+def _row(cell: Cell) -> str:
+    return f"{cell.dataset} / {cell.task} / {_attack(cell)}"
+
+
+def _attack(cell: Cell) -> str:
+    attack = f"{bare(cell.attack)} {eps_text(cell.eps)} {cell.norm}" if cell.attack else "clean"
+    return attack + (f" seed={cell.seed}" if cell.seed else "") + (" (warm)" if smaller(cell) else "")
+
+
+def _lacks(cell: Cell, others: Sequence[Cell]) -> str:
+    """Why none of the others is the partner of this cell: the first thing, from data set to protocol, in which all that are left differ."""
+    words = {"attack": bare(cell.attack) if cell.attack else "clean row", "eps": f"eps {eps_text(cell.eps)}", "seed": f"seed {cell.seed}"}
+    for name in ("dataset", "task", "attack", "eps", "norm", "seed", "protocol"):
+        mine, *theirs = (bare(one.attack or "clean") if name == "attack" else getattr(one, name) for one in (cell, *others))
+        others = [one for one, value in zip(others, theirs) if value == mine]
+        if not others:
+            return f"no {words.get(name, mine)}"
+    begins = [f"goes on from {smaller(one)}" if smaller(one) else "begins afresh" for one in (others[0], cell)]
+    return f"{begins[0]}, where this {begins[1]}"
+
+
 def _compared(a: Result, b: Result, folders: tuple[Path, Path], names: tuple[str, str], notes: list[str]) -> Comparison:
     data = [result.made_by.get("data_sha256") for result in (a, b)]
     if data[0] != data[1]:
@@ -117,37 +149,30 @@ def _compared(a: Result, b: Result, folders: tuple[Path, Path], names: tuple[str
 
 def table(made: Sequence[Comparison]) -> str:
     """A line for each comparison, for a terminal."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
     sides = {one.names for one in made}
     better = {one.a.task["headline"]: "higher" if one.a.task["higher_is_better"] else "lower" for one in made}
     counts = " / ".join(str(count) for count in sorted({one.found.images for one in made}))
     caption = "A = {}, B = {}; ".format(*made[0].names) if len(sides) == 1 else ""
     caption += f"difference = A - B of {', '.join(f'{name} ({word} is better)' for name, word in better.items())}; 95 % intervals; "
     caption += f"{counts} pictures in both; McNemar x : y = only A right : only B right"
-    laid = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=escape(caption), caption_justify="left")
+    caption = "; ".join([caption, *legend([result for one in made for result in (one.a, one.b)])])
     lines = [_line(one, named=len(sides) > 1) for one in made]
-    for name in lines[0]:
-        numbers = name in ("difference", "p", "p (Holm)")
-        laid.add_column(name, overflow="fold", justify="right" if numbers else "left", no_wrap=numbers)
+    shown = laid(list(lines[0]), caption, fixed=("difference", "p", "p (Holm)"))
     for line in lines:
-        laid.add_row(*map(escape, line.values()))
-    return printed(laid)
+        add(shown, list(line.values()))
+    return printed(shown)
 
 
 def _line(one: Comparison, named: bool) -> dict[str, str]:
     cell, found = one.a.cell, one.found
-    attack = f"{bare(cell.attack)} {eps_text(cell.eps)} {cell.norm}" if cell.attack else "clean"
     counts = " {} : {}".format(*found.discordant) if found.discordant else ""
     names = [f"{name} " if named else "" for name in one.names]
     return {
         "task": cell.task,
         "data": cell.dataset,
-        "attack": attack + (f" seed={cell.seed}" if cell.seed else ""),
-        "A": f"{names[0]}{found.a:.3f}",
-        "B": f"{names[1]}{found.b:.3f}",
+        "attack": _attack(cell),
+        "A": f"{names[0]}{found.a:.3f}{mark(one.a)}",
+        "B": f"{names[1]}{found.b:.3f}{mark(one.b)}",
         "difference": f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]",
         "p": f"{found.p:.2g}",
         "p (Holm)": f"{one.p_holm:.2g}",
@@ -164,6 +189,6 @@ def as_json(made: Sequence[Comparison]) -> str:
         row |= {"metric": one.a.task["headline"], "higher_is_better": one.a.task["higher_is_better"], **found}
         row |= {name: found[name] if math.isfinite(found[name]) else None for name in ("low", "high")}
         for side, name, result in zip("ab", one.names, (one.a, one.b)):
-            row[side] = {"name": name, "encoder": result.cell.encoder, "id": result.id, "value": found[side]}
+            row[side] = {"name": name, "encoder": result.cell.encoder, "id": result.id, "value": found[side], "checks": checks(result)}
         rows.append({**row, "difference": one.found.difference, "p_holm": one.p_holm})
     return json.dumps(rows, indent=1, allow_nan=False)

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from brittle import spec
-from brittle.plan import Result, bare, eps_text
+from brittle.plan import Cell, Result, bare, eps_text
 
 GAP = "–"
 
@@ -21,21 +22,14 @@ class Row(NamedTuple):
 
 
 def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
-    """Columns and rows. The task's own attack goes under ``downstream``; eps and norm are named where there is more than one."""
-    cells = [result.cell for result in results]
-    several_eps = len({cell.eps for cell in cells if cell.attack}) > 1
-    several_norms = len({cell.norm for cell in cells if cell.attack}) > 1
-    several = {name: len({getattr(cell, name) for cell in cells}) > 1 for name in ("seed", "limit", "protocol")}
+    """Columns and rows. The task's own attack goes under ``downstream``; eps and norm are named where there is more than one, and a warm
+    start where a column would hold numbers with and without it."""
+    several = {name: len({getattr(result.cell, name) for result in results}) > 1 for name in ("seed", "limit", "protocol")}
     columns: dict[str, None] = {}
     rows: dict[tuple[object, ...], Row] = {}
-    for result in sorted(results, key=lambda result: (result.cell.attack is not None, result.cell.eps or 0)):
+    placed = sorted(zip(results, _columns(results)), key=lambda pair: (pair[0].cell.attack is not None, pair[0].cell.eps or 0))
+    for result, column in placed:
         cell = result.cell
-        column = "clean"
-        if cell.attack:
-            attack = bare(cell.attack)
-            column = "downstream" if attack == result.task["attack"] else attack
-            column += f" {eps_text(cell.eps)}" if several_eps else ""
-            column += f" {cell.norm}" if several_norms else ""
         columns[column] = None
         variant = [f"{name}={getattr(cell, name)}" for name, many in several.items() if many]
         encoder = " ".join([cell.encoder, *variant])
@@ -47,12 +41,56 @@ def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
     return [name for name in columns if name not in ends] + ends, ranked
 
 
-EMBEDDING = ("embed", "embed_worst")
+def _columns(results: Sequence[Result]) -> list[str]:
+    """The column of each result."""
+    cells = [result.cell for result in results]
+    several_eps = len({cell.eps for cell in cells if cell.attack}) > 1
+    several_norms = len({cell.norm for cell in cells if cell.attack}) > 1
+    names = [
+        f"{_attack(result)}{f' {eps_text(cell.eps)}' if several_eps else ''}{f' {cell.norm}' if several_norms else ''}"
+        if cell.attack
+        else "clean"
+        for result, cell in zip(results, cells)
+    ]
+    starts: dict[str, set[str]] = {}
+    for name, cell in zip(names, cells):
+        starts.setdefault(name, set()).add(smaller(cell))
+    return [f"{name}{_start(smaller(cell), starts[name])}" for name, cell in zip(names, cells)]
+
+
+def _attack(result: Result) -> str:
+    attack = bare(result.cell.attack or "")
+    return "downstream" if attack == result.task["attack"] else attack
+
+
+def smaller(cell: Cell) -> str:
+    """The smaller budgets that an attacked number goes on from, such as ``2/255, 4/255``; nothing where it begins afresh."""
+    parsed = spec.parse(cell.attack) if cell.attack else None
+    sizes = parsed.settings.get("eps", []) if parsed and parsed.name == "warm" else []
+    return ", ".join(eps_text(float(str(size))) for size in (sizes if isinstance(sizes, list) else [sizes]))
+
+
+def _start(mine: str, all_of_it: set[str]) -> str:
+    """What tells a number from the others of its column."""
+    if not mine or len(all_of_it) == 1:
+        return ""
+    return " (warm)" if len(all_of_it - {""}) == 1 else f" (warm from {mine})"
+
+
+# --- transfer gap ------------------------------------------------------------------------------------------------------------
+
+EMBEDDING = ("embed", "embed_worst", "embedding")  # attacks, and an objective, on the encoder alone
+BLIND = ("noise", "stored")  # attacks that follow nothing of the model they are put before
+UNLIKE = {  # headlines whose clean number is another quantity than the attacked one
+    "alignment": "alignment is of two views of a picture where clean, of a picture and its attacked self where attacked: not to be "
+    "compared with each other; these rows have no checks"
+}
 
 
 def transfer_gaps(lines: Sequence[Row]) -> list[str]:
-    """How much of the strongest attack's damage to the headline the strongest attack on the encoder alone reaches, a share for each line,
-    at the largest budget that has both; a dash where there are not both. Nothing at all where no line has one."""
+    """How much of the damage to the headline that the strongest attack on the whole pipeline does, the strongest one on the encoder alone
+    does: a share for each line, at the largest budget that has both; a dash where there are not both, or no damage. Nothing at all where
+    no line has one."""
     found = [_gap(line) for line in lines]
     return [] if all(share is None for share in found) else [GAP if share is None else f"{share:.2f}" for share in found]
 
@@ -60,18 +98,52 @@ def transfer_gaps(lines: Sequence[Row]) -> list[str]:
 def _gap(line: Row) -> float | None:
     clean = line.results.get("clean")
     attacked = [result for result in line.results.values() if result.cell.attack and result.failed is None]
-    if clean is None or clean.failed is not None:
+    if clean is None or clean.failed is not None or line.metric in UNLIKE:
         return None
+    sign = -1 if clean.task["higher_is_better"] else 1
     for budget in sorted({(result.cell.eps, result.cell.norm) for result in attacked}, reverse=True):
-        damage: dict[bool, list[float]] = {True: [], False: []}
+        damage: dict[str, list[float]] = {"head": [], "encoder": [], "nothing": []}
         for result in attacked:
             if (result.cell.eps, result.cell.norm) == budget:
-                embedding = bare(result.cell.attack or "").partition("(")[0] in EMBEDDING
-                damage[embedding].append(abs(result.metrics[line.metric] - clean.metrics[line.metric]))
-        if damage[True] and damage[False]:
-            strongest = max(damage[True] + damage[False])
-            return max(damage[True]) / strongest if strongest else None
+                lost = sign * (result.metrics[line.metric] - clean.metrics[line.metric])
+                damage[_sees(result.cell.attack or "")].append(lost)
+        if damage["head"] and damage["encoder"]:
+            strongest = max(damage["head"])
+            return max(0.0, *damage["encoder"]) / strongest if strongest > 0 else None
     return None
+
+
+def _sees(text: str) -> str:
+    """What of a model an attack or objective follows: its ``head``, its ``encoder`` alone, or ``nothing``; of several, the most."""
+    parsed = spec.parse(text)
+    if parsed.name in EMBEDDING or parsed.name in BLIND:
+        return "encoder" if parsed.name in EMBEDDING else "nothing"
+    inner = {_sees(each) for key, value in parsed.settings.items() for each in spec.nested(key, value)}
+    return next((seen for seen in ("head", "encoder", "nothing") if seen in inner), "head")
+
+
+# --- text --------------------------------------------------------------------------------------------------------------------
+
+
+def mark(result: Result) -> str:
+    """`` !`` where a check failed, `` ?`` where an attacked number has none, else nothing."""
+    if any(finding.verdict == "fail" for finding in result.findings):
+        return " !"
+    unchecked = result.cell.attack is not None and all(finding.verdict == "unchecked" for finding in result.findings)
+    return " ?" if unchecked and result.failed is None else ""
+
+
+def legend(results: Sequence[Result]) -> list[str]:
+    """What the marks of these results mean."""
+    marks = {mark(result) for result in results}
+    return [words for words in ("! a check failed", "? unchecked") if f" {words[0]}" in marks]
+
+
+def checks(result: Result) -> str:
+    """What a spreadsheet is told of the checks: ``fail: budget; warn: rounding``, ``ok`` or ``unchecked``; nothing where none is due."""
+    found = {verdict: [finding.name for finding in result.findings if finding.verdict == verdict] for verdict in ("fail", "warn")}
+    said = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in found.items() if names)
+    return said or ("" if result.failed is not None or not result.cell.attack else "unchecked" if mark(result) else "ok")
 
 
 def text(result: Result | None) -> str:
@@ -82,14 +154,23 @@ def text(result: Result | None) -> str:
         return "failed"
     name = result.task["headline"]
     interval = "" if name not in result.intervals else " [{:.3f}, {:.3f}]".format(*result.intervals[name])  # one picture has none
-    failed = any(finding.verdict == "fail" for finding in result.findings)
-    unchecked = result.cell.attack is not None and all(finding.verdict == "unchecked" for finding in result.findings)
-    return f"{result.metrics[name]:.3f}{interval}" + (" !" if failed else " ?" if unchecked else "")
+    return f"{result.metrics[name]:.3f}{interval}{mark(result)}"
 
 
 def failures(results: Sequence[Result]) -> list[str]:
     """A Markdown item for each cell that could not be measured, with its reason."""
-    return [f"- failed: {result.cell}: {result.failed}" for result in results if result.failed is not None]
+    return [" ".join(f"- failed: {result.cell}: {result.failed}".split()) for result in results if result.failed is not None]
+
+
+def troubles(results: Sequence[Result], most: int = 8) -> list[str]:
+    """In short, what checks found: those that failed, then warnings, at most ``most``, and how many more there are."""
+    found = [(result.cell, finding) for result in results for finding in result.findings if finding.verdict in ("fail", "warn")]
+    lines: list[str] = []
+    for cell, finding in sorted(found, key=lambda pair: pair[1].verdict):
+        of = f"{replace(cell, attack=bare(cell.attack)) if cell.attack else cell}{' (warm)' if smaller(cell) else ''}"
+        lines.append(" ".join(f"- {finding.verdict}: {finding.name}: {of}: {finding.why}".split()))
+    more = [f"… and {len(lines) - most} more: brittle report RUN --format md"] if len(lines) > most else []
+    return lines[:most] + more
 
 
 def remarks(results: Sequence[Result]) -> list[str]:
@@ -117,13 +198,10 @@ def caption(results: Sequence[Result]) -> str:
     own = sorted({str(result.task["attack"]) for result in attacked if result.cell.attack == result.task["attack"]})
     parts = [f"{' / '.join(str(count) for count in images) or 'no'} test pictures", "95 % intervals"]
     parts += [", ".join(f"{norm} {eps_text(eps)}" for norm, eps in budgets)] if budgets else []
-    parts += (
-        ["each budget goes on from the smaller ones"]
-        if any(bare(r.cell.attack or "noise") != (r.cell.attack or "noise") for r in attacked)
-        else []
-    )
+    parts += _going_on(results)
     parts += ["attacked in bf16, scored in float32"] if any(r.made_by.get("precision") == "bf16" for r in attacked) else []
     parts += [f"downstream = {', '.join(own)}"] if own else []
+    parts += list(dict.fromkeys(UNLIKE[result.task["headline"]] for result in done if result.task["headline"] in UNLIKE))
     rules: dict[str, None] = {}
     for result in done:
         if "protocol" in result.made_by:
@@ -133,7 +211,21 @@ def caption(results: Sequence[Result]) -> str:
     parts += list(rules)
     left_out = {result.cell.dataset.partition("(")[0]: result.made_by.get("left_out", 0) for result in done}
     parts += [f"{count} pictures of {name} that cannot be read left out" for name, count in left_out.items() if count]
-    marks = [text(result)[-1] for result in done]
-    parts += ["! a check failed"] if "!" in marks else []
-    parts += ["? unchecked"] if "?" in marks else []
-    return "; ".join(parts)
+    return "; ".join([*parts, *legend(done)])
+
+
+def _going_on(results: Sequence[Result]) -> list[str]:
+    """Whether budgets go on from smaller ones, and of which attacks or columns if not of all."""
+    done = [(result, column) for result, column in zip(results, _columns(results)) if result.cell.attack and result.failed is None]
+    smallest: dict[str | None, float] = {}
+    for result, _ in done:
+        smallest[result.cell.norm] = min(result.cell.eps or 0, smallest.get(result.cell.norm, math.inf))
+    warm: dict[str, dict[str, bool]] = {}
+    for result, column in done:
+        if smaller(result.cell) or (result.cell.eps or 0) > smallest[result.cell.norm]:
+            warm.setdefault(_attack(result), {})[column] = bool(smaller(result.cell))
+    whole = [name for name, columns in warm.items() if all(columns.values())]
+    if not any(yes for columns in warm.values() for yes in columns.values()):
+        return []
+    named = [each for name, columns in warm.items() for each in ([name] if name in whole else [key for key, yes in columns.items() if yes])]
+    return [f"{'' if len(whole) == len(warm) else ', '.join(named) + ': '}each budget goes on from the smaller ones"]

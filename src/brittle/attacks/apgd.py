@@ -101,7 +101,7 @@ def _auto_pgd(
         kept.begin()
         for factor, share in phases:
             ball = Threat(threat.norm, factor * threat.eps)
-            own = factor == phases[-1][0]
+            own = factor == 1.0
             length = steps - spent if own else round(share * steps)
             if not length:
                 continue
