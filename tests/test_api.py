@@ -219,12 +219,21 @@ def test_no_images_are_refused(word: Callable[..., object]) -> None:
         word(_logits, list(_images()), LABELS)
 
 
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
-def test_images_are_float32(kind: torch.dtype) -> None:
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_images_in_half_precision_are_refused(kind: torch.dtype) -> None:
     """Half precision would leave the budget: 8.5/255 for 8/255 in bfloat16."""
     for model in (lambda images: _logits(images.float()), nn.Sequential(nn.Flatten(), nn.Linear(192, 4))):
         with pytest.raises(UsageError, match=f"images are {kind}.*float32"):
             brittle.attack(model, _images().to(kind), LABELS)
+
+
+def test_images_in_double_precision_need_a_model_in_it() -> None:
+    images, network = _images().double(), nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    for model, target, attack in ((network, LABELS, "pgd"), (network.forward, LABELS, "pgd"), (Small(), None, "embed")):
+        with pytest.raises(UsageError, match="torch.float64.*give float32") as error:
+            brittle.attack(model, images, target, attack=attack)
+        assert "\n" not in str(error.value)
+    assert (brittle.attack(network.double(), images, LABELS) - images).abs().max() <= EPS + 1e-12
 
 
 @pytest.mark.parametrize(

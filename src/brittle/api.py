@@ -60,7 +60,7 @@ def attack(
 
     Args:
         model: any callable from [0,1] images to logits [B,C], logits [B,C,H,W] or metres [B,1,H,W]; or an Encoder, for ``embed``.
-        images: [B,3,H,W] in [0,1], float32 (half precision cannot hold the budget).
+        images: [B,3,H,W] in [0,1], float32, or float64 for a model in that; half precision cannot hold the budget.
         target: what the task reads: labels [B] or masks [B,H,W] of any whole-number type, depth [B,1,H,W] in metres of any floating type
             (whole numbers are refused: they are often millimetres); not needed by an embedding attack, or ``representation``.
         attack: spec, such as ``pgd(steps=40)``.

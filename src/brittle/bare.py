@@ -81,10 +81,12 @@ def bare(
     if len(names) != len(pictures):
         raise UsageError(f"{len(names)} ids for {len(pictures)} images; give one for each")
     batch = Batch(pictures, pictures.new_zeros(len(pictures), dtype=torch.long), names)
+    wrapped = Model(made, None, model) if isinstance(model, Encoder) else Model(made, model)
+    if pictures.dtype == torch.float64:
+        _try_double(model, wrapped, pictures)
     if isinstance(made, protocol.LabelFree):
         wrapped, batch = _label_free(made, model, batch)
         return Bare(wrapped, full, batch, threat)
-    wrapped = Model(made, None, model) if isinstance(model, Encoder) else Model(made, model)
     headless = getattr(spec.module("attacks", full.name), "HEADLESS", False)
     if target is None and not headless:
         raise UsageError(f"attack {full.name!r} needs a target: labels, masks or depth of the {len(pictures)} images")
@@ -115,12 +117,22 @@ def _images(given: Array) -> Tensor:
         raise UsageError(f"images are {list(images.shape)}; they must be float32 [B,3,H,W] in [0,1]")
     if not images.numel():
         raise UsageError(f"there are no images in {list(images.shape)}; give at least one (for checks 100 or more)")
-    if images.dtype != torch.float32:
-        why = "; half precision cannot hold the budget" if images.dtype in (torch.float16, torch.bfloat16) else ""
+    if images.dtype not in (torch.float32, torch.float64):
+        why = "; half precision cannot hold the budget" if images.is_floating_point() else ""
         raise UsageError(f"images are {images.dtype}; give float32 in [0,1]{why}")
     if not (images.min() >= 0 and images.max() <= 1):
         raise UsageError(f"images go from {images.min():.3g} to {images.max():.3g}; they must be in [0,1], the model normalises inside")
     return images
+
+
+def _try_double(model: Callable[[Tensor], object], wrapped: Model, images: Tensor) -> None:
+    """A model of float32 stops at images of float64, which few mean to give, with an error of its innards."""
+    try:
+        with frozen(wrapped), torch.no_grad():
+            model(images[:1])
+    except RuntimeError as error:
+        why = " ".join(str(error).split())[:100]
+        raise UsageError(f"images are torch.float64, at which the model stops ({why}); give float32, or a model in float64") from None
 
 
 def _target(given: Array, kind: Kind, images: Tensor) -> Tensor:
