@@ -1,10 +1,14 @@
 """The Python words: anything can be attacked, and what makes no sense is refused."""
 
+from collections.abc import Callable, Mapping
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import brittle
+from brittle import bare, spec, tally
 from brittle.errors import UsageError
 from brittle.types import Encoder, Features
 
@@ -122,6 +126,12 @@ def test_images_of_another_kind_are_refused(images: Tensor) -> None:
         {"eps": -1},
         {"eps": float("inf")},
         {"eps": "1/0"},
+        {"eps": 8},
+        {"eps": "300/255"},
+        {"eps": None},
+        {"eps": [EPS]},
+        {"norm": None},
+        {"task": "representation"},
     ],
 )
 def test_words_that_make_no_sense_are_refused(changes: dict[str, object]) -> None:
@@ -154,6 +164,148 @@ def test_a_target_without_an_output_is_refused(wrong: int) -> None:
     assert brittle.attack(model, _images(), mask, attack="segpgd(steps=1)", task="segmentation").shape == _images().shape
     with pytest.raises(UsageError, match="2 targets for 3"):
         brittle.attack(model, _images(), mask[:2], attack="segpgd", task="segmentation")
+
+
+LABELS, MASKS, METRES = (target for _, target, _ in CASES.values())
+
+
+@pytest.mark.parametrize(
+    ("task", "target", "words"),
+    [
+        ("classification", LABELS.float(), "whole numbers"),
+        ("classification", LABELS.to(torch.complex64), "whole numbers"),
+        ("classification", LABELS[:, None], r"labels are \[3, 1\]; they must be \[B\]"),
+        ("classification", nn.functional.one_hot(LABELS, 5), r"labels are \[3, 5\]; .*argmax"),
+        ("classification", torch.tensor(1), r"labels are \[\]"),
+        ("classification", [[0], [1, 2]], "labels are a list"),
+        ("classification", "012", "labels are a str"),
+        ("segmentation", MASKS[:, None], r"masks are \[3, 1, 8, 8\]; they must be \[B,H,W\]"),
+        ("segmentation", MASKS.float(), "whole numbers"),
+        ("depth", METRES[:, 0], r"depth maps are \[3, 8, 8\]; they must be \[B,1,H,W\]"),
+        ("depth", METRES.expand(3, 2, 8, 8), r"\[B,1,H,W\]"),
+        ("depth", METRES.short(), "torch.int16; .*metres"),
+    ],
+)
+def test_a_target_of_another_kind_is_refused(task: str, target: object, words: str) -> None:
+    for word in (brittle.attack, brittle.check):
+        with pytest.raises(UsageError, match=words) as error:
+            word(CASES[task][0], _images(), target, task=task)  # type: ignore[arg-type]
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.int16, torch.uint8, torch.bool])
+def test_classes_may_be_whole_numbers_of_any_kind(kind: torch.dtype) -> None:
+    for task, target in (("classification", torch.tensor([0, 1, 1])), ("segmentation", torch.arange(192).view(3, 8, 8) % 2)):
+        model, _, own = CASES[task]
+        found = [brittle.attack(model, _images(), each, attack=own, task=task) for each in (target, target.to(kind))]
+        assert torch.equal(*found)
+
+
+def test_arrays_and_lists_are_as_good_as_tensors() -> None:
+    wanted = brittle.attack(_logits, _images(), LABELS, attack="pgd(steps=3)")
+    for target in (LABELS.numpy(), LABELS.tolist(), list(LABELS), LABELS.numpy().astype(np.uint16)):
+        assert torch.equal(brittle.attack(_logits, _images().numpy(), target, attack="pgd(steps=3)"), wanted)
+    assert brittle.check(_logits, _images().numpy(), LABELS.tolist()) == brittle.check(_logits, _images(), LABELS)
+    metres = brittle.attack(_metres, _images(), METRES, attack="depthpgd", task="depth")
+    assert torch.equal(brittle.attack(_metres, _images(), METRES.double().numpy(), attack="depthpgd", task="depth"), metres)
+
+
+@pytest.mark.parametrize("word", [brittle.attack, brittle.check])
+def test_no_images_are_refused(word: Callable[..., object]) -> None:
+    for empty in (_images()[:0], torch.zeros(3, 3, 0, 8)):
+        with pytest.raises(UsageError, match="no images"):
+            word(_logits, empty, LABELS[: len(empty)])
+    with pytest.raises(UsageError, match="images are a list"):
+        word(_logits, list(_images()), LABELS)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_images_in_half_precision_are_refused(kind: torch.dtype) -> None:
+    """Half precision would leave the budget: 8.5/255 for 8/255 in bfloat16."""
+    for model in (lambda images: _logits(images.float()), nn.Sequential(nn.Flatten(), nn.Linear(192, 4))):
+        with pytest.raises(UsageError, match=f"images are {kind}.*float32"):
+            brittle.attack(model, _images().to(kind), LABELS)
+
+
+def test_images_in_double_precision_need_a_model_in_it() -> None:
+    images, network = _images().double(), nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    for model, target, attack in ((network, LABELS, "pgd"), (network.forward, LABELS, "pgd"), (Small(), None, "embed")):
+        with pytest.raises(UsageError, match="torch.float64.*give float32") as error:
+            brittle.attack(model, images, target, attack=attack)
+        assert "\n" not in str(error.value)
+    assert (brittle.attack(network.double(), images, LABELS) - images).abs().max() <= EPS + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "words"),
+    [
+        ("segmentation", _logits, r"\[3, 5\]; segmentation needs logits \[B,C,H,W\]"),
+        ("depth", _maps, r"\[3, 5, 8, 8\]; depth needs metres \[B,1,H,W\]"),
+        ("depth", lambda images: images.mean(1), r"\[3, 8, 8\]"),
+        ("classification", _maps, r"classification needs logits \[B,C\]"),
+        ("classification", lambda images: (_logits(images), images), "a tuple"),
+        ("classification", lambda images: _logits(images)[:1], r"\[1, 5\]"),
+        ("classification", "embedded:dino", "'embedded:dino'"),
+    ],
+)
+def test_a_model_of_another_task_is_refused(task: str, model: Callable[[Tensor], Tensor], words: str) -> None:
+    for word in (brittle.attack, brittle.check):
+        with pytest.raises(UsageError, match=words) as error:
+            word(model, _images(), CASES[task][1], task=task)
+        assert "\n" not in str(error.value)
+
+
+def test_every_kind_of_target_is_known() -> None:
+    assert {spec.build("tasks", name).target for name in spec.names("tasks")} - {""} == set(bare.KINDS)
+
+
+def test_a_representation_needs_an_encoder_and_no_target() -> None:
+    with pytest.raises(UsageError, match="'representation' needs an encoder"):
+        brittle.attack(_logits, _images(), LABELS, task="representation")
+    encoder, images = Small(), _images()
+    clean, (found, random) = (
+        encoder(images).pooled,
+        (brittle.attack(encoder, images, attack=a, task="representation") for a in ("pgd", "noise")),
+    )
+    away, drawn = (1 - nn.functional.cosine_similarity(encoder(x).pooled, clean) for x in (found, random))
+    assert (away > drawn).all()
+
+
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        ("pgd(objective=l1)", "objective 'l1' is for depth, not classification"),
+        ("worst(attacks=[pgd, sea])", "attack 'sea' is for segmentation, not classification"),
+        ("worst(attacks=[pgd, apgd(objective=segpgd)])", "objective 'segpgd' is for segmentation"),
+        ("segpgd", "attack 'segpgd' is for segmentation"),
+    ],
+)
+def test_what_does_not_fit_a_task_is_named(attack: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        brittle.attack(_logits, _images(), LABELS, attack=attack)
+
+
+def test_targets_that_are_all_void_are_one_failed_finding() -> None:
+    for task, target in (("segmentation", torch.full_like(MASKS, 255)), ("depth", torch.zeros_like(METRES))):
+        model, _, own = CASES[task]
+        (finding,) = brittle.check(model, _images(), target, attack=own, task=task)
+        assert finding.verdict == "fail"
+        assert "no valid pixel" in finding.why
+
+
+@pytest.mark.parametrize("attack", ["pgd(objective=targeted(label=1), steps=2)", "pgd(steps=2)"])
+def test_checks_know_what_was_aimed_at(attack: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Mapping[str, np.ndarray]] = []
+    whole = tally.Tally.scores
+
+    def scores(self: tally.Tally) -> tally.Scores:
+        seen.append(whole(self).samples)
+        return whole(self)
+
+    monkeypatch.setattr(tally.Tally, "scores", scores)
+    assert brittle.check(_logits, _images(), LABELS, attack=attack)
+    wanted = [1, 0, 1] if "targeted" in attack else None  # the second is of the class that was aimed for
+    assert [list(samples["aimed"]) if "aimed" in samples else None for samples in seen] == [wanted]
 
 
 def test_a_missing_target_is_said_not_made_up() -> None:

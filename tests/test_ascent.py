@@ -352,8 +352,10 @@ def test_a_gradient_that_is_no_number_ends_the_cell(norm, keep) -> None:
 @pytest.mark.parametrize("attack", ["pgd", "noise", "embed"])
 def test_no_pictures_no_work(attack) -> None:
     images = torch.zeros(0, 3, 8, 8)
-    model = Bent() if attack == "embed" else nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
-    assert brittle.attack(model, images, torch.zeros(0, dtype=torch.long), attack=attack).shape == images.shape
+    task, head = spec.build("tasks", "classification"), nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+    model = Model(task, None, Bent()) if attack == "embed" else Model(task, head)
+    batch = Batch(images, torch.zeros(0, dtype=torch.long), [])
+    assert spec.build("attacks", attack, model, batch, Threat("linf", 8 / 255), Rng(0, [])).shape == images.shape
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,30 @@ def test_eps_refused(tiny: str, encoder: str, eps: object) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("eps", "words"), [("8", "did you mean 8/255"), (255, "255/255"), ("300/255", "0 to 1"), (1.001, "0 to 1"), (300.0, "0 to 1")]
+)
+def test_a_linf_budget_above_the_range_is_refused(tiny: str, encoder: str, eps: float | str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as error:
+        plan.grid(_plan(tiny, encoder, eps=[4 / 255, eps]))
+    assert f"eps is {eps}" in str(error.value)
+    assert "\n" not in str(error.value)
+    cells, _ = plan.grid(_plan(tiny, encoder, eps=[eps], norm="l2", tasks=["classification"]))
+    assert {cell.eps for cell in cells} == {None, plan.check_eps(eps, "l2")}
+
+
+def test_the_command_line_refuses_a_budget_above_the_range(brittle: Callable[..., tuple[int, str, str]], tiny: str, encoder: str) -> None:
+    code, _, err = brittle("run", "-e", encoder, "-d", tiny, "--eps", "8", "--dry-run")
+    assert code == 2
+    assert "did you mean 8/255?" in err
+
+
+@pytest.mark.parametrize("eps", [None, [0.1], 10**400, object()])
+def test_eps_that_is_no_number_is_refused(eps: object) -> None:
+    with pytest.raises(UsageError, match="eps is"):
+        plan.check_eps(eps)  # type: ignore[arg-type]
+
+
 def test_eps_text() -> None:
     assert plan.eps_text(8 / 255) == "8/255"
     assert plan.eps_text(0.5 / 255) == f"{0.5 / 255:g}"

@@ -162,6 +162,9 @@ def test_a_budget_that_makes_no_sense_is_refused(norm, eps) -> None:
 def test_an_unknown_norm_is_refused_and_the_near_one_named() -> None:
     with pytest.raises(UsageError, match="linf"):
         Threat("lnf", 0.1)  # type: ignore[arg-type]
+    for odd in (None, ["linf"]):
+        with pytest.raises(UsageError, match="linf"):
+            Threat(odd, 0.1)  # type: ignore[arg-type]
 
 
 @few

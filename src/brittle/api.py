@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from brittle import evidence, files, plan, protocol, spec
-from brittle.bare import bare, moved
+from brittle.bare import Array, bare, moved
 from brittle.errors import CellError, UsageError
 from brittle.measure import Machine
 from brittle.memory import halving, joined
@@ -46,8 +46,8 @@ def load_dataset(text: str, split: str = "test") -> Dataset:
 
 def attack(
     model: Callable[[Tensor], Tensor] | Encoder,
-    images: Tensor,
-    target: Tensor | None = None,
+    images: Array,
+    target: Array | None = None,
     *,
     attack: str = "pgd",
     task: str = "classification",
@@ -56,18 +56,19 @@ def attack(
     seed: int = 0,
     ids: Sequence[str] | None = None,
 ) -> Tensor:
-    """Adversarial images for ``images``, within ``eps`` and [0, 1].
+    """Adversarial images for ``images``, within ``eps`` and [0, 1]. Images and target may be whatever ``torch.as_tensor`` takes.
 
     Args:
         model: any callable from [0,1] images to logits [B,C], logits [B,C,H,W] or metres [B,1,H,W]; or an Encoder, for ``embed``.
-        images: [B,3,H,W] in [0,1].
-        target: what the task reads: labels [B], masks [B,H,W], depth [B,1,H,W]; not needed by an embedding attack.
+        images: [B,3,H,W] in [0,1], float32, or float64 for a model in that; half precision cannot hold the budget.
+        target: what the task reads: labels [B] or masks [B,H,W] of any whole-number type, depth [B,1,H,W] in metres of any floating type
+            (whole numbers are refused: they are often millimetres); not needed by an embedding attack, or ``representation``.
         attack: spec, such as ``pgd(steps=40)``.
-        eps: budget in pixel units.
+        eps: budget in pixel units, at most 1 in ``linf``; in ``l2`` what is above the square root of 3HW means nothing more.
         ids: names of the images, to which the random starts belong; their positions if None.
 
     Raises:
-        UsageError: images outside [0,1] or of another shape, a target that the model has no output for, or any spec that makes no sense.
+        UsageError: images or a target of another kind, a model whose prediction is none of the task's, or any spec that makes no sense.
     """
     given = bare(model, images, target, attack=attack, task=task, eps=eps, norm=norm, ids=ids)
     with frozen(given.model):
@@ -76,8 +77,8 @@ def attack(
 
 def check(
     model: Callable[[Tensor], Tensor] | Encoder,
-    images: Tensor,
-    target: Tensor | None = None,
+    images: Array,
+    target: Array | None = None,
     *,
     attack: str = "pgd",
     task: str = "classification",
@@ -86,39 +87,38 @@ def check(
     seed: int = 0,
     full: bool = False,
 ) -> list[Finding]:
-    """What every check says of a model's robustness under an attack, which is run for it; the arguments are those of ``attack``. An Encoder
-    is scored by how far its feature moves.
+    """What every check says of a model's robustness under an attack, which is run for it; arguments and errors are those of ``attack``. An
+    Encoder is scored by how far its feature moves, whatever the task.
 
     Args:
         full: also the checks that cost as much as the attack.
 
     Returns:
-        Findings, of which one of verdict ``fail`` means that the number is not to be trusted; a model that cannot be measured, as it
-        predicts nan, say, gives the one finding that says so.
-
-    Raises:
-        UsageError: as ``attack``.
+        Findings, of which one of verdict ``fail`` means that the number is not to be trusted; what cannot be measured, as the
+        model predicts nan or all targets are void, gives the one finding that says so.
     """
     given = bare(model, images, target, attack=attack, task=task, eps=eps, norm=norm)
     if isinstance(model, Encoder):
         given = moved(given, model, AT_ONCE)
     elif target is None:
-        raise UsageError(f"checks need a target: labels, masks or depth of the {len(images)} images")
-    if not len(images):
-        raise UsageError("there are no images to check; pass some, 100 or more for findings that are not luck")
-    tally = Tally(given.model, given.threat, len(images))
+        raise UsageError(f"checks need a target: labels, masks or depth of the {len(given.batch.ids)} images")
+    tally = Tally(given.model, given.threat, len(given.batch.ids))
 
     def made(batch: Batch) -> dict[str, Tensor]:
         trace = Trace()
         found = evidence.attacked(given.model, given.attack, batch, given.threat, seed, precision="fp32", trace=trace)
-        return {"images": found, **trace.summary(len(found))}
+        return {"images": found, **trace.summary(len(found)), **({} if trace.aim is None else {"aim": trace.aim})}
 
     try:
         with frozen(given.model):
-            for start in range(0, len(images), AT_ONCE):
-                batch = given.batch.rows(range(start, min(start + AT_ONCE, len(images))))
+            for rows in torch.arange(len(given.batch.ids)).split(AT_ONCE):
+                batch = given.batch.rows(rows.tolist())
                 tally.add(batch, halving(made, joined, batch))
-            return list(evidence.findings(tally.evidence(attack, seed, "fp32", tally.scores(), full=full)))
+            try:
+                scores = tally.scores()
+            except CellError as error:  # no target has anything to score
+                return [Finding("nonfinite", "fail", None, str(error))]
+            return list(evidence.findings(tally.evidence(attack, seed, "fp32", scores, full=full)))
     except CellError as error:
         kind, _, why = str(error).partition(": ")
         name = {"violation": "budget"}.get(kind, kind)

@@ -249,7 +249,7 @@ def grid(plan: Plan) -> tuple[list[Cell], list[str]]:
         UsageError: a spec, a setting or eps that makes no sense, or a plan that leaves nothing.
         MissingError: nothing is left because data or weights are not there.
     """
-    sizes = sorted({check_eps(value) for value in plan.eps})
+    sizes = sorted({check_eps(value, plan.norm) for value in plan.eps})
     missing = lacking(plan)
     there = [text for text in plan.encoders if text not in missing]
     encoders = list(dict.fromkeys(short("encoders", one) for text in there for one in expanded(text, "encoders")))
@@ -333,11 +333,22 @@ def before(cell: Cell) -> Cell | None:
     return replace(cell, attack=warmed(short("attacks", bare(str(full))), [float(each) for each in rest]), eps=float(last))  # type: ignore[arg-type]
 
 
-def check_eps(value: float | str) -> float:
-    """eps as a finite number >= 0, from a number or text such as 8/255."""
-    eps = float(spec.number(value)) if isinstance(value, str) else float(value)
+def check_eps(value: float | str, norm: str = "linf") -> float:
+    """eps as a finite number >= 0, from a number or text such as 8/255; for ``linf`` at most 1, the whole range of a pixel. In ``l2`` the
+    largest that means anything is the square root of how many values a picture has, which is not known here.
+
+    Raises:
+        UsageError: anything else.
+    """
+    try:
+        eps = float(spec.number(value)) if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor of several values
+        raise UsageError(f"eps is {value!r:.40}; give one number in pixel units, such as 8/255") from None
     if not math.isfinite(eps) or eps < 0:
         raise UsageError(f"eps is {value}; it must be a finite number >= 0 in pixel units, such as 8/255")
+    if norm == "linf" and eps > 1:
+        meant = f"did you mean {eps:g}/255?" if eps.is_integer() and eps <= 255 else "such as 8/255"
+        raise UsageError(f"eps is {value}; for linf it is in pixel units, 0 to 1; {meant}")
     return eps
 
 

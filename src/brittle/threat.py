@@ -25,7 +25,8 @@ class Threat:
 
     Args:
         norm: ``linf`` (largest change of any value) or ``l2`` (Euclidean length of the whole image's change).
-        eps: budget in pixel units, so 8/255 is eight of 255 levels; 0 allows nothing.
+        eps: budget in pixel units, so 8/255 is eight of 255 levels; 0 allows nothing. What a user gives is refused above the range of linf
+            (``plan.check_eps``); attacks and checks make larger balls themselves.
 
     Raises:
         UsageError: eps negative or not finite, or an unknown norm.
@@ -36,7 +37,7 @@ class Threat:
 
     def __post_init__(self) -> None:
         if self.norm not in get_args(Norm):
-            raise unknown("norm", self.norm, get_args(Norm))
+            raise unknown("norm", str(self.norm), get_args(Norm))
         if not (math.isfinite(self.eps) and self.eps >= 0):
             raise UsageError(f"eps is {self.eps}; it must be a finite number >= 0 in pixel units, such as 8/255")
 
