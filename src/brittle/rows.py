@@ -30,11 +30,12 @@ def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
     placed = sorted(zip(results, _columns(results)), key=lambda pair: (pair[0].cell.attack is not None, pair[0].cell.eps or 0))
     for result, column in placed:
         cell = result.cell
-        columns[column] = None
         variant = [f"{name}={getattr(cell, name)}" for name, many in several.items() if many]
         encoder = " ".join([cell.encoder, *variant])
         row = rows.setdefault((cell.task, cell.dataset, encoder), Row(cell.task, cell.dataset, encoder, result.task["headline"], {}))
-        row.results[column] = result
+        place = f"{column}{_unlike(row.results[column], result)}" if column in row.results else column
+        columns[place] = None
+        row.results[place] = result
     order = {key: None for result in results for key in [(result.cell.task, result.cell.dataset)]}
     ranked = sorted(rows.values(), key=lambda row: list(order).index((row.task, row.dataset)))
     ends = [name for name in columns if name.startswith("downstream")]
@@ -56,6 +57,14 @@ def _columns(results: Sequence[Result]) -> list[str]:
     for name, cell in zip(names, cells):
         starts.setdefault(name, set()).add(smaller(cell))
     return [f"{name}{_start(smaller(cell), starts[name])}" for name, cell in zip(names, cells)]
+
+
+def _unlike(first: Result, second: Result) -> str:
+    """What tells a second number of the same cell from the first; nothing where it is the same one."""
+    if first.id == second.id:
+        return ""
+    precision = [result.made_by.get("precision") for result in (first, second)]
+    return f" ({precision[1] if precision[0] != precision[1] else second.id[:6]})"
 
 
 def _attack(result: Result) -> str:

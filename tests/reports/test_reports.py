@@ -313,6 +313,16 @@ def test_warm_and_cold_are_both_seen(result_of: Results, kind: str) -> None:
     assert f": {ON}" not in alone
 
 
+@pytest.mark.parametrize("kind", ["md", "table"])
+def test_two_numbers_of_one_cell_are_both_seen(result_of: Results, kind: str) -> None:
+    """From two folders: attacked in two precisions, or by two versions of a component."""
+    half, full = (result_of(f"{i}" * 20, 0.1 * i, attack="pgd", made_by={"precision": name}) for i, name in ((5, "bf16"), (6, "fp32")))
+    older = result_of("7" * 20, 0.7, attack="pgd", made_by={"precision": "bf16"})
+    made = _make(kind, [half, full, older, half])
+    assert all(text in made for text in ("downstream (fp32)", "downstream (777777)"))
+    assert all(made.count(text) == 1 for text in ("0.500 [", "0.600 [", "0.700 ["))
+
+
 def test_warm_starts_that_differ_are_told_apart(result_of: Results) -> None:
     other = f"warm(attack=pgd, eps=[{1 / 255}, {4 / 255}])"
     made = _make("md", [result_of("1" * 20, 0.7, attack=WARM), result_of("2" * 20, 0.6, attack=other)])
