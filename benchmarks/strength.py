@@ -16,7 +16,8 @@ import typer
 from numpy.typing import NDArray
 
 from brittle import spec
-from brittle.plan import Result, bare
+from brittle.grid import bare
+from brittle.plan import Result
 from brittle.store import Store, read_run
 
 Damage = Mapping[str, NDArray[np.float64]]

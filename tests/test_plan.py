@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from brittle import plan, spec
+from brittle import grid, plan, spec
 from brittle.encoders import pixels as pixels_module
 from brittle.errors import MissingError, UsageError
 from brittle.plan import Cell, Plan
@@ -95,7 +95,7 @@ def test_eps_forms(tmp_path: Path, text: str, wanted: float) -> None:
 @pytest.mark.parametrize("eps", ["nan", "inf", "-1/255", "1/0", "1e999", "__import__('os')", float("nan"), float("inf"), -0.1])
 def test_eps_refused(tiny: str, encoder: str, eps: object) -> None:
     with pytest.raises(UsageError) as error:
-        plan.grid(_plan(tiny, encoder, eps=[eps]))
+        grid.grid(_plan(tiny, encoder, eps=[eps]))
     assert "\n" not in str(error.value)
 
 
@@ -104,10 +104,10 @@ def test_eps_refused(tiny: str, encoder: str, eps: object) -> None:
 )
 def test_a_linf_budget_above_the_range_is_refused(tiny: str, encoder: str, eps: float | str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as error:
-        plan.grid(_plan(tiny, encoder, eps=[4 / 255, eps]))
+        grid.grid(_plan(tiny, encoder, eps=[4 / 255, eps]))
     assert f"eps is {eps}" in str(error.value)
     assert "\n" not in str(error.value)
-    cells, _ = plan.grid(_plan(tiny, encoder, eps=[eps], norm="l2", tasks=["classification"]))
+    cells, _ = grid.grid(_plan(tiny, encoder, eps=[eps], norm="l2", tasks=["classification"]))
     assert {cell.eps for cell in cells} == {None, plan.check_eps(eps, "l2")}
 
 
@@ -134,7 +134,7 @@ def test_eps_text() -> None:
 
 
 def test_grid_puts_the_clean_row_first_and_knows_each_tasks_own_attack(tiny: str, encoder: str) -> None:
-    cells, notes = plan.grid(_plan(tiny, encoder, attacks=["downstream", "noise"], eps=["4/255", "8/255"]))
+    cells, notes = grid.grid(_plan(tiny, encoder, attacks=["downstream", "noise"], eps=["4/255", "8/255"]))
     assert notes == []
     by_task: dict[str, list[Cell]] = {}
     for cell in cells:
@@ -146,12 +146,12 @@ def test_grid_puts_the_clean_row_first_and_knows_each_tasks_own_attack(tiny: str
         warm = f"warm(attack={own[task]}, eps=[{4 / 255}])" if own[task] != "pgd" else f"warm(eps=[{4 / 255}])"
         assert [(cell.attack, cell.eps) for cell in mine[1:3]] == [(own[task], 4 / 255), (warm, 8 / 255)]
         assert [(cell.attack, cell.eps) for cell in mine[3:]] == [("noise", 4 / 255), ("noise", 8 / 255)], "it climbs nothing"
-        assert plan.before(mine[2]) == mine[1]
-        assert plan.before(mine[1]) is None
+        assert grid.before(mine[2]) == mine[1]
+        assert grid.before(mine[1]) is None
 
 
 def test_grid_leaves_out_what_does_not_fit_and_says_so(tiny: str, encoder: str) -> None:
-    cells, notes = plan.grid(
+    cells, notes = grid.grid(
         _plan(tiny, encoder, tasks=["classification", "segmentation"], attacks=["segpgd", "pgd(objective=segpgd)", "pgd"])
     )
     assert {cell.attack for cell in cells if cell.task == "classification"} == {None, "pgd"}
@@ -167,12 +167,12 @@ def test_grid_that_leaves_nothing_is_refused(tmp_path: Path, encoder: str) -> No
         (tmp_path / "a").mkdir(exist_ok=True)
         Image.new("RGB", (8, 8)).save(tmp_path / "a" / f"{i}.png")
     with pytest.raises(UsageError, match="nothing to measure.*depth"):
-        plan.grid(_plan(f"folder:{tmp_path}", encoder, tasks=["depth"]))
+        grid.grid(_plan(f"folder:{tmp_path}", encoder, tasks=["depth"]))
 
 
 def test_grid_removes_duplicates(tiny: str, encoder: str) -> None:
-    once, _ = plan.grid(_plan(tiny, encoder, tasks=["classification"], attacks=["pgd"], eps=[8 / 255]))
-    twice, _ = plan.grid(
+    once, _ = grid.grid(_plan(tiny, encoder, tasks=["classification"], attacks=["pgd"], eps=[8 / 255]))
+    twice, _ = grid.grid(
         _plan(
             tiny,
             encoder,
@@ -188,7 +188,7 @@ def test_grid_removes_duplicates(tiny: str, encoder: str) -> None:
 
 
 def test_grid_keeps_an_encoder_together(tiny: str, encoder: str) -> None:
-    cells, _ = plan.grid(_plan(tiny, encoder, encoders=[encoder, "pixels(size=16)"], attacks=["noise"], seeds=[0, 1]))
+    cells, _ = grid.grid(_plan(tiny, encoder, encoders=[encoder, "pixels(size=16)"], attacks=["noise"], seeds=[0, 1]))
     order = [cell.encoder for cell in cells]
     assert order == sorted(order, key=["pixels(size=8)", "pixels(size=16)"].index)
 
@@ -196,7 +196,7 @@ def test_grid_keeps_an_encoder_together(tiny: str, encoder: str) -> None:
 @pytest.mark.parametrize("key", ["encoders", "datasets", "tasks", "attacks"])
 def test_grid_refuses_a_typing_error_anywhere(tiny: str, encoder: str, key: str) -> None:
     with pytest.raises(UsageError):
-        plan.grid(_plan(tiny, encoder, **{key: ["nothing_of_that_name"]}))
+        grid.grid(_plan(tiny, encoder, **{key: ["nothing_of_that_name"]}))
 
 
 # --- identity ----------------------------------------------------------------------------------------------------------------
@@ -231,19 +231,19 @@ def test_identity_changes_with_each_field(cell_of: Cells, name: str) -> None:
 @pytest.mark.parametrize("name", sorted(PLAN_RUNTIME))
 def test_identity_does_not_change_with_runtime(tiny: str, encoder: str, name: str) -> None:
     other = {"name": "else", "checks": "none", "sources": {"a": "b"}, "report": "md"}[name]
-    ids = [[plan.identity(c) for c in plan.grid(_plan(tiny, encoder, **extra))[0]] for extra in ({}, {name: other})]
+    ids = [[plan.identity(c) for c in grid.grid(_plan(tiny, encoder, **extra))[0]] for extra in ({}, {name: other})]
     assert ids[0] == ids[1]
 
 
 def test_identities_of_a_grid_are_all_different(tiny: str, encoder: str) -> None:
-    cells, _ = plan.grid(_plan(tiny, encoder, attacks=["pgd", "embed", "noise", "downstream"], eps=[1 / 255, 2 / 255], seeds=[0, 1]))
+    cells, _ = grid.grid(_plan(tiny, encoder, attacks=["pgd", "embed", "noise", "downstream"], eps=[1 / 255, 2 / 255], seeds=[0, 1]))
     assert len({plan.identity(cell) for cell in cells}) == len(cells)
 
 
 @pytest.mark.parametrize("written", ["pgd(steps=20)", "pgd(step=0.25, keep=best)", "pgd(objective=task_loss)", "pgd(step=1/4)"])
 def test_identity_is_the_same_for_a_default_written_out(tiny: str, encoder: str, written: str) -> None:
     ids = [
-        [plan.identity(cell) for cell in plan.grid(_plan(tiny, encoder, tasks=["classification"], attacks=[text]))[0]]
+        [plan.identity(cell) for cell in grid.grid(_plan(tiny, encoder, tasks=["classification"], attacks=[text]))[0]]
         for text in ("pgd", written)
     ]
     assert ids[0] == ids[1]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import brittle
-from brittle import intervals, plan, protocol, spec
+from brittle import grid, intervals, plan, protocol, spec
 from brittle.measure import Machine, measure
 from brittle.plan import Cell, Result
 from brittle.tasks.representation import Representation, representation, view
@@ -147,7 +147,7 @@ def test_a_view_is_a_part_of_the_picture_in_other_colours() -> None:
 
 def test_only_where_it_is_named(tiny, encoder) -> None:
     def cells(**more: object) -> list[Cell]:
-        return plan.grid(plan.make(encoders=[encoder], datasets=[tiny], **more))[0]
+        return grid.grid(plan.make(encoders=[encoder], datasets=[tiny], **more))[0]
 
     assert {cell.task for cell in cells()} == {"classification", "segmentation", "depth"}
     named = cells(tasks=["representation"], attacks=["embed", "downstream", "segpgd"])

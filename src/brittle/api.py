@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brittle import evidence, files, plan, protocol, spec
+from brittle import evidence, files, grid, plan, protocol, spec
 from brittle.bare import Array, bare, moved
 from brittle.errors import CellError, UsageError
 from brittle.measure import Machine
@@ -184,7 +184,7 @@ def _processor_flags() -> str:
 
 def cells_of(made: Plan, precision: str) -> dict[str, Cell]:
     """The cells of a plan by identity; what does not fit is said."""
-    cells, notes = plan.grid(made)
+    cells, notes = grid.grid(made)
     for note in notes:
         say(note, always=True)
     return {plan.identity(cell, precision): cell for cell in cells}

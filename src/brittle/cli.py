@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from brittle import __version__, plan, progress, spec, store
+from brittle import __version__, grid, plan, progress, spec, store
 from brittle.cli_data import data_app
 from brittle.errors import BrittleError, CellError, MissingError, UsageError, unknown
 from brittle.plan import Result
@@ -99,7 +99,7 @@ def run(
     from brittle import api
 
     where = api.machine(device, 0 if batch_size == "auto" else int(batch_size), num_workers, precision, keep_adversarial)
-    missing = plan.lacking(made)
+    missing = grid.lacking(made)
     if dry_run:
         _outline(made, missing, store.Store(folder), where.precision)
         return

@@ -12,8 +12,9 @@ import torch
 
 from brittle import plan
 from brittle.errors import UsageError
+from brittle.grid import bare
 from brittle.paired import Paired, holm, paired
-from brittle.plan import Cell, Result, bare, eps_text
+from brittle.plan import Cell, Result, eps_text
 from brittle.reports.table import add, laid, printed
 from brittle.rows import checks, legend, mark, smaller
 from brittle.store import Store, read_run

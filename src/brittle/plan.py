@@ -5,7 +5,7 @@ import inspect
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib.resources import files as resources
 from pathlib import Path
@@ -226,113 +226,6 @@ def packaged() -> tuple[str, ...]:
     return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
 
 
-def lacking(plan: Plan) -> dict[str, str]:
-    """Encoder and data set specs of a plan whose files are not there, each with what was looked for and where to get it."""
-    found: dict[str, str] = {}
-    for kind, texts in (("encoders", plan.encoders), ("datasets", plan.datasets)):
-        for text in texts:
-            try:
-                for one in expanded(text, kind) if kind == "encoders" else ():
-                    weights_of(one)
-                if kind == "datasets":
-                    dataset_of(short(kind, text), "test")
-            except MissingError as error:
-                source = next((source for name, source in plan.sources.items() if name in text), "")
-                found[text] = f"{error}{f'; get it from {source}' if source else ''}"
-    return found
-
-
-def grid(plan: Plan) -> tuple[list[Cell], list[str]]:
-    """The cells of a plan, clean ones first for each task, and a line for each pair left out because it does not fit or is not there.
-
-    Raises:
-        UsageError: a spec, a setting or eps that makes no sense, or a plan that leaves nothing.
-        MissingError: nothing is left because data or weights are not there.
-    """
-    sizes = sorted({check_eps(value, plan.norm) for value in plan.eps})
-    missing = lacking(plan)
-    there = [text for text in plan.encoders if text not in missing]
-    encoders = list(dict.fromkeys(short("encoders", one) for text in there for one in expanded(text, "encoders")))
-    datasets = [short("datasets", text) for text in plan.datasets if text not in missing]
-    attacks = [
-        text if text == "downstream" else short("attacks", one)
-        for text in plan.attacks
-        if text != "clean"
-        for one in ([text] if text == "downstream" else expanded(text, "attacks"))
-    ]
-    tasks = [short("tasks", text) for text in plan.tasks] or [name for name in spec.names("tasks") if task_of(name).target]
-    cells: list[Cell] = []
-    notes = [f"missing {text}: {why}" for text, why in missing.items()]
-    for dataset in datasets:
-        kinds = dataset_of(dataset, "test").classes
-        for task in tasks:
-            made = task_of(task)
-            if made.target and made.target not in kinds:
-                if plan.tasks:
-                    notes.append(f"left out {task} on {dataset}: it has no {made.target}, only {', '.join(kinds)}")
-                continue
-            chosen = list(dict.fromkeys(short("attacks", made.attack) if text == "downstream" else text for text in attacks))
-            for text in [text for text in chosen if not fits(text, made.name)]:
-                notes.append(f"left out {text} on {task}: it is for {', '.join(_only(text) or ())}")
-                chosen.remove(text)
-            for encoder in encoders:
-                for seed in plan.seeds:
-                    shared = (seed, plan.limit, plan.protocol)
-                    cells.append(Cell(encoder, dataset, task, None, None, None, *shared))
-                    for text in chosen:
-                        cells += [Cell(encoder, dataset, task, *budget, *shared) for budget in _budgets(text, sizes, plan.norm)]
-    if attacks and cells and not any(cell.attack for cell in cells):
-        raise UsageError(f"no attack of the plan is left: {'; '.join(notes)}")
-    if not cells and missing:
-        raise MissingError("; ".join(missing.values()))
-    if not cells:
-        raise UsageError(f"the plan leaves nothing to measure: {'; '.join(notes) or 'no task fits'}")
-    cells.sort(key=lambda cell: (encoders.index(cell.encoder), datasets.index(cell.dataset), cell.seed))  # stable: load each encoder once
-    return list(dict.fromkeys(cells)), notes
-
-
-def expanded(text: str, kind: str) -> list[str]:
-    """The components that one spec stands for: a folder of checkpoints gives an encoder for each. A component's ``expand`` says which."""
-    parsed = spec.parse(text)
-    expand = getattr(spec.module(kind, parsed.name), "expand", None)
-    arguments = expand(parsed.argument) if expand else [parsed.argument]
-    return [str(spec.Spec(parsed.name, argument, parsed.settings)) for argument in arguments]
-
-
-def _budgets(attack: str, sizes: Sequence[float], norm: str) -> list[tuple[str, float, str]]:
-    """Attack, eps and norm of each cell of an attack; of one that is on disk, those that it was made with."""
-    parsed = spec.parse(attack)
-    module = spec.module("attacks", parsed.name)
-    if hasattr(module, "about"):
-        made = module.about(parsed.argument)
-        return [(attack, float(made["eps"]), str(made["norm"]))]
-    return [(warmed(attack, [each for each in sizes if 0 < each < eps]), eps, norm) for eps in sizes]
-
-
-def warmed(attack: str, smaller: Sequence[float]) -> str:
-    """An attack that goes on from what it found with smaller budgets; itself where there are none, where it learns from
-    other pictures (``learn``), or looks at no head (``HEADLESS``) that could say which start is the better one."""
-    module = spec.module("attacks", spec.parse(attack).name)
-    if not smaller or any(getattr(module, word, False) for word in ("HEADLESS", "learn")):
-        return attack
-    return short("attacks", str(spec.Spec("warm", "", {"attack": attack, "eps": list(smaller)})))
-
-
-def bare(attack: str) -> str:
-    """An attack without its warm start; only read, so that a report imports no attack."""
-    parsed = spec.parse(attack)
-    return str(parsed.settings.get("attack", "pgd")) if parsed.name == "warm" else attack
-
-
-def before(cell: Cell) -> Cell | None:
-    """The cell of the next smaller budget, whose images this one goes on from; None where it begins afresh."""
-    full = spec.complete("attacks", cell.attack) if cell.attack else None
-    if full is None or full.name != "warm":
-        return None
-    *rest, last = full.settings["eps"]  # type: ignore[misc]
-    return replace(cell, attack=warmed(short("attacks", bare(str(full))), [float(each) for each in rest]), eps=float(last))  # type: ignore[arg-type]
-
-
 def check_eps(value: float | str, norm: str = "linf") -> float:
     """eps as a finite number >= 0, from a number or text such as 8/255; for ``linf`` at most 1, the whole range of a pixel. In ``l2`` the
     largest that means anything is the square root of how many values a picture has, which is not known here.
@@ -374,29 +267,6 @@ def dataset_of(text: str, split: str) -> Any:
 def task_of(text: str) -> Any:
     """The task of a spec, made once."""
     return spec.build("tasks", text)
-
-
-def _only(attack: str) -> tuple[str, ...] | None:
-    """The tasks an attack is for, by its own word and those of what its settings name; None for all.
-
-    Raises:
-        UsageError: inside it is an attack that has to learn from training pictures first.
-    """
-    full = spec.complete("attacks", attack)
-    inner = [(spec.kind_of(key), text) for key, value in full.settings.items() for text in spec.nested(key, value)]
-    for name in [spec.parse(text).name for kind, text in inner if kind == "attacks"]:
-        if hasattr(spec.module("attacks", name), "learn"):
-            raise UsageError(f"{attack}: {name} learns from training pictures before it attacks; run it by itself, with -a {name}")
-    said = [getattr(spec.module("attacks", full.name), "TASKS", None)]
-    said += [_only(text) if kind == "attacks" else getattr(spec.module(kind, spec.parse(text).name), "TASKS", None) for kind, text in inner]
-    words = [set(tasks) for tasks in said if tasks is not None]
-    return tuple(sorted(set.intersection(*words))) if words else None
-
-
-def fits(attack: str, task: str) -> bool:
-    """Whether an attack makes sense on a task."""
-    only = _only(attack)
-    return only is None or task in only
 
 
 # --- identity ----------------------------------------------------------------------------------------------------------------

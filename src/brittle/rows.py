@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from brittle import spec
-from brittle.plan import Cell, Result, bare, eps_text
+from brittle.grid import bare
+from brittle.plan import Cell, Result, eps_text
 
 GAP = "–"
 

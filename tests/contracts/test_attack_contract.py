@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import ATTACKS, need, tiny_batch, tiny_model
 
-from brittle import plan, spec
+from brittle import grid, spec
 from brittle.rng import Rng
 from brittle.threat import Threat
 from brittle.types import Batch, Model, frozen
@@ -13,7 +13,7 @@ PAIRS = [
     (name, task)
     for name in spec.names("attacks")
     for task in spec.names("tasks")
-    if not need(ATTACKS, "attacks", name).given and plan.fits(name, task)
+    if not need(ATTACKS, "attacks", name).given and grid.fits(name, task)
 ]
 BUDGETS = {"linf": 8 / 255, "l2": 0.5}
 everywhere = pytest.mark.parametrize(("name", "task"), PAIRS)

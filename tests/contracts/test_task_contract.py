@@ -112,11 +112,11 @@ def test_right_is_shaped_as_the_loss(name) -> None:
 
 
 def test_its_attack_fits_it_and_its_proportions_exist(name) -> None:
-    from brittle import plan
+    from brittle import grid
 
     case, task, target, prediction = predicted(name)
     assert task.name == name
-    assert plan.fits(task.attack, name)
+    assert grid.fits(task.attack, name)
     rows = task.score(prediction, target)
     metrics = task.summarise(total(rows))
     for metric, (hits, trials) in task.proportions.items():

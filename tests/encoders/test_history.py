@@ -4,7 +4,7 @@ import pytest
 from made import saved, vit
 
 import brittle
-from brittle import plan
+from brittle import grid, plan
 from brittle.errors import MissingError, UsageError
 
 
@@ -18,7 +18,7 @@ def history(tmp_path_factory):
 
 
 def names(text: str) -> list[str]:
-    return [one.rpartition("/")[2] for one in plan.expanded(text, "encoders")]
+    return [one.rpartition("/")[2] for one in grid.expanded(text, "encoders")]
 
 
 def test_natural_order(history) -> None:
@@ -29,14 +29,14 @@ def test_natural_order(history) -> None:
         "deacl-ep=1.ckpt(arch=dino_vitt16)",
         "deacl-ep=10.ckpt(arch=dino_vitt16)",
     ]
-    assert plan.expanded("embedded:dino", "encoders") == ["embedded:dino"]
+    assert grid.expanded("embedded:dino", "encoders") == ["embedded:dino"]
 
 
 def test_a_plan_has_a_row_for_each(history) -> None:
     made = plan.make(
         encoders=[f"file:{history}", f"file:{history}/deacl-ep=2.ckpt"], datasets=["scenes"], tasks=["classification"], attacks=["embed"]
     )
-    cells, _ = plan.grid(made)
+    cells, _ = grid.grid(made)
     assert [cell.encoder.rpartition("=")[2] for cell in cells] == ["1.ckpt", "1.ckpt", "2.ckpt", "2.ckpt", "10.ckpt", "10.ckpt"]
 
 
@@ -60,8 +60,8 @@ def test_one_encoder_is_one_file(history, tmp_path) -> None:
     with pytest.raises(UsageError, match="holds 3 checkpoints"):
         brittle.load_encoder(f"file:{history}")
     with pytest.raises(UsageError, match="file needs a path"):
-        plan.expanded("file", "encoders")
+        grid.expanded("file", "encoders")
     with pytest.raises(MissingError, match="no checkpoint in"):
-        plan.expanded(f"file:{tmp_path}", "encoders")
+        grid.expanded(f"file:{tmp_path}", "encoders")
     with pytest.raises(MissingError, match="no checkpoint in"):
-        plan.expanded(f"file:{tmp_path}/*.pth", "encoders")
+        grid.expanded(f"file:{tmp_path}/*.pth", "encoders")

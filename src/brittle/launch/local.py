@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 
-from brittle import plan, progress
+from brittle import grid, plan, progress
 from brittle.errors import BrittleError, CellError
 from brittle.measure import Machine, failure, measure
 from brittle.plan import Cell
@@ -21,7 +21,7 @@ def local(cells: Mapping[str, Cell], store: Store, machine: Machine, checks: str
         How many failed.
     """
     failed = 0
-    feeds = {plan.identity(earlier, machine.precision) for cell in cells.values() if (earlier := plan.before(cell))}
+    feeds = {plan.identity(earlier, machine.precision) for cell in cells.values() if (earlier := grid.before(cell))}
     for number, (name, cell) in enumerate(cells.items(), 1):
         with store.claim(name):
             if store.done(name, checks, machine.keep):  # another process was quicker
@@ -29,7 +29,7 @@ def local(cells: Mapping[str, Cell], store: Store, machine: Machine, checks: str
             progress.say(f"[{number}/{len(cells)}] {cell}")
             try:
                 shelf = Shelf(store.shelf(name))
-                smaller = plan.before(cell)
+                smaller = grid.before(cell)
                 earlier = Shelf(store.shelf(plan.identity(smaller, machine.precision))) if smaller else None
                 keeping = replace(machine, keep=machine.keep or name in feeds)
                 result, samples = measure(cell, keeping, checks, shelf, earlier)
