@@ -121,7 +121,7 @@ def test_a_greedy_ensemble_has_a_place_for_every_member() -> None:
     trace = Trace()
     trace.candidates = []
     attacked(model, "sea(steps=6)", batch, THREAT, 0, precision="fp32", trace=trace)
-    assert len(trace.candidates) == 3
+    assert len(trace.candidates) == 5
 
 
 def test_the_last_quarter_is_that_of_the_last_climb() -> None:

@@ -69,6 +69,47 @@ def test_an_interrupted_cell_goes_on_and_ends_with_the_same_numbers(
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("attack", "task", "before", "after"),
+    [
+        ("autoattack(steps=6, queries=8)", "classification", 3, 1),
+        ("warm(attack='autoattack(steps=6, queries=8)', eps=[0.01])", "classification", 7, 1),
+        ("sea(steps=4)", "segmentation", 4, 1),
+        ("depth_worst(steps=4)", "depth", 4, 3),
+        ("apgd(objective=dlr, targets=3, steps=4)", "classification", 2, 1),
+    ],
+)
+def test_an_ensemble_goes_on_in_the_middle_of_a_batch(
+    tmp_path: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch, attack: str, task: str, before: int, after: int
+) -> None:
+    """With the same numbers and the same findings, which need what the first member noted."""
+    cell = cell_of(attack, task, eps=4 / 255)
+    wanted, samples = measure.measure(cell, Machine(batch_size=16))
+    monkeypatch.setattr(adversary, "COSTLY", 0.0)
+    put, written = Shelf.put, []
+
+    def stopped(shelf: Shelf, *arguments: object) -> None:
+        put(shelf, *arguments)  # type: ignore[arg-type]
+        written.append(shelf.folder)
+        if len(written) == before:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Shelf, "put", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        measure.measure(cell, Machine(batch_size=16), "fast", Shelf(tmp_path))
+    assert not list(tmp_path.glob("*.safetensors")), "the batch itself was not done"
+    found, again = measure.measure(cell, Machine(batch_size=16), "fast", Shelf(tmp_path))
+    assert len(written) - before >= after + 1, "the members left, and the batch"
+    assert len(set(written)) == len(written), "no member was made twice"
+    assert found.metrics == wanted.metrics
+    assert found.findings == wanted.findings
+    one, two = (dict(np.load(io.BytesIO(data))) for data in (samples, again))
+    for key in one:
+        assert np.array_equal(one[key], two[key], equal_nan=key != "ids"), key
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [], "members go once the batch is there"
+
+
+@pytest.mark.usefixtures("quick")
 def test_an_interrupted_cell_never_goes_on_from_anothers_images(tmp_path: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both stopped half way, with the same pictures under the same names on disk."""
     cells = {plan.identity(cell): cell for cell in (cell_of("pgd(steps=2)", "depth", eps=eps) for eps in (4 / 255, 16 / 255))}

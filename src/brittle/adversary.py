@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from brittle import artifacts, evidence, plan, spec, windows
+from brittle import artifacts, evidence, files, plan, spec, windows
 from brittle.memory import halving, joined
 from brittle.plan import Cell
 from brittle.shelf import Shelf
@@ -15,7 +16,8 @@ from brittle.threat import Threat
 from brittle.trace import Trace
 from brittle.types import Batch, Model
 
-COSTLY = 5.0  # seconds that a batch must have taken to be written down for a resumed run
+COSTLY = 5.0  # seconds that a batch, or a member of an ensemble, must have taken to be written down for a resumed run
+PARTS = "parts"  # the folder of members, inside that of batches
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Adversary:
         found = halving(self._made, joined, batch)
         if self.shelf and (self.keep or time.monotonic() - began > COSTLY):
             self.shelf.put(batch.ids, found)
+            Shelf(self.shelf.folder / PARTS).clear()
         return found
 
     def _made(self, batch: Batch) -> dict[str, Tensor]:
@@ -96,6 +99,7 @@ class Adversary:
         follow = _Follow(self.model, batch) if getattr(spec.module("attacks", full.name), "CURVE", False) else None
         trace = Trace(follow)
         trace.candidates = [] if greedy else None
+        trace.parts = _Parts(self.shelf.folder / PARTS, trace) if self.shelf and follow is None else None
         images = evidence.attacked(self.model, full, batch, self.threat, self.cell.seed, precision=self.precision, trace=trace)
         found = {"images": images, **trace.summary(len(images))}
         if trace.aim is not None:
@@ -106,6 +110,26 @@ class Adversary:
             follow(images)
             found |= {f"curve_{key}": torch.stack([row[key] for row in follow.rows], 1) for key in follow.rows[0]}
         return found
+
+
+class _Parts:
+    """Remembers the costly members of an ensemble on disk, so that a long one goes on in the middle of a batch."""
+
+    def __init__(self, folder: Path, trace: Trace) -> None:
+        self.folder, self.trace = folder, trace
+
+    def __call__(self, name: str, ids: Sequence[str], make: Callable[[], Tensor]) -> Tensor:
+        shelf = Shelf(self.folder / files.slug(name))
+        held = shelf.get(ids)
+        if held is not None:
+            if len(held) > 1:
+                self.trace.recall(held)
+            return held["images"]
+        began, first = time.monotonic(), not self.trace.losses
+        images = make()
+        if time.monotonic() - began > COSTLY:
+            shelf.put(ids, {"images": images, **(self.trace.notes() if first else {})})
+        return images
 
 
 class _Follow:

@@ -1,6 +1,7 @@
 """The worst of several attacks, image by image, judged in float32 by the score the task is known for."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -37,7 +38,8 @@ def worst_of(members: Iterable[Member], model: Model, batch: Batch, threat: Thre
                 trace.candidates.append(best.clone())  # every member has its place there, whether it was needed or not
                 continue
             part = batch.rows(rows.tolist())
-            found = attack(model, part, threat, rng.rows(rows).again()).detach()
+            make = partial(attack, model, part, threat, rng.rows(rows).again())
+            found = (trace.part(f"{number}@{threat.eps!r}", part.ids, make) if trace is not None else make()).detach().to(best)
             if trace is not None and trace.candidates is not None:
                 trace.candidates.append(best.index_copy(0, rows, found))
             if model.trace is not None:

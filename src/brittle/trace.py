@@ -1,9 +1,12 @@
 """What an attack saw on its way, image by image: the evidence that checks read and curves are drawn from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+Parts = Callable[[str, Sequence[str], Callable[[], Tensor]], Tensor]
+"""(name of a part of an attack, ids of the pictures, what makes their images) to those images, made or remembered."""
 
 
 class Trace:
@@ -11,6 +14,8 @@ class Trace:
 
     Args:
         watch: called with the iterate [B,3,H,W] of each step, for whoever wants more of it than its loss.
+
+    ``parts``: what remembers the parts of a long attack, where somebody does.
 
     ``losses``: a [B] tensor an iterate: the task's loss, or the objective's value where no head was asked. ``flat``: a [B] tensor a step:
     whether an image's gradient was zero everywhere. ``candidates``: the images that each member of an ensemble found,
@@ -23,6 +28,8 @@ class Trace:
         self.flat: list[Tensor] = []
         self.candidates: list[Tensor] | None = None
         self.aim: Tensor | None = None
+        self.parts: Parts | None = None
+        self._within: list[str] = []
         self._began = 0
 
     def begin(self) -> None:
@@ -36,6 +43,28 @@ class Trace:
             self.flat.append((gradient.flatten(1).abs().amax(1) == 0).cpu())
         if self.watch is not None:
             self.watch(images.detach())
+
+    def part(self, name: str, ids: Sequence[str], make: Callable[[], Tensor]) -> Tensor:
+        """What ``make`` gives, or, where parts are remembered, gave before the run was interrupted; what was noted then is noted again.
+        ``name`` tells it from the other parts of the same attack."""
+        if self.parts is None:
+            return make()
+        self._within.append(name)
+        try:
+            return self.parts("/".join(self._within), ids, make)
+        finally:
+            self._within.pop()
+
+    def notes(self) -> dict[str, Tensor]:
+        """All that was noted, [B, ...] each, for ``recall``; nothing where nothing was."""
+        kept = {"losses": torch.stack(self.losses, 1), "began": torch.full_like(self.losses[0], self._began)} if self.losses else {}
+        return kept | ({"flat": torch.stack(self.flat, 1)} if self.flat else {})
+
+    def recall(self, notes: Mapping[str, Tensor]) -> None:
+        """Take up what was noted before."""
+        if "losses" in notes:
+            self.losses, self._began = list(notes["losses"].unbind(1)), int(notes["began"][0])
+        self.flat = list(notes["flat"].unbind(1)) if "flat" in notes else []
 
     def spread(self, rows: Tensor, count: int) -> None:
         """Make what was noted of some of ``count`` images ([b] indices) a note of them all, nan for the others."""
