@@ -49,8 +49,9 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _loud() -> None:
+def _loud(monkeypatch: pytest.MonkeyPatch) -> None:
     progress.quiet = False
+    monkeypatch.setenv("COLUMNS", "160")  # workers of pytest-xdist have their own
 
 
 @pytest.fixture

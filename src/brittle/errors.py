@@ -31,6 +31,7 @@ class MissingError(BrittleError):
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     """``no attack 'pdg'; did you mean 'pgd'?`` or, with nothing near, the names that exist."""
     names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(names) or 'none'}"
+    lower = {each.lower(): each for each in names}  # whoever writes PGD means pgd
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
+    hint = f"did you mean {lower[near[0]]!r}?" if near else f"there is {', '.join(names) or 'none'}"
     return UsageError(f"no {what} {name!r}; {hint}")

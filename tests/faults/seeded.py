@@ -94,7 +94,7 @@ FAULTS = (
     Fault("apgd-scouts-from-the-clean-image", "attacks/apgd.py", "threat.sample(clean, rng), steps=scouts", "clean, steps=scouts", APGD),
     Fault("targeted-keeps-what-is-most-wrong", "ascent.py", "is not None and self._aim is None and", "is not None and", APGD),
     Fault("targeted-counts-what-is-there", "objectives/targeted.py", "valid & (truth != aim)", "valid", MEASURED),
-    Fault("parts-of-all-budgets-alike", "ensemble.py", '{number}@{threat.eps!r}', '{number}', ("test_shelf.py",)),
+    Fault("parts-of-all-budgets-alike", "ensemble.py", "{number}@{threat.eps!r}", "{number}", ("test_shelf.py",)),
     Fault("apgd-never-halves", "attacks/apgd.py", "torch.where(rows, size / 2, size)", "torch.where(rows, size, size)", APGD),
     Fault("apgds-momentum-turned", "attacks/apgd.py", "(1 - share) * (images - before)", "(1 - share) * (before - images)", APGD),
     Fault(
