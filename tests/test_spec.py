@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from brittle import spec
@@ -83,6 +83,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 @given(st.text("abx01.-+/e:=,()[]'\" \n", max_size=24))
 @settings(max_examples=500, deadline=None)
+@example("a()")
 def test_any_text_of_the_grammar_is_read_or_refused(text: str) -> None:
     for candidate in (text, f"x({text})", f"x(a={text})", f"x:{text}"):
         try:

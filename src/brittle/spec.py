@@ -173,8 +173,8 @@ class _Reader:
         word = self.match(_BARE, "a value")
         self.skip()
         if self.text.startswith("(", self.at):
-            inner = parse(word)
-            return Spec(inner.name, inner.argument, self.settings())
+            inner, settings = parse(word), self.settings()
+            return Spec(inner.name, inner.argument, settings) if settings else str(inner)  # pgd() is pgd
         if word.lower() in _WORDS:
             return _WORDS[word.lower()]
         if re.match(r"[+-]?\.?\d", word) and re.fullmatch(r"[-+.\d/eE]+", word):
