@@ -85,10 +85,21 @@ def test_an_attack_that_learns_first_is_no_part_of_another(run: Run, attack: str
         run(attack)
 
 
-@pytest.mark.parametrize("attack", ["embed(steps=2)", "noise", "universal(steps=2, pictures=8)"])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "embed(steps=2)",
+        "noise",
+        "universal(steps=2, pictures=8)",
+        "curve(attack='embed(steps=2)')",
+        "pgd(objective=embedding, steps=2)",
+        "apgd(objective=targeted(label=1), steps=5)",
+    ],
+)
 def test_what_no_head_can_judge_begins_afresh_at_each_budget(run: Run, attack: str) -> None:
     """So that its number at a budget does not depend on which others were asked for."""
     alone = run(attack)[-1]
     among = run(attack, folder="many", eps=("4/255", "8/255"))[-1]
     assert (alone.cell, alone.metrics) == (among.cell, among.metrics)
+    assert ("reached" in among.metrics) == ("targeted" in attack)
     assert run("pgd(steps=2)", folder="many", eps=("4/255", "8/255"))[-1].cell.attack.startswith("warm(")

@@ -92,12 +92,22 @@ def _budgets(attack: str, sizes: Sequence[float], norm: str) -> list[tuple[str, 
 
 
 def warmed(attack: str, smaller: Sequence[float]) -> str:
-    """An attack that goes on from what it found with smaller budgets; itself where there are none, where it learns from
-    other pictures (``learn``), or looks at no head (``HEADLESS``) that could say which start is the better one."""
-    module = spec.module("attacks", spec.parse(attack).name)
-    if not smaller or any(getattr(module, word, False) for word in ("HEADLESS", "learn")):
+    """An attack that goes on from what it found with smaller budgets; itself where there are none, or where damage cannot say which start
+    is the better one."""
+    if not smaller or _aloof(attack):
         return attack
     return plan.short("attacks", str(spec.Spec("warm", "", {"attack": attack, "eps": list(smaller)})))
+
+
+def _aloof(attack: str) -> bool:
+    """Whether an attack is after something else than the head's damage: it looks at none (``HEADLESS``), has an aim of its own (``AIMED``),
+    or learns on other pictures (``learn``)."""
+    full = spec.complete("attacks", attack)
+    inner = full.settings.get("attack")
+    parts = [spec.module("attacks", full.name)]
+    parts += [spec.module("objectives", spec.parse(str(full.settings["objective"])).name)] if "objective" in full.settings else []
+    words = ("HEADLESS", "AIMED", "learn")
+    return any(getattr(part, word, False) for part in parts for word in words) or (inner is not None and _aloof(str(inner)))
 
 
 def bare(attack: str) -> str:

@@ -11,6 +11,7 @@ from brittle.types import Batch, Model, Objective
 Distance = Literal["l2", "cosine"]
 Tokens = Literal["cls", "grid", "all", "attention"]
 Layer = int | Literal["final"]
+HEADLESS = True
 
 
 def embedding(model: Model, batch: Batch, /, *, distance: Distance = "l2", tokens: Tokens = "cls", layer: Layer = "final") -> Objective:

@@ -8,6 +8,7 @@ from brittle.types import AtLeastOne, Batch, Model, per_image, resized
 
 TASKS = ("classification", "segmentation")
 VERSION = 2
+AIMED = True  # at a class; being wrong is not enough
 
 
 class Toward:
