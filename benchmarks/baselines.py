@@ -1,8 +1,10 @@
-"""What ``embedded:dino`` has to beat on scenes: the same network untrained, a linear probe on raw pixels, and the mean depth map.
+"""What ``embedded:dino`` has to beat on scenes: the same network untrained, a linear probe on raw pixels, and the mean
+depth map.
 
     python benchmarks/baselines.py
 
-Prints a table of clean numbers over the test split, with 95 % intervals, and the RMSE of the per-pixel mean of the training depth maps.
+Prints a table of clean numbers over the test split, with 95 % intervals, and the RMSE of the per-pixel mean of the
+training depth maps.
 """
 
 from pathlib import Path
@@ -12,12 +14,18 @@ import torch
 import typer
 
 import brittle
-from brittle import intervals, plan, spec
+from brittle.core import components
+from brittle.evaluation import intervals
+from brittle.planning import identity
 
 
 def mean_depth_map(data: str, limit: int | None) -> tuple[float, tuple[float, float]]:
-    """RMSE, and its interval, of predicting for every test picture the per-pixel mean depth of the train split."""
-    train, test, task = brittle.load_dataset(data, "train"), brittle.load_dataset(data, "test"), plan.task_of("depth")
+    """RMSE, and its interval, of predicting for every test image the per-pixel mean depth of the train split."""
+    train, test, task = (
+        brittle.load_dataset(data, "train"),
+        brittle.load_dataset(data, "test"),
+        identity.task_of("depth"),
+    )
     total = torch.zeros_like(train[0].targets["depth"], dtype=torch.float64)
     for index in range(len(train)):
         total += train[index].targets["depth"]
@@ -30,14 +38,14 @@ def mean_depth_map(data: str, limit: int | None) -> tuple[float, tuple[float, fl
 
 def main(
     data: Annotated[str, typer.Option(help="A data set with labels, masks and depth of one size.")] = "scenes",
-    limit: Annotated[int | None, typer.Option(help="Use only the first test pictures.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use only the first test images.")] = None,
     output_dir: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/baselines"),
 ) -> None:
     """Measure and print."""
     shared = {"attacks": [], "limit": limit, "output_dir": output_dir}
     results = brittle.run(["embedded:dino", "embedded:random"], [data], **shared)
     results += brittle.run(["pixels"], [data], tasks=["classification"], **shared)
-    print(spec.component("reports", "table")(results))
+    print(components.component("reports", "table").function(results))
     rmse, (low, high) = mean_depth_map(data, limit)
     print(f"mean depth map: rmse {rmse:.3f} [{low:.3f}, {high:.3f}]")
 

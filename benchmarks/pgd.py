@@ -14,11 +14,11 @@ import torch
 import typer
 
 import brittle
-from brittle import plan
-from brittle.rng import Rng
-from brittle.spec import build
-from brittle.threat import Threat
+from brittle.core.components import build
+from brittle.planning import identity
 from brittle.types import Batch, Model, frozen
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
 
 def floor(model: Model, batch: Batch, threat: Threat, steps: int) -> None:
@@ -38,17 +38,19 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def main(
-    encoder: Annotated[str, typer.Option(help="Encoder spec.")] = "timm:vit_small_patch16_224.augreg_in21k(pretrained=false)",
-    images: Annotated[int, typer.Option(help="Pictures in the batch.")] = 8,
+    encoder: Annotated[
+        str, typer.Option(help="Encoder spec.")
+    ] = "timm:vit_small_patch16_224.augreg_in21k(pretrained=false)",
+    images: Annotated[int, typer.Option(help="Images in the batch.")] = 8,
     steps: Annotated[int, typer.Option(help="Steps of each attack.")] = 10,
     rounds: Annotated[int, typer.Option(help="How often each is timed.")] = 5,
 ) -> None:
     """Measure and print."""
-    made, task = brittle.load_encoder(encoder), plan.task_of("classification")
+    made, task = brittle.load_encoder(encoder), identity.task_of("classification")
     model = Model(task, task.head(made.dim, 10), made).eval()
     torch.nn.init.normal_(model.head.linear.weight, std=0.02)  # type: ignore[union-attr]
-    pictures = torch.rand(images, 3, made.size, made.size)
-    batch = Batch(pictures, torch.arange(images) % 10, [str(i) for i in range(images)])
+    images = torch.rand(images, 3, made.size, made.size)
+    batch = Batch(images, torch.arange(images) % 10, [str(i) for i in range(images)])
     threat = Threat("linf", 8 / 255)
     names = [f"pgd(steps={steps}, keep=last)", f"pgd(steps={steps})", f"embed(steps={steps})"]
     work = {name: lambda name=name: build("attacks", name, model, batch, threat, Rng(0, batch.ids)) for name in names}

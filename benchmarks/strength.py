@@ -1,11 +1,13 @@
-"""Which attack is the strongest, picture by picture, and on how many pictures an ensemble does less damage than a single attack of its run.
+"""Which attack is the strongest, image by image, and on how many images an ensemble does less damage than a single
+attack of its run.
 
-    brittle run -e embedded:deacl -d scenes -t depth -a depthpgd -a cospgd -a depth_worst --limit 500 --output-dir runs/strength
-    python benchmarks/strength.py runs/strength
+    brittle run -e embedded:deacl -d scenes -t depth -a depthpgd -a cospgd -a depth_worst --limit 500 --output-dir
+runs/strength python benchmarks/strength.py runs/strength
 
-Damage is 1 less the share of right answers, or metres. What an attack is the worst for, and what is left without it, are of the single
-attacks in the run. Exit 1 where an ensemble is weaker anywhere by more than a thousandth: an ensemble's members see only the pictures that
-still stand, and in bfloat16 a picture's last digits depend on which others share its batch.
+Damage is 1 less the share of right answers, or metres. What an attack is the worst for, and what is left without it,
+are of the single attacks in the run. Exit 1 where an ensemble is weaker anywhere by more than a thousandth: an
+ensemble's members see only the images that still stand, and in bfloat16 an image's last digits depend on which others
+share its batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,17 +18,17 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from brittle import spec
-from brittle.grid import bare
-from brittle.plan import Result
-from brittle.store import Store, read_run
+from brittle.core import components, spec
+from brittle.core.records import Result
+from brittle.planning.warm_start import unwrapped
+from brittle.results.store import Store, read_run
 
 Damage = Mapping[str, NDArray[np.float64]]
 SAME = 1e-9  # difference between two damages that is rounding in float32
 CLOSE = 1e-3  # in bfloat16
 
 
-def main(runs: Annotated[list[Path], typer.Argument(help="Run folders, each of cells on the same pictures.")]) -> None:
+def main(runs: Annotated[list[Path], typer.Argument(help="Run folders, each of cells on the same images.")]) -> None:
     """Print a table for each encoder and task of each run, then each ensemble against each single attack."""
     weaker = 0
     for run in runs:
@@ -35,8 +37,10 @@ def main(runs: Annotated[list[Path], typer.Argument(help="Run folders, each of c
             if result.failed is None and result.cell.attack:
                 groups.setdefault((result.cell.encoder, result.cell.dataset, result.cell.task), []).append(result)
         for group, results in groups.items():
-            damage = {bare(str(result.cell.attack)): Store(run).samples(result.id)["damage"] for result in results}
-            typer.echo(f"\n{' / '.join(group)}: {results[0].images} pictures, {results[0].cell.norm} {results[0].cell.eps:.4f}")
+            damage = {unwrapped(str(result.cell.attack)): Store(run).samples(result.id)["damage"] for result in results}
+            typer.echo(
+                f"\n{' / '.join(group)}: {results[0].images} images, {results[0].cell.norm} {results[0].cell.eps:.4f}"
+            )
             table(results, damage)
             weaker += versus(damage)
     raise typer.Exit(1 if weaker else 0)
@@ -44,17 +48,18 @@ def main(runs: Annotated[list[Path], typer.Argument(help="Run folders, each of c
 
 def ensembles(names: Sequence[str]) -> list[str]:
     """Those that are made of other attacks."""
-    return [name for name in names if hasattr(spec.module("attacks", spec.parse(name).name), "PARTS")]
+    return [name for name in names if hasattr(components.module("attacks", spec.parse(name).name), "PARTS")]
 
 
 def table(results: Sequence[Result], damage: Damage) -> None:
-    """Headline and mean damage of each attack; of a single one also how often it is the worst, and what the worst of the others does."""
+    """Headline and mean damage of each attack; of a single one also how often it is the worst, and what the worst of
+    the others does."""
     many = ensembles(list(damage))
     single = {name: values for name, values in damage.items() if name not in many}
     worst = np.max(list(single.values()), axis=0)
     typer.echo(f"  {'attack':62} {'headline':>8} {'damage':>7} {'worst for':>9} {'without':>8} {'minutes':>7}")
     for result in results:
-        name = bare(str(result.cell.attack))
+        name = unwrapped(str(result.cell.attack))
         share = left = ""
         if name in single and len(single) > 1:
             others = np.max([values for other, values in single.items() if other != name], axis=0)
@@ -62,18 +67,21 @@ def table(results: Sequence[Result], damage: Damage) -> None:
         head = result.metrics[result.task["headline"]]
         minutes = result.cost["seconds"] / 60
         typer.echo(f"  {name:62} {head:8.4f} {np.nanmean(damage[name]):7.4f} {share:>9} {left:>8} {minutes:7.1f}")
-    typer.echo(f"  {'the worst of the single ones, picture by picture':62} {'':8} {np.nanmean(worst):7.4f}")
+    typer.echo(f"  {'the worst of the single ones, image by image':62} {'':8} {np.nanmean(worst):7.4f}")
 
 
 def versus(damage: Damage) -> int:
-    """Say on how many pictures each ensemble does less damage than each single attack; how many single ones it is weaker than somewhere."""
+    """Say on how many images each ensemble does less damage than each single attack; how many single ones it is weaker
+    than somewhere."""
     found = 0
     for name in ensembles(list(damage)):
         for other in [one for one in damage if one != name]:
             less = damage[other] - damage[name]
             count, most = int((less > SAME).sum()), float(np.nanmax(less))
             found += most > CLOSE
-            typer.echo(f"  {name} does less than {other} on {count} pictures{f', by at most {most:.4f}' if count else ''}")
+            typer.echo(
+                f"  {name} does less than {other} on {count} images{f', by at most {most:.4f}' if count else ''}"
+            )
     return found
 
 

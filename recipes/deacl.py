@@ -2,8 +2,8 @@
 
     python recipes/deacl.py --output-dir runs/deacl
 
-About 25 minutes on 2 CPU cores; goes on where it was stopped. Expected: on scenes at 8/255, at least half of its clean accuracy is left
-under EmbedAttack, where embedded:dino keeps next to none.
+About 25 minutes on 2 CPU cores; goes on where it was stopped. Expected: on scenes at 8/255, at least half of its clean
+accuracy is left under EmbedAttack, where embedded:dino keeps next to none.
 """
 
 import json
@@ -15,29 +15,40 @@ import torch
 import typer
 from safetensors.torch import load_file, save
 
-from brittle import api, files
+from brittle.api import finetune
+from brittle.core import files
 
-METHOD = "deacl(steps={steps}, lr=1e-3, warmup=40, gamma=2.0, eps=8/255, attack_steps=5, attack_step=0.25, precision='bf16-mixed')"
+METHOD = (
+    "deacl(steps={steps}, lr=1e-3, warmup=40, gamma=2.0, eps=8/255, attack_steps=5, attack_step=0.25, "
+    "precision='bf16-mixed')"
+)
 
 
 def main(
-    output_dir: Annotated[Path, typer.Option(help="Where to write encoder.safetensors, deacl.safetensors and deacl.json.")],
+    output_dir: Annotated[
+        Path, typer.Option(help="Where to write encoder.safetensors, deacl.safetensors and deacl.json.")
+    ],
     steps: Annotated[int, typer.Option(help="Training steps.")] = 450,
-    batch_size: Annotated[int, typer.Option(help="Pictures a step.")] = 64,
-    seed: Annotated[int, typer.Option(help="Order of the pictures and random starts.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
+    seed: Annotated[int, typer.Option(help="Order of the images and random starts.")] = 0,
     data: Annotated[str, typer.Option(help="Data set; its train split is used, its labels are not.")] = "scenes",
 ) -> None:
     """Tune, then keep the network's weights as fp16 beside a card."""
     began = time.monotonic()
     method = METHOD.format(steps=steps)
-    path = api.finetune(method, "embedded:dino", data, output_dir=output_dir, batch_size=batch_size, seed=seed)
-    tuned = {key.removeprefix("network."): value.half() for key, value in load_file(path).items() if key.startswith("network.")}
+    path = finetune(method, "embedded:dino", data, output_dir=output_dir, batch_size=batch_size, seed=seed)
+    tuned = {
+        key.removeprefix("network."): value.half()
+        for key, value in load_file(path).items()
+        if key.startswith("network.")
+    }
     weights = save({key: value.contiguous() for key, value in tuned.items()})
     card = {
         "name": "deacl",
         "licence": "Apache-2.0",
         "recipe": f"recipes/deacl.py: {method}",
-        "method": "DeACL (Zhang et al. 2022), second stage: -cos(s(x), t(x)) - 2 cos(s(x_adv), s(x)), pooled feature only",
+        "method": "DeACL (Zhang et al. 2022), second stage: -cos(s(x), t(x)) - 2 cos(s(x_adv), s(x)), pooled "
+        "feature only",
         "teacher": "embedded:dino",
         "teacher_sha256": json.loads(path.with_suffix(".json").read_text())["weights"],
         "data": f"{data}, train split, no labels used",

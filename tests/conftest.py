@@ -1,4 +1,5 @@
-"""What all tests share: a cache of their own, one thread, no network, and the cheapest things that still go through every stage."""
+"""What all tests share: a cache of their own, one thread, no network, and the cheapest things that still go through
+every stage."""
 
 import os
 import shutil
@@ -14,18 +15,21 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the suite is about the CPU; tests here fork
 
+import dataclasses
 import multiprocessing
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from brittle import cli, plan, probe, progress
-from brittle.plan import Cell, Finding, Result
+from brittle import cli
+from brittle.core import components, progress, tree
+from brittle.core.records import Cell, Finding, Result
+from brittle.evaluation import probe
 
 torch.set_num_threads(1)
 
@@ -69,6 +73,25 @@ def fresh(quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+def _forget() -> None:
+    for remembered in (components._completed, components.canonical, tree._tree):
+        remembered.cache_clear()
+
+
+@pytest.fixture
+def replaced(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Put another function, or other traits, in the place of a component's."""
+
+    def put(kind: str, name: str, function: Callable[..., object] | None = None, **traits: object) -> None:
+        old = components.component(kind, name)
+        new = components.Component(function or old.function, dataclasses.replace(old.traits, **traits))
+        monkeypatch.setitem(components._handed_over, (kind, name), new)
+        _forget()
+
+    yield put
+    _forget()
+
+
 @pytest.fixture
 def tiny() -> str:
     """A data set with all three targets that costs next to nothing."""
@@ -85,7 +108,7 @@ def cell_of(tiny: str, encoder: str) -> Callable[..., Cell]:
     def make(attack: str | None = "pgd(steps=3)", task: str = "classification", **changes: object) -> Cell:
         values: dict[str, object] = {
             "encoder": encoder,
-            "dataset": plan.short("datasets", tiny),
+            "dataset": components.canonical("datasets", tiny),
             "task": task,
             "attack": attack,
             "eps": 8 / 255 if attack else None,
@@ -104,11 +127,18 @@ def result_of(cell_of: Callable[..., Cell]) -> Callable[..., Result]:
     """A made-up result, without measuring anything."""
 
     def make(
-        name: str = "a" * 20, value: float = 0.5, *, attack: str | None = None, failed: str | None = None, **changes: object
+        name: str = "a" * 20,
+        value: float = 0.5,
+        *,
+        attack: str | None = None,
+        failed: str | None = None,
+        **changes: object,
     ) -> Result:
         facts = {"name": "classification", "headline": "accuracy", "higher_is_better": True, "attack": "pgd"}
         findings = (Finding("budget", "ok", 0.0, "fine"),) if attack else ()
-        cell_changes = {key: changes.pop(key) for key in list(changes) if key in Cell.__dataclass_fields__ and key != "task"}
+        cell_changes = {
+            key: changes.pop(key) for key in list(changes) if key in Cell.__dataclass_fields__ and key != "task"
+        }
         cell = cell_of(attack, **cell_changes)
         if failed is not None:
             return Result(id=name, cell=cell, task=facts, failed=failed)
@@ -129,7 +159,8 @@ def result_of(cell_of: Callable[..., Cell]) -> Callable[..., Result]:
 
 @pytest.fixture
 def brittle(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """The command line in this process: (exit code, stdout, stderr). Anything but an exit is a bare traceback and fails the test."""
+    """The command line in this process: (exit code, stdout, stderr). Anything but an exit is a bare traceback and fails
+    the test."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["brittle", *map(str, arguments)])

@@ -1,4 +1,5 @@
-"""The smallest change onto a hyperplane inside the box, by scipy's solvers: what our own projection and FAB are held against."""
+"""The smallest change onto a hyperplane inside the box, by scipy's solvers: what our own projection and FAB are held
+against."""
 
 import numpy as np
 from scipy.optimize import linprog, minimize
@@ -6,11 +7,13 @@ from torch import Tensor
 
 
 def smallest(image: Tensor, normal: Tensor, gap: float, norm: str) -> np.ndarray | None:
-    """The change [n] of least norm with ``<normal, change> = gap`` and ``image + change`` in [0, 1]; None where there is none."""
+    """The change [n] of least norm with ``<normal, change> = gap`` and ``image + change`` in [0, 1]; None where there
+    is none."""
     x, w = image.flatten().double().numpy(), normal.flatten().double().numpy()
     n = len(x)
     bounds = [(-v, 1 - v) for v in x]
-    below = np.block([[np.eye(n), -np.ones((n, 1))], [-np.eye(n), -np.ones((n, 1))]])  # the least t with -t <= change <= t
+    # the least t with -t <= change <= t
+    below = np.block([[np.eye(n), -np.ones((n, 1))], [-np.eye(n), -np.ones((n, 1))]])
     found = linprog([0.0] * n + [1.0], below, np.zeros(2 * n), [[*w, 0.0]], [gap], [*bounds, (0, None)])
     if found.status == 2:
         return None

@@ -1,6 +1,8 @@
-"""What keeps the house in order: nothing evaluated, nothing unpickled, short functions, a light start, tasks named only in tasks/."""
+"""What keeps the house in order: nothing evaluated, nothing unpickled, short functions, a light start, tasks named only
+in tasks/."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import brittle
-from brittle import spec
+from brittle.core import components
 
 SOURCE = Path(brittle.__file__).parent
 FILES = {str(path.relative_to(SOURCE)): path for path in sorted(SOURCE.rglob("*.py"))}
@@ -17,13 +19,17 @@ TREES = {name: ast.parse(path.read_text(encoding="utf8")) for name, path in FILE
 every_file = pytest.mark.parametrize("name", FILES)
 
 LONG_FILES = {
-    "spec.py": "the grammar of names and what they stand for are one subject",
-    "plan.py": "cells, plans and identities are one subject, without torch",
-    "datasets/_render.py": "one renderer of made-up scenes, read from top to bottom",
+    "datasets/parts/render.py": "one renderer of made-up scenes, read from top to bottom",
 }
-LONG_FUNCTIONS = {"cli.py:run": "the options of the command", "tuning/deacl.py:deacl": "17 settings with their meaning are most of it"}
-MANY_PARAMETERS = {"cli.py:run": "the options of the command", "cli.py:finetune": "the options of the command"}
-NO_DOCSTRING = {"cli.py:Checks": "three words", "cli.py:NormOption": "two words"}
+LONG_FUNCTIONS = {
+    "cli/run.py:run": "the options of the command",
+    "tuning/deacl.py:deacl": "17 settings with their meaning are most of it",
+}
+MANY_PARAMETERS = {
+    "cli/run.py:run": "the options of the command",
+    "cli/finetune.py:finetune": "the options of the command",
+}
+NO_DOCSTRING: dict[str, str] = {}
 
 
 def functions(name: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -43,7 +49,9 @@ def forbidden(tree: ast.AST) -> list[str]:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
             found += [
-                f"line {node.lineno}: import {name}" for name in names if name.split(".")[0] in ("pickle", "dill", "marshal", "shelve")
+                f"line {node.lineno}: import {name}"
+                for name in names
+                if name.split(".")[0] in ("pickle", "dill", "marshal", "shelve")
             ]
         if not isinstance(node, ast.Call):
             continue
@@ -87,7 +95,9 @@ def test_nothing_is_evaluated_or_unpickled(name) -> None:
 )
 def test_the_search_finds_what_is_planted(planted) -> None:
     assert forbidden(ast.parse(planted))
-    assert not forbidden(ast.parse("model.eval(); torch.load(path, weights_only=True); np.load(path); subprocess.run(['ls'])"))
+    assert not forbidden(
+        ast.parse("model.eval(); torch.load(path, weights_only=True); np.load(path); subprocess.run(['ls'])")
+    )
 
 
 def judge(over: dict[str, int], exceptions: dict[str, str], limit: int) -> None:
@@ -103,13 +113,17 @@ def test_no_file_is_over_300_lines() -> None:
 
 
 def test_no_function_is_over_60_lines() -> None:
-    sizes = {f"{name}:{node.name}": (node.end_lineno or 0) - node.lineno + 1 for name in FILES for node in functions(name)}
+    sizes = {
+        f"{name}:{node.name}": (node.end_lineno or 0) - node.lineno + 1 for name in FILES for node in functions(name)
+    }
     judge({key: size for key, size in sizes.items() if size > 60}, LONG_FUNCTIONS, 60)
 
 
 def test_at_most_6_positional_parameters() -> None:
     counts = {
-        f"{name}:{node.name}": len([a for a in (*node.args.posonlyargs, *node.args.args) if a.arg not in ("self", "cls")])
+        f"{name}:{node.name}": len(
+            [a for a in (*node.args.posonlyargs, *node.args.args) if a.arg not in ("self", "cls")]
+        )
         for name in FILES
         for node in functions(name)
     }
@@ -141,7 +155,7 @@ def compared(tree: ast.AST, names: tuple[str, ...]) -> list[int]:
 @every_file
 def test_only_tasks_know_their_names(name) -> None:
     if not name.startswith("tasks/"):
-        assert compared(TREES[name], spec.names("tasks")) == [], "it wants to be a method of Task"
+        assert compared(TREES[name], components.names("tasks")) == [], "it wants to be a method of Task"
 
 
 def test_that_search_finds_what_is_planted() -> None:
@@ -152,8 +166,8 @@ def test_that_search_finds_what_is_planted() -> None:
         "match task:\n case 'depth': pass",
         "task.startswith('depth')",
     ):
-        assert compared(ast.parse(planted), spec.names("tasks")), planted
-    assert not compared(ast.parse("TASKS = ('depth',)\nattack = 'depth'"), spec.names("tasks"))
+        assert compared(ast.parse(planted), components.names("tasks")), planted
+    assert not compared(ast.parse("TASKS = ('depth',)\nattack = 'depth'"), components.names("tasks"))
 
 
 @every_file
@@ -168,29 +182,49 @@ def test_every_public_function_and_class_has_a_docstring(name) -> None:
         return  # nothing in it is public
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     public = [node for node in TREES[name].body if isinstance(node, kinds) and not node.name.startswith("_")]
-    lacking = [node.name for node in public if not ast.get_docstring(node) and f"{name}:{node.name}" not in NO_DOCSTRING]
+    lacking = [
+        node.name for node in public if not ast.get_docstring(node) and f"{name}:{node.name}" not in NO_DOCSTRING
+    ]
     assert not lacking
 
 
-@pytest.mark.parametrize("kind", spec.KINDS)
+@pytest.mark.parametrize("kind", components.KINDS)
 def test_a_component_is_the_function_of_its_files_name(kind) -> None:
-    for name in spec.names(kind):
+    for name in components.names(kind):
         tree = TREES[f"{kind}/{name}.py"]
-        (found,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
-        settings = dict(zip(found.args.kwonlyargs, found.args.kw_defaults))
-        assert all(argument.annotation for argument in settings), f"{kind}/{name}: every setting has a type"
-        assert spec.summary(kind, name)
+        functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+        assigned = [dotted(part) for node in tree.body if isinstance(node, ast.Assign) for part in node.targets]
+        assert [*functions, *assigned].count(name) == 1
+        parameters = inspect.signature(components.component(kind, name).function).parameters.values()
+        untyped = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY and each.annotation is each.empty]
+        assert not untyped, f"{kind}/{name}: every setting has a type"
+        assert components.summary(kind, name)
 
 
 HEAVY = ("torch", "timm", "lightning", "torchvision", "transformers")
 
 
 def light(code: str) -> subprocess.CompletedProcess[str]:
-    check = f"\nimport sys\nheavy = [name for name in {HEAVY} if name in sys.modules]\nsys.exit(f'imported {{heavy}}' if heavy else 0)"
-    return subprocess.run([sys.executable, "-c", code + check], check=False, capture_output=True, text=True, timeout=120)
+    check = (
+        f"\nimport sys\nheavy = [name for name in {HEAVY} if name in sys.modules]\nsys.exit(f'imported "
+        f"{{heavy}}' if heavy else 0)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code + check], check=False, capture_output=True, text=True, timeout=120
+    )
 
 
-@pytest.mark.parametrize("name", ["brittle", "brittle.cli", "brittle.plan", "brittle.store", "brittle.spec", "brittle.rows"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "brittle",
+        "brittle.cli",
+        "brittle.planning.sweep",
+        "brittle.results.store",
+        "brittle.core.components",
+        "brittle.reports.parts.layout",
+    ],
+)
 def test_the_command_line_starts_without_torch(name) -> None:
     done = light(f"import {name}")
     assert done.returncode == 0, done.stderr
@@ -203,15 +237,19 @@ def test_help_and_list_answer_without_torch(words) -> None:
     if words[0] == "--help":
         assert all(command in done.stdout for command in ("run", "report", "list", "finetune", "doctor"))
     if words[0] == "list":
-        for kind in words[1:] or spec.KINDS:
-            assert all(f"{component} " in done.stdout for component in spec.names(kind)), kind
+        for kind in words[1:] or components.KINDS:
+            assert all(f"{component} " in done.stdout for component in components.names(kind)), kind
 
 
 def test_the_module_runs_as_a_command() -> None:
-    done = subprocess.run([sys.executable, "-m", "brittle", "list", "tasks"], check=False, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-m", "brittle", "list", "tasks"], check=False, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()] == list(spec.names("tasks"))
-    wrong = subprocess.run([sys.executable, "-m", "brittle", "list", "attaks"], check=False, capture_output=True, text=True, timeout=120)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(components.names("tasks"))
+    wrong = subprocess.run(
+        [sys.executable, "-m", "brittle", "list", "attaks"], check=False, capture_output=True, text=True, timeout=120
+    )
     assert wrong.returncode == 2
     assert "attacks" in wrong.stderr
     assert "Traceback" not in wrong.stderr

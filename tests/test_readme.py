@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder in which the README's commands run one after the other."""
     root = tmp_path_factory.mktemp("readme")
     for number in range(40):
-        path = root / "pictures" / ("cats", "dogs")[number % 2] / f"{number:02d}.png"
+        path = root / "images" / ("cats", "dogs")[number % 2] / f"{number:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (60, 70), (5 * number, 200 * (number % 2), 90)).save(path)
     return root
@@ -62,14 +62,19 @@ def test_commands(folder: Path) -> None:
     for command in sorted(commands(), key=lambda text: "report" in text or "compare" in text or "file:" in text):
         words = shlex.split(command)
         assert Path(words[0]).name == "brittle", "the README names another program; add it here"
-        done = subprocess.run([sys.executable, "-m", "brittle", *words[1:]], cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "brittle", *words[1:]], cwd=folder, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, f"{command}: {done.stderr}"
         assert done.stdout.strip() or "--output-dir" in command, command
 
 
 def test_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    names = {"model": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3)), "images": torch.rand(2, 3, 8, 8)}
+    names = {
+        "model": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3)),
+        "images": torch.rand(2, 3, 8, 8),
+    }
     names["labels"] = torch.tensor([0, 2])
     (block,) = blocks("python")
     exec(compile(smaller(block), "README.md", "exec"), names)  # noqa: S102 - our own README

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from brittle import verify
-from brittle.threat import Threat
+from brittle.types.threat import Threat
 
 Brittle = Callable[..., tuple[int, str, str]]
 
@@ -31,7 +31,9 @@ def test_all_lines_are_ok(brittle: Brittle, quick_oracles: None) -> None:
     assert not any("apgd" in line for line in lines), "takes long"
 
 
-def test_a_wrong_sign_in_the_attack_is_named(brittle: Brittle, quick_oracles: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_sign_in_the_attack_is_named(
+    brittle: Brittle, quick_oracles: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = Threat.ascend
 
     def down(self: Threat, images: Tensor, gradient: Tensor, step: float) -> Tensor:
@@ -59,7 +61,9 @@ def test_a_wrong_sign_in_the_attack_is_named(brittle: Brittle, quick_oracles: No
         ("cls_a", "pgd20_images", 1e-4, "pgd20 images"),
     ],
 )
-def test_a_perturbed_value_is_named(brittle: Brittle, quick_oracles: None, monkeypatch, name, key, change, line) -> None:
+def test_a_perturbed_value_is_named(
+    brittle: Brittle, quick_oracles: None, monkeypatch, name, key, change, line
+) -> None:
     arrays = dict(verify.recorded(name))
     arrays[key] = arrays[key] + change
     real = verify.recorded
@@ -76,7 +80,9 @@ def test_other_features_are_off() -> None:
     from brittle.types import Features
 
     assert verify.feature_gap(case, Features(torch.zeros(1, 384), torch.zeros(1, 384, rows, columns))) > 0.1
-    assert verify.feature_gap(case, Features(torch.zeros(1, 384), torch.zeros(1, 384, rows + 1, columns))) == float("inf")
+    assert verify.feature_gap(case, Features(torch.zeros(1, 384), torch.zeros(1, 384, rows + 1, columns))) == float(
+        "inf"
+    )
 
 
 def test_full_counts_what_every_part_of_autoattack_leaves(quick_oracles: None, monkeypatch: pytest.MonkeyPatch) -> None:

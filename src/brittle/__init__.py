@@ -1,4 +1,5 @@
-"""How brittle is your vision encoder? One tool that attacks encoders and whole pipelines on classification, segmentation and depth."""
+"""How brittle is your vision encoder? One tool that attacks encoders and whole pipelines on classification,
+segmentation and depth."""
 
 from importlib import import_module
 from importlib.metadata import version

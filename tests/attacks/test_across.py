@@ -1,4 +1,5 @@
-"""Attacks that reach across: budgets that go on from smaller ones, kept sets put before others, one perturbation for all, curves."""
+"""Attacks that reach across: budgets that continue from smaller ones, kept sets put before others, one perturbation for
+all, curves."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,12 @@ import pytest
 import torch
 
 import brittle
-from brittle import plan, spec, store
-from brittle.errors import MissingError, UsageError
+from brittle.attacks import stored as stored_images
+from brittle.attacks import universal
+from brittle.core import components
+from brittle.core.errors import MissingError, UsageError
+from brittle.planning import identity
+from brittle.results import store
 
 pytestmark = pytest.mark.usefixtures("quick")
 Run = Callable[..., tuple[int, str, str]]
@@ -22,14 +27,16 @@ def read(folder: Path, name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("task", ["classification", "segmentation", "depth"])
 def test_no_budget_gives_a_better_number_than_a_smaller_one(tmp_path: Path, encoder: str, tiny: str, task: str) -> None:
-    results = brittle.run([encoder], [tiny], [task], ["pgd(steps=3)"], EPS, limit=12, output_dir=tmp_path, checks="none")
+    results = brittle.run(
+        [encoder], [tiny], [task], ["pgd(steps=3)"], EPS, limit=12, output_dir=tmp_path, checks="none"
+    )
     rows = [result for result in results if result.cell.attack]
     assert [result.cell.attack for result in rows] == [
         "pgd(steps=3)",
         f"warm(attack='pgd(steps=3)', eps=[{1 / 255}])",
         f"warm(attack='pgd(steps=3)', eps=[{1 / 255}, {2 / 255}])",
     ]
-    made = spec.build("tasks", task)
+    made = components.build("tasks", task)
     damage = []
     for result in rows:
         arrays = {key: torch.from_numpy(value) for key, value in read(tmp_path, result.id).items() if key != "ids"}
@@ -73,7 +80,7 @@ def test_a_column_is_named_without_its_warm_start(tmp_path: Path, brittle: Run, 
     assert code == 0
     assert "downstream 2/255" in out
     assert "warm(" not in out
-    assert "goes on from the smaller ones" in " ".join(out.split())
+    assert "continues from the smaller ones" in " ".join(out.split())
 
 
 def test_kept_sets_are_put_before_other_encoders_and_tasks(tmp_path: Path, brittle: Run, tiny: str) -> None:
@@ -97,25 +104,47 @@ def test_kept_sets_are_put_before_other_encoders_and_tasks(tmp_path: Path, britt
 
 def test_stored_images_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, brittle: Run, tiny: str) -> None:
     common = ("-d", tiny, "-t", "classification", "--checks", "none")
-    first = ("-e", "pixels(size=8)", "-a", "pgd(steps=1)", "--limit", 3, "--output-dir", tmp_path / "a", "--keep-adversarial")
+    first = (
+        "-e",
+        "pixels(size=8)",
+        "-a",
+        "pgd(steps=1)",
+        "--limit",
+        3,
+        "--output-dir",
+        tmp_path / "a",
+        "--keep-adversarial",
+    )
     assert brittle("run", *first, *common)[0] == 0
     stored = f"stored:{tmp_path / 'a'}"
-    code, _, err = brittle("run", "-e", "pixels(size=8)", "-a", stored, "--limit", 5, "--output-dir", tmp_path / "b", *common)
+    code, _, err = brittle(
+        "run", "-e", "pixels(size=8)", "-a", stored, "--limit", 5, "--output-dir", tmp_path / "b", *common
+    )
     assert code == 3
-    assert "has not all pictures" in err
-    code, _, err = brittle("run", "-e", "pixels(size=16)", "-a", stored, "--limit", 3, "--output-dir", tmp_path / "c", *common)
+    assert "has not all images" in err
+    code, _, err = brittle(
+        "run", "-e", "pixels(size=16)", "-a", stored, "--limit", 3, "--output-dir", tmp_path / "c", *common
+    )
     assert code == 3
     assert "8x8 and 16x16" in err
-    code, _, err = brittle("run", "-e", "pixels(size=8)", "-a", f"stored:{tmp_path / 'none'}", "--output-dir", tmp_path / "d", *common)
+    code, _, err = brittle(
+        "run", "-e", "pixels(size=8)", "-a", f"stored:{tmp_path / 'none'}", "--output-dir", tmp_path / "d", *common
+    )
     assert code == 4
     assert len(err.strip().splitlines()) == 1
     with pytest.raises(MissingError, match="keep-adversarial"):
-        spec.module("attacks", "stored").expand(str(tmp_path))
+        stored_images.expand(str(tmp_path))
 
 
 def test_a_followed_attack_gives_the_same_number_and_its_way_there(tmp_path: Path, encoder: str, tiny: str) -> None:
     results = brittle.run(
-        [encoder], [tiny], ["segmentation"], ["pgd(steps=4)", 'curve(attack="pgd(steps=4)")'], limit=8, output_dir=tmp_path, checks="none"
+        [encoder],
+        [tiny],
+        ["segmentation"],
+        ["pgd(steps=4)", 'curve(attack="pgd(steps=4)")'],
+        limit=8,
+        output_dir=tmp_path,
+        checks="none",
     )
     clean, plain, followed = results
     assert followed.metrics == plain.metrics
@@ -127,7 +156,7 @@ def test_a_followed_attack_gives_the_same_number_and_its_way_there(tmp_path: Pat
     assert store.read_run(tmp_path)[2].curve == followed.curve
 
 
-def test_one_perturbation_for_all_pictures(tmp_path: Path, brittle: Run, tiny: str) -> None:
+def test_one_perturbation_for_all_images(tmp_path: Path, brittle: Run, tiny: str) -> None:
     attack = "universal(steps=30, pictures=32)"
     code, _, _ = brittle(
         "run",
@@ -157,8 +186,8 @@ def test_one_perturbation_for_all_pictures(tmp_path: Path, brittle: Run, tiny: s
         for name in ("clean", "universal")
     )
     assert found.metrics["rmse"] > clean.metrics["rmse"]
-    shelf = spec.module("attacks", "stored")._shelf(str(tmp_path / "adversarial" / found.id))
-    data = plan.dataset_of(found.cell.dataset, "test")
+    shelf = stored_images._images(str(tmp_path / "adversarial" / found.id))
+    data = identity.dataset_of(found.cell.dataset, "test")
     ids = [data.ids[i] for i in range(32)]
     moved = shelf.get(ids)["images"]
     images = torch.stack([data[i].image for i in range(32)]).float() / 255
@@ -172,7 +201,7 @@ def test_one_perturbation_for_all_pictures(tmp_path: Path, brittle: Run, tiny: s
 def test_a_universal_perturbation_needs_one_size() -> None:
     from brittle.types import Batch
 
-    learn = spec.module("attacks", "universal").learn
+    learn = universal.learn
     batches = [Batch(torch.rand(1, 3, size, 4), torch.zeros(1), ["a"]) for size in (4, 5)]
     with pytest.raises(UsageError, match="2 sizes"):
         learn(None, batches, None, 0, objective="task_loss", steps=1, step=0.1, pictures=2)

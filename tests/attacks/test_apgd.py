@@ -5,11 +5,12 @@ import torch
 from torch import Tensor, nn
 
 import brittle
-from brittle import ensemble, spec
-from brittle.errors import UsageError
-from brittle.rng import Rng
-from brittle.threat import Threat
+from brittle.attacks.parts import ensemble
+from brittle.core import components
+from brittle.core.errors import UsageError
 from brittle.types import Batch, Encoder, Features, Model
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
 EPS = {"linf": 0.05, "l2": 0.3}
 
@@ -34,7 +35,12 @@ def small(classes: int = 5, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1), nn.GELU(), nn.Conv2d(8, 8, 3, stride=2), nn.GELU(), nn.Flatten(), nn.Linear(72, classes)
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(8, 8, 3, stride=2),
+            nn.GELU(),
+            nn.Flatten(),
+            nn.Linear(72, classes),
         )
         with torch.no_grad():  # no class leads everywhere
             network[-1].bias -= network(torch.rand(64, 3, 8, 8)).mean(0)
@@ -76,8 +82,9 @@ class Hill(nn.Module):
 
 
 def papers_iterates(clean: Tensor, start: Tensor, top: Tensor, eps: float, steps: int) -> list[Tensor]:
-    """Algorithm 1 of Croce and Hein 2020 in linf for one image: momentum 0.75, and at each checkpoint, where fewer than 75 % of the steps
-    rose or the best has not moved since the last one (and the step has not been halved there), half the step, from the best."""
+    """Algorithm 1 of Croce and Hein 2020 in linf for one image: momentum 0.75, and at each checkpoint, where fewer than
+    75 % of the steps rose or the best has not moved since the last one (and the step has not been halved there), half
+    the step, from the best."""
     shares = [0.0, 0.22]
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
@@ -122,11 +129,14 @@ def test_its_iterates_are_the_papers() -> None:
 
 @pytest.mark.parametrize("norm", EPS)
 def test_no_image_that_falls_to_pgd_stands(images, norm) -> None:
-    """Its scouting is pgd with pgd's own settings, so in 100 steps it looks at all that pgd looks at, and at no more images than steps."""
+    """Its scouting is pgd with pgd's own settings, so in 100 steps it looks at all that pgd looks at, and at no more
+    images than steps."""
     network, label, seen = small(), small()(images).argmax(1), {}
     for attack in ("pgd", "apgd", "apgd(scout=0)"):
         iterates: list[Tensor] = []
-        handle = network.register_forward_hook(lambda _module, inputs, _output: iterates.append(inputs[0].detach().clone()))
+        handle = network.register_forward_hook(
+            lambda _module, inputs, _output: iterates.append(inputs[0].detach().clone())
+        )
         found = brittle.attack(network, images, label, attack=attack, eps=EPS[norm] / 3, norm=norm)
         handle.remove()
         with torch.no_grad():
@@ -145,7 +155,9 @@ def test_no_more_classes_than_there_are(images, targets) -> None:
     if targets:
         with pytest.raises(UsageError, match="needs 4 classes, there are 3"):
             brittle.attack(network, images, label, attack="apgd(objective=dlr, targets=3)")
-    moved = brittle.attack(network, images, label, attack=f"apgd(objective=dlr(normalised=false), targets={targets})", eps=2 / 255)
+    moved = brittle.attack(
+        network, images, label, attack=f"apgd(objective=dlr(normalised=false), targets={targets})", eps=2 / 255
+    )
     assert (network(moved).argmax(1) != label).any()
 
 
@@ -199,7 +211,7 @@ def test_one_forward_and_one_backward_a_step_and_one_forward_more(images) -> Non
     assert calls == {"forward": 11, "backward": 10}
 
 
-# --- ensembles ---------------------------------------------------------------------------------------------------------------
+# --- ensembles --------------------------------------------------------------------------------------------------------
 
 
 class Bent(nn.Module):
@@ -218,7 +230,7 @@ class Bent(nn.Module):
 
 
 def damage(task_name: str, network: nn.Module, images: Tensor, target: Tensor) -> Tensor:
-    task = spec.build("tasks", task_name)
+    task = components.build("tasks", task_name)
     with torch.no_grad():
         return task.damage(task.score(network(images), target))
 
@@ -229,7 +241,10 @@ CASES = {
         Bent(4),
         "sea(steps=20)",
         ["segpgd", "cospgd"]
-        + [f"apgd(objective={loss}, steps=20, shrink=true, keep=score)" for loss in ("masked_ce(balanced=true)", "masked_ce", "js")],
+        + [
+            f"apgd(objective={loss}, steps=20, shrink=true, keep=score)"
+            for loss in ("masked_ce(balanced=true)", "masked_ce", "js")
+        ],
     ),
     "depth": (
         Bent(1),
@@ -254,7 +269,14 @@ def test_an_ensemble_is_the_worst_of_its_members_image_by_image(images, task) ->
         return damage(
             task,
             network,
-            brittle.attack(network, images, target, attack=attack, task=task, eps=0.5 / 255 if task == "classification" else 2 / 255),
+            brittle.attack(
+                network,
+                images,
+                target,
+                attack=attack,
+                task=task,
+                eps=0.5 / 255 if task == "classification" else 2 / 255,
+            ),
             target,
         )
 
@@ -264,7 +286,8 @@ def test_an_ensemble_is_the_worst_of_its_members_image_by_image(images, task) ->
 
 
 class TwoPixels(Encoder):
-    """The first two values of a picture, by a product that autocast takes in bfloat16, where 0.4999 and 0.5001 are one number."""
+    """The first two values of an image, by a product that autocast takes in bfloat16, where 0.4999 and 0.5001 are one
+    number."""
 
     def __init__(self) -> None:
         super().__init__(2, 8, size=8, mean=(0.0,) * 3, std=(1.0,) * 3, about={})
@@ -278,7 +301,7 @@ def test_an_ensemble_is_judged_in_float32_whatever_its_members_run_in() -> None:
     clean = torch.full((1, 3, 8, 8), 0.5)
     wrong = clean.clone()
     clean[0, 0, 0, 1], wrong[0, 0, 0, 1] = 0.4999, 0.5001
-    model = Model(spec.build("tasks", "classification"), lambda features, _size: features.pooled, TwoPixels())
+    model = Model(components.build("tasks", "classification"), lambda features, _size: features.pooled, TwoPixels())
     model.bf16, fast = True, []
 
     def member(model: Model, *_others: object) -> Tensor:
@@ -302,7 +325,10 @@ def test_keep_score_has_the_lowest_pixel_accuracy_and_keep_best_the_highest_loss
     }
     wrong = {keep: damage("segmentation", network, moved, target) for keep, moved in found.items()}
     with torch.no_grad():
-        loss = {keep: nn.functional.cross_entropy(network(moved), target, reduction="none").mean((1, 2)) for keep, moved in found.items()}
+        loss = {
+            keep: nn.functional.cross_entropy(network(moved), target, reduction="none").mean((1, 2))
+            for keep, moved in found.items()
+        }
     assert (wrong["score"] >= wrong["best"]).all()
     assert (loss["best"] >= loss["score"]).all()
     assert (wrong["score"] > wrong["best"]).any()

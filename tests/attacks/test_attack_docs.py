@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from brittle import spec
+from brittle.core import components
 
 TEXT = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text(encoding="utf8")
 SMALLER = {
@@ -24,13 +24,20 @@ SMALLER = {
 @pytest.mark.parametrize("kind", ["attacks", "objectives", "checks"])
 def test_every_component_is_named(kind) -> None:
     words = set(re.findall(r"[a-z_0-9]+", TEXT))
-    assert {name for name in spec.names(kind) if name not in words} == set()
+    assert {name for name in components.names(kind) if name not in words} == set()
 
 
 @pytest.mark.usefixtures("quick")
-def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brittle: Callable[..., tuple[int, str, str]]) -> None:
+def test_its_commands_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brittle: Callable[..., tuple[int, str, str]]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    lines = [line for block in re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL) for line in block.splitlines() if line.strip()]
+    lines = [
+        line
+        for block in re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL)
+        for line in block.splitlines()
+        if line.strip()
+    ]
     assert len(lines) >= 12
     for line in lines:
         if line == "brittle verify":

@@ -1,14 +1,16 @@
-"""AutoAttack: never weaker than a member, image by image, with few classes too, and nothing spent on what has fallen."""
+"""AutoAttack: never weaker than a member, image by image, with few classes too, and nothing spent on what has
+fallen."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import brittle
-from brittle import ensemble, spec
-from brittle.rng import Rng
-from brittle.threat import Threat
+from brittle.attacks.parts import ensemble
+from brittle.core import components
 from brittle.types import Batch, Model
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
 
 def small(classes: int) -> nn.Module:
@@ -28,7 +30,8 @@ def images() -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("classes", "norm", "eps"), [(10, "linf", 0.4 / 255), (4, "linf", 0.5 / 255), (3, "l2", 0.03), (2, "linf", 0.5 / 255)]
+    ("classes", "norm", "eps"),
+    [(10, "linf", 0.4 / 255), (4, "linf", 0.5 / 255), (3, "l2", 0.03), (2, "linf", 0.5 / 255)],
 )
 def test_no_image_is_right_that_a_member_beats(images, classes, norm, eps) -> None:
     network = small(classes)
@@ -58,10 +61,11 @@ def test_what_has_fallen_goes_to_no_other_member(images) -> None:
 
 
 def test_who_goes_on_does_so_with_the_own_target_name_and_start() -> None:
-    """Picture i is all i / 10 and of class i; the first member beats 0 and 2."""
+    """Image i is all i / 10 and of class i; the first member beats 0 and 2."""
     images = (torch.arange(4) / 10).view(4, 1, 1, 1).expand(4, 3, 2, 2).clone()
     model = Model(
-        spec.build("tasks", "classification"), lambda x: nn.functional.one_hot((10 * x).mean((1, 2, 3)).round().long(), 10).float()
+        components.build("tasks", "classification"),
+        lambda x: nn.functional.one_hot((10 * x).mean((1, 2, 3)).round().long(), 10).float(),
     )
     given: list[Batch] = []
 

@@ -1,21 +1,28 @@
-"""The embedding attack on layers and on attention: the distance it climbs rises, in windows too, and what cannot be is one line."""
+"""The embedding attack on layers and on attention: the distance it climbs rises, in windows too, and what cannot be is
+one line."""
 
 import pytest
 import torch
 
 import brittle
-from brittle import plan, spec
-from brittle.errors import UsageError
-from brittle.rng import Rng
-from brittle.threat import Threat
+from brittle.core import components
+from brittle.core.errors import UsageError
 from brittle.types import Batch, Model, frozen
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
 VIT = "embedded:random"
-VARIANTS = ["layer=2", "layer=-1, tokens=all", "layer=0, tokens=grid, distance=cosine", "tokens=attention", "tokens=attention, layer=1"]
+VARIANTS = [
+    "layer=2",
+    "layer=-1, tokens=all",
+    "layer=0, tokens=grid, distance=cosine",
+    "tokens=attention",
+    "tokens=attention, layer=1",
+]
 
 
 def setting(size: int = 64, **options: int) -> tuple[Model, Batch]:
-    model = Model(spec.build("tasks", "classification"), None, brittle.load_encoder(VIT), **options)
+    model = Model(components.build("tasks", "classification"), None, brittle.load_encoder(VIT), **options)
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     return model, Batch(images, torch.zeros(2, dtype=torch.long), ("a", "b"))
 
@@ -25,9 +32,11 @@ def test_the_distance_rises_beyond_that_of_noise(variant) -> None:
     model, batch = setting()
     threat = Threat("linf", 8 / 255)
     with frozen(model):
-        objective = spec.build("objectives", f"embedding({variant})", model, batch)
-        found = spec.build("attacks", f"embed({variant}, steps=5)", model, batch, threat, Rng(0, batch.ids)).detach()
-        noise = spec.build("attacks", "noise", model, batch, threat, Rng(0, batch.ids))
+        objective = components.build("objectives", f"embedding({variant})", model, batch)
+        found = components.build(
+            "attacks", f"embed({variant}, steps=5)", model, batch, threat, Rng(0, batch.ids)
+        ).detach()
+        noise = components.build("attacks", "noise", model, batch, threat, Rng(0, batch.ids))
         with torch.no_grad():
             start, plain, end = (objective(images, 0.0) for images in (batch.images, noise, found))
     assert threat.violation(batch.images, found).max() <= 1e-6
@@ -39,12 +48,16 @@ def test_layers_are_unlike_each_other_and_unlike_the_end() -> None:
     model, batch = setting()
     with frozen(model):
         found = [
-            spec.build("attacks", f"embed({text}, steps=2)", model, batch, Threat("linf", 8 / 255), Rng(0, batch.ids))
+            components.build(
+                "attacks", f"embed({text}, steps=2)", model, batch, Threat("linf", 8 / 255), Rng(0, batch.ids)
+            )
             for text in ("layer=final", "layer=0", "layer=3", "tokens=attention", "tokens=attention, layer=0")
         ]
     assert all(not torch.equal(a, b) for i, a in enumerate(found) for b in found[:i])
     with frozen(model):
-        default = spec.build("attacks", "embed(steps=2)", model, batch, Threat("linf", 8 / 255), Rng(0, batch.ids))
+        default = components.build(
+            "attacks", "embed(steps=2)", model, batch, Threat("linf", 8 / 255), Rng(0, batch.ids)
+        )
     assert torch.equal(default, found[0])
 
 
@@ -52,7 +65,10 @@ def test_attention_of_the_end_is_that_of_the_last_layer() -> None:
     model, batch = setting()
     moved = batch.images * 0.9
     with frozen(model), torch.no_grad():
-        last, end = (spec.build("objectives", f"embedding(tokens=attention, layer={i})", model, batch)(moved, 0.0) for i in (-1, "final"))
+        last, end = (
+            components.build("objectives", f"embedding(tokens=attention, layer={i})", model, batch)(moved, 0.0)
+            for i in (-1, "final")
+        )
     assert torch.equal(last, end)
 
 
@@ -62,9 +78,11 @@ def test_every_window_counts(variant) -> None:
     assert model.windowed(batch.images)
     with frozen(model):
         images = (batch.images * 0.95).requires_grad_()
-        value = spec.build("objectives", f"embedding({variant})", model, batch)(images, 0.0)
+        value = components.build("objectives", f"embedding({variant})", model, batch)(images, 0.0)
         (gradient,) = torch.autograd.grad(value.sum(), images)
-    corners = [gradient[:, :, rows, columns] for rows in (slice(8), slice(-8, None)) for columns in (slice(8), slice(-8, None))]
+    corners = [
+        gradient[:, :, rows, columns] for rows in (slice(8), slice(-8, None)) for columns in (slice(8), slice(-8, None))
+    ]
     assert all(corner.abs().sum() > 0 for corner in corners)
 
 
@@ -86,10 +104,10 @@ def test_what_cannot_be_is_one_line(encoder, variant, why) -> None:
 
 
 def test_the_setting_is_plain_data() -> None:
-    assert plan.short("attacks", "embed(layer=final)") == "embed"
-    assert plan.short("attacks", "embed(layer=-2)") == "embed(layer=-2)"
-    nested = str(spec.complete("attacks", "worst(attacks=[embed, embed(layer=3)])"))
-    assert str(spec.complete("attacks", nested)) == nested
+    assert components.canonical("attacks", "embed(layer=final)") == "embed"
+    assert components.canonical("attacks", "embed(layer=-2)") == "embed(layer=-2)"
+    nested = str(components.complete("attacks", "worst(attacks=[embed, embed(layer=3)])"))
+    assert str(components.complete("attacks", nested)) == nested
     for wrong in ("embed(layer=last)", "embed(layer=1.5)", "embed(tokens=heads)"):
         with pytest.raises(UsageError):
-            spec.complete("attacks", wrong)
+            components.complete("attacks", wrong)

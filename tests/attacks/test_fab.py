@@ -1,4 +1,5 @@
-"""FAB finds the smallest change: closed forms on linear models, scipy's optimum where the box is met, and its manners."""
+"""FAB finds the smallest change: closed forms on linear models, scipy's optimum where the box is met, and its
+manners."""
 
 import math
 
@@ -8,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import brittle
-from brittle import spec
-from brittle.errors import CellError, UsageError
-from brittle.rng import Rng
-from brittle.threat import Threat
+from brittle.core import components
+from brittle.core.errors import CellError, UsageError
 from brittle.types import Batch, Encoder, Features, Model
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 from optimum import smallest
 
 both_norms = pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -24,12 +25,14 @@ def generator(seed: int) -> torch.Generator:
 
 
 class Linear(nn.Module):
-    """Scores that are linear in the picture; ``seen`` keeps the pictures of every call."""
+    """Scores that are linear in the image; ``seen`` keeps the images of every call."""
 
     def __init__(self, classes: int, side: int = 2, seed: int = 0, offset: float = 0.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(classes, 3 * side * side, generator=generator(seed)))
-        self.bias = nn.Parameter(offset * torch.randn(classes, generator=generator(seed + 1)) - self.weight.detach().sum(1) / 2)
+        self.bias = nn.Parameter(
+            offset * torch.randn(classes, generator=generator(seed + 1)) - self.weight.detach().sum(1) / 2
+        )
         self.seen: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
@@ -52,7 +55,9 @@ def margins(model: Linear, images: Tensor, label: int, norm: str) -> Tensor:
     return distance.detach()
 
 
-def fab(model: nn.Module, images: Tensor, target: Tensor, eps: float, norm: str, settings: str = "", seed: int = 0) -> Tensor:
+def fab(
+    model: nn.Module, images: Tensor, target: Tensor, eps: float, norm: str, settings: str = "", seed: int = 0
+) -> Tensor:
     eps = min(eps, 1.0) if norm == "linf" else eps
     return brittle.attack(model, images, target, attack=f"fab{settings}", eps=eps, norm=norm, seed=seed)  # type: ignore[arg-type]
 
@@ -78,7 +83,7 @@ def scene(network: nn.Module, count: int = 32) -> tuple[Tensor, Tensor]:
         return images, network(images).argmax(1)
 
 
-# --- the smallest change -----------------------------------------------------------------------------------------------------
+# --- the smallest change ----------------------------------------------------------------------------------------------
 
 
 @both_norms
@@ -103,7 +108,11 @@ def test_five_classes_are_beaten_at_the_closed_form_and_not_under_it(norm) -> No
     assert least.max() < 0.3, "the closed form would leave the box"
     with torch.no_grad():
         second = model(images).topk(2).indices[:, 1]
-    for i in (int((nearest == second).nonzero()[0]), int((nearest != second).nonzero()[0])):  # reached on the first way, and later
+    # reached on the first way, and later
+    for i in (
+        int((nearest == second).nonzero()[0]),
+        int((nearest != second).nonzero()[0]),
+    ):
         one, target = images[i : i + 1], torch.tensor([label])
         found = fab(model, one, target, 1.02 * least[i].item(), norm)
         assert model(found).argmax(1).item() != label
@@ -136,7 +145,8 @@ def test_an_unreachable_boundary_is_not_found(norm) -> None:
 
 @both_norms
 def test_a_step_is_the_papers(norm) -> None:
-    """x <- (1 - a) (x + eta d) + a (clean + eta d_clean), a = min(|d| / (|d| + |d_clean|), alpha_max), on its way from a random start."""
+    """x <- (1 - a) (x + eta d) + a (clean + eta d_clean), a = min(|d| / (|d| + |d_clean|), alpha_max), on its way from
+    a random start."""
     model, images = Linear(2), torch.full((6, 3, 2, 2), 0.5)
     model.bias.data += torch.tensor([1.0, 0.0])
     slope = (model.weight[1] - model.weight[0]).detach()
@@ -177,13 +187,13 @@ def test_of_all_it_meets_it_returns_the_closest(network, norm) -> None:
     torch.testing.assert_close(size(found - images, norm), met, rtol=1e-6, atol=0)
 
 
-# --- manners -----------------------------------------------------------------------------------------------------------------
+# --- manners ----------------------------------------------------------------------------------------------------------
 
 
 @both_norms
 def test_neither_batch_size_nor_order_matter(network, norm) -> None:
     images, target = scene(network)
-    names = [f"picture{i}" for i in range(len(images))]
+    names = [f"image{i}" for i in range(len(images))]
     eps = {"linf": 0.06, "l2": 0.5}[norm]
 
     def attacked(model: nn.Module, rows: list[int]) -> Tensor:
@@ -196,7 +206,7 @@ def test_neither_batch_size_nor_order_matter(network, norm) -> None:
     assert len(some) == 4, "the budget tells nothing apart"
     order = torch.randperm(32, generator=generator(2)).tolist()
     assert torch.equal(attacked(network, order), whole[order])
-    for i in some:  # the network's own products round otherwise for one picture
+    for i in some:  # the network's own products round otherwise for one image
         torch.testing.assert_close(attacked(network, [i]), whole[i : i + 1], rtol=0, atol=1e-5)
 
     class OneByOne(nn.Module):
@@ -263,12 +273,16 @@ def test_restarts_are_random_points_at_half_of_eps(norm) -> None:
 
     clean, first, second = starts(0, 3)
     assert torch.equal(clean, images)
-    torch.testing.assert_close(size(first - images, norm), torch.full((2,), eps / 2, dtype=torch.float64), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        size(first - images, norm), torch.full((2,), eps / 2, dtype=torch.float64), rtol=1e-5, atol=0
+    )
     assert not torch.equal(first, second)
     assert not torch.equal(first[0], first[1])
     assert all(torch.equal(a, b) for a, b in zip(starts(0, 3), (clean, first, second)))
     assert not torch.equal(starts(1, 2)[1], first)
-    assert torch.equal(starts(0, 2, (1, 0))[1], first[1:]), "an image's numbers are its own, also where the one before is wrong already"
+    assert torch.equal(starts(0, 2, (1, 0))[1], first[1:]), (
+        "an image's numbers are its own, also where the one before is wrong already"
+    )
     model.bias.data = torch.tensor([1e-3, 0.0]) - model.weight.detach().sum(1) / 2
     beaten = [fab(model, images, torch.tensor([0, 0]), eps, norm, "(restarts=2)", seed) for seed in (0, 1)]
     assert torch.equal(*beaten), "the first start is the clean image, and it sufficed"
@@ -287,10 +301,23 @@ def test_fewer_classes_are_fewer_targets(norm, classes) -> None:
 def test_zero_gradients_are_no_nan(norm) -> None:
     images = torch.rand(3, 3, 2, 2, generator=generator(0))
     flat = torch.tensor([1.0, 0.0, 0.5])
-    found = fab(lambda x: 0 * x.flatten(1)[:, :3] + flat, images, torch.zeros(3, dtype=torch.long), 0.5, norm, "(steps=3, restarts=2)")
+    found = fab(
+        lambda x: 0 * x.flatten(1)[:, :3] + flat,
+        images,
+        torch.zeros(3, dtype=torch.long),
+        0.5,
+        norm,
+        "(steps=3, restarts=2)",
+    )
     assert torch.equal(found, images)
     corner = torch.stack([torch.zeros(3, 2, 2), torch.ones(3, 2, 2)])
-    tied = fab(lambda x: torch.stack([x.mean((1, 2, 3)).relu(), 0 * x[:, 0, 0, 0]], 1), corner, torch.tensor([0, 0]), EVERYTHING, norm)
+    tied = fab(
+        lambda x: torch.stack([x.mean((1, 2, 3)).relu(), 0 * x[:, 0, 0, 0]], 1),
+        corner,
+        torch.tensor([0, 0]),
+        EVERYTHING,
+        norm,
+    )
     assert tied.isfinite().all()
 
 
@@ -298,8 +325,14 @@ def test_zero_gradients_are_no_nan(norm) -> None:
     ("scores", "wanted"),
     [
         (lambda x: x.flatten(1)[:, :2] / 0, "nonfinite"),
-        (lambda x: torch.stack([x.sum((1, 2, 3)), -math.inf + 0 * x[:, 0, 0, 0]], 1), "nonfinite: the loss is -inf at step 0"),
-        (lambda x: torch.stack([1 + (0 * x).sum((1, 2, 3)).sqrt(), 0 * x[:, 0, 0, 0]], 1), "nonfinite: the gradient at step 0"),
+        (
+            lambda x: torch.stack([x.sum((1, 2, 3)), -math.inf + 0 * x[:, 0, 0, 0]], 1),
+            "nonfinite: the loss is -inf at step 0",
+        ),
+        (
+            lambda x: torch.stack([1 + (0 * x).sum((1, 2, 3)).sqrt(), 0 * x[:, 0, 0, 0]], 1),
+            "nonfinite: the gradient at step 0",
+        ),
     ],
 )
 def test_what_is_no_number_ends_it(scores, wanted) -> None:
@@ -311,7 +344,7 @@ def test_what_is_no_number_ends_it(scores, wanted) -> None:
 @pytest.mark.parametrize("setting", ["steps=0", "restarts=0", "targets=0", "alpha_max=1.5", "eta=0.9", "beta=-0.1"])
 def test_settings_out_of_range_are_refused(setting) -> None:
     with pytest.raises(UsageError, match=setting.partition("=")[0]):
-        spec.complete("attacks", f"fab({setting})")
+        components.complete("attacks", f"fab({setting})")
 
 
 class Coarse(Encoder):
@@ -331,7 +364,7 @@ class Coarse(Encoder):
 
 
 def test_in_bfloat16_only_gradients_are_taken() -> None:
-    task = spec.build("tasks", "classification")
+    task = components.build("tasks", "classification")
     encoder, head = Coarse(), task.head(16, 5)
     nn.init.normal_(head.linear.weight, generator=generator(0))
     model = Model(task, head, encoder).requires_grad_(False).eval()
@@ -340,7 +373,7 @@ def test_in_bfloat16_only_gradients_are_taken() -> None:
         batch = Batch(images, model(images).argmax(1), [str(i) for i in range(24)])
     encoder.kinds.clear()
     model.bf16 = True
-    found = spec.build("attacks", "fab(steps=20)", model, batch, Threat("linf", 0.2), Rng(0, batch.ids))
+    found = components.build("attacks", "fab(steps=20)", model, batch, Threat("linf", 0.2), Rng(0, batch.ids))
     assert model.bf16
     assert set(encoder.kinds) == {(True, True), (False, False)}
     model.bf16 = False

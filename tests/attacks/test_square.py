@@ -1,16 +1,17 @@
-"""Square Attack: scores only, the best image it has asked about, squares as the paper has them, and nobody else's business."""
+"""Square Attack: scores only, the best image it has asked about, squares as the paper has them, and nobody else's
+business."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import brittle
-from brittle import spec
 from brittle.attacks import square as module
-from brittle.errors import CellError, UsageError
-from brittle.rng import Rng
-from brittle.threat import Threat
+from brittle.core import components
+from brittle.core.errors import CellError, UsageError
 from brittle.types import Batch, Model, frozen, per_image
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
 EPS = {"linf": 0.08, "l2": 1.2}
 DENSE = ("segmentation", "depth")
@@ -21,7 +22,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def pictures(count: int, height: int = 12, width: int = 10) -> Tensor:
+def pixels(count: int, height: int = 12, width: int = 10) -> Tensor:
     """In the middle of the box, so that linf never clips."""
     return 0.45 + 0.1 * torch.rand(count, 3, height, width, generator=generator(1))
 
@@ -34,7 +35,9 @@ class Asked(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             last = nn.Conv2d(12, outputs, 3, padding=1) if dense else nn.Linear(12 * 30, outputs)
-            self.network = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.ReLU(), nn.Identity() if dense else nn.AvgPool2d(2))
+            self.network = nn.Sequential(
+                nn.Conv2d(3, 12, 3, padding=1), nn.ReLU(), nn.Identity() if dense else nn.AvgPool2d(2)
+            )
         self.network.append(last if dense else nn.Sequential(nn.Flatten(), last))
         self.positive, self.seen = positive, list[Tensor]()
 
@@ -48,25 +51,34 @@ class Asked(nn.Module):
 
 
 def attack(
-    model: nn.Module, task: str, images: Tensor, target: Tensor, norm: str, text: str, names: list[str] | None = None, seed: int = 0
+    model: nn.Module,
+    task: str,
+    images: Tensor,
+    target: Tensor,
+    norm: str,
+    text: str,
+    names: list[str] | None = None,
+    seed: int = 0,
 ):
-    wrapped = Model(spec.build("tasks", task), model)
+    wrapped = Model(components.build("tasks", task), model)
     names = names or [str(i) for i in range(len(images))]
     with frozen(wrapped):
-        return spec.build("attacks", text, wrapped, Batch(images, target, names), Threat(norm, EPS[norm]), Rng(seed, names))
+        return components.build(
+            "attacks", text, wrapped, Batch(images, target, names), Threat(norm, EPS[norm]), Rng(seed, names)
+        )
 
 
 def classes(count: int) -> tuple[Asked, Tensor, Tensor]:
-    """A classifier, pictures, and its own answers as labels, but for the last picture, which is wrong from the start."""
-    model, images = Asked(4), pictures(count)
+    """A classifier, images, and its own answers as labels, but for the last image, which is wrong from the start."""
+    model, images = Asked(4), pixels(count)
     labels = model.answer(images).argmax(1)
     labels[-1] = (labels[-1] + 1) % 4
     return model, images, labels
 
 
 def dense(task: str, count: int) -> tuple[Asked, Tensor, Tensor]:
-    """A dense model, pictures, and a target the model is partly right about; the last picture's is all void."""
-    images = pictures(count)
+    """A dense model, images, and a target the model is partly right about; the last image's is all void."""
+    images = pixels(count)
     if task == "depth":
         target = 1 + 4 * torch.rand(count, 1, 12, 10, generator=generator(2))
         target[:, :, :2] = target[-1] = 0
@@ -78,10 +90,10 @@ def dense(task: str, count: int) -> tuple[Asked, Tensor, Tensor]:
 
 def losses(model: Asked, task: str, images: Tensor, target: Tensor) -> Tensor:
     with torch.no_grad():
-        return per_image(spec.build("tasks", task).loss(model.answer(images), target))
+        return per_image(components.build("tasks", task).loss(model.answer(images), target))
 
 
-# --- scores only -------------------------------------------------------------------------------------------------------------
+# --- scores only ------------------------------------------------------------------------------------------------------
 
 
 class _Wall(torch.autograd.Function):
@@ -115,12 +127,14 @@ def test_a_classifier_too_sure_for_gradients_is_no_harder() -> None:
     def sure(images: Tensor) -> Tensor:
         return 4096 * model(images)  # exact in floating point; cross entropy is 0 and so is its gradient
 
-    plain, scaled = (attack(network, "classification", images, labels, "linf", "square(queries=60)") for network in (model, sure))
+    plain, scaled = (
+        attack(network, "classification", images, labels, "linf", "square(queries=60)") for network in (model, sure)
+    )
     assert torch.equal(scaled, plain)
     assert not torch.equal(plain, images)
 
 
-# --- who is asked, and how often ---------------------------------------------------------------------------------------------
+# --- who is asked, and how often --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("restarts", [1, 2])
@@ -141,7 +155,9 @@ def test_only_survivors_are_asked_again(norm, restarts) -> None:
 
 def test_a_restart_adds_to_what_was_found() -> None:
     model, images, labels = classes(24)
-    once, twice = (attack(model, "classification", images, labels, "linf", f"square(queries=60, restarts={n})") for n in (1, 2))
+    once, twice = (
+        attack(model, "classification", images, labels, "linf", f"square(queries=60, restarts={n})") for n in (1, 2)
+    )
     first, second = (model.answer(found).argmax(1) != labels for found in (once, twice))
     assert torch.equal(twice[first], once[first])
     assert second.sum() > first.sum()
@@ -160,10 +176,12 @@ def test_a_restart_is_never_worse(task) -> None:
 @both_norms
 def test_who_else_is_in_the_batch_changes_nothing(norm) -> None:
     model, images, labels = classes(32)
-    names, text = [f"picture {i}" for i in range(32)], "square(queries=130, restarts=2)"
+    names, text = [f"image {i}" for i in range(32)], "square(queries=130, restarts=2)"
     whole = attack(model.double(), "classification", images.double(), labels, norm, text, names)
     turned = torch.randperm(32, generator=generator()).tolist()
-    other = attack(model, "classification", images[turned].double(), labels[turned], norm, text, [names[i] for i in turned])
+    other = attack(
+        model, "classification", images[turned].double(), labels[turned], norm, text, [names[i] for i in turned]
+    )
     torch.testing.assert_close(other, whole[turned], rtol=0, atol=1e-9)
     for i in (0, 7, 31):
         alone = attack(model, "classification", images[i : i + 1].double(), labels[i : i + 1], norm, text, [names[i]])
@@ -171,7 +189,7 @@ def test_who_else_is_in_the_batch_changes_nothing(norm) -> None:
     assert len({len(batch) for batch in model.seen[:261]}) > 3, "and it shrank on the way"
 
 
-# --- how good the found images are -------------------------------------------------------------------------------------------
+# --- how good the found images are ------------------------------------------------------------------------------------
 
 
 @both_norms
@@ -181,7 +199,9 @@ def test_dense_losses_rise_above_noise_and_are_the_best_asked_about(task, norm) 
     found = attack(model, task, images, target, norm, "square(queries=150)")
     tried = torch.stack([losses(model, task, batch, target[: len(batch)]) for batch in model.seen if len(batch) == 5])
     assert len(tried) == 150, "the one that is all void is asked about once"
-    clean, noise, ours = (losses(model, task, x, target) for x in (images, attack(model, task, images, target, norm, "noise"), found))
+    clean, noise, ours = (
+        losses(model, task, x, target) for x in (images, attack(model, task, images, target, norm, "noise"), found)
+    )
     assert (ours[:-1] > clean[:-1]).all()
     assert (ours[:-1] > noise[:-1]).all()
     torch.testing.assert_close(ours[:-1], torch.cat([tried, clean[None, :-1]]).amax(0), rtol=2e-6, atol=0)
@@ -193,14 +213,17 @@ def test_it_never_ends_below_the_clean_image() -> None:
     """One query, mostly a bad one."""
     model, images, target = dense("segmentation", 17)
     found = attack(model, "segmentation", images, target, "linf", "square(queries=1)")
-    worse, kept = losses(model, "segmentation", model.seen[1], target[:-1]), losses(model, "segmentation", found, target)[:-1]
+    worse, kept = (
+        losses(model, "segmentation", model.seen[1], target[:-1]),
+        losses(model, "segmentation", found, target)[:-1],
+    )
     clean = losses(model, "segmentation", images, target)[:-1]
     assert torch.equal(kept, torch.maximum(worse, clean))
     assert (worse < clean).any()
 
 
 def test_a_mask_with_nothing_right_is_found_although_its_loss_is_lower() -> None:
-    images, target = pictures(1, 3, 2), torch.tensor([[[0, 0], [255, 255], [255, 255]]])
+    images, target = pixels(1, 3, 2), torch.tensor([[[0, 0], [255, 255], [255, 255]]])
     half, none = torch.zeros(2, 1, 2, 3, 2)
     half[0, 1, 0, 1] = 50  # the second pixel is very wrong, the first just right
     none[0, 1] = 1
@@ -219,7 +242,7 @@ def test_a_mask_with_nothing_right_is_found_although_its_loss_is_lower() -> None
 def test_it_comes_near_the_optimum_of_a_linear_model(norm) -> None:
     weight = torch.randn(180, 2, generator=generator(4))
     gap = weight[:, 0] - weight[:, 1]
-    images, target = pictures(4, 6, 10), torch.zeros(4, dtype=torch.long)
+    images, target = pixels(4, 6, 10), torch.zeros(4, dtype=torch.long)
 
     def margin(x: Tensor) -> Tensor:
         return (x - images).flatten(1) @ gap
@@ -230,18 +253,20 @@ def test_it_comes_near_the_optimum_of_a_linear_model(norm) -> None:
 
     optimum = -EPS[norm] * (gap.abs().sum() if norm == "linf" else gap.norm())
     few, many = (
-        margin(attack(Linear(), "classification", images, target, norm, f"square(queries={n}, variant=paper)")) for n in (100, 2000)
+        margin(attack(Linear(), "classification", images, target, norm, f"square(queries={n}, variant=paper)"))
+        for n in (100, 2000)
     )
     assert (many < few).all()
     assert (many / optimum > {"linf": 0.97, "l2": 0.45}[norm]).all(), "l2: bumps are smooth, these weights are not"
     assert (many / optimum < 1 + 1e-4).all()
 
 
-# --- squares, bumps, budget --------------------------------------------------------------------------------------------------
+# --- squares, bumps, budget -------------------------------------------------------------------------------------------
 
 
 class Deaf(nn.Module):
-    """The same answer to everything, so that each trial is the clean image with one change; it keeps what it is asked about."""
+    """The same answer to everything, so that each trial is the clean image with one change; it keeps what it is asked
+    about."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -274,7 +299,7 @@ SIDES = {  # of 12 x 10 pixels at 1,000 queries, p = 0.8: the square root of 96,
 
 @pytest.mark.parametrize("variant", SIDES)
 def test_linf_starts_with_stripes_and_goes_on_with_squares_that_shrink(variant) -> None:
-    added = trials("linf", f"square(queries=1000, variant={variant})", pictures(4), 0.05)
+    added = trials("linf", f"square(queries=1000, variant={variant})", pixels(4), 0.05)
     torch.testing.assert_close(added[0].abs(), torch.full_like(added[0], 0.05))
     assert (added[0].sign() == added[0, :, :, :1].sign()).all(), "a stripe has one sign"
     assert added[0].sign().float().std((1, 3)).min() > 0, "and not all have the same"
@@ -289,7 +314,9 @@ def test_linf_starts_with_stripes_and_goes_on_with_squares_that_shrink(variant) 
     small = boxes[510:]
     assert boxes[..., 0].min() == 0
     assert boxes[..., 2].min() == 0
-    assert (small[..., 1].max(), small[..., 3].max()) == (12 - end, 10 - end), "the last row and column are the paper's, not the code's"
+    assert (small[..., 1].max(), small[..., 3].max()) == (12 - end, 10 - end), (
+        "the last row and column are the paper's, not the code's"
+    )
     assert (boxes[:, 0] != boxes[:, 1]).any(1).float().mean() > 0.8, "each image has places of its own"
 
 
@@ -310,7 +337,7 @@ def eta(side: int) -> Tensor:
 
 
 def test_l2_starts_with_tiles_and_goes_on_with_bumps() -> None:
-    added = trials("l2", "square(queries=1000, p_init=0.3, variant=paper)", pictures(4), 0.3)
+    added = trials("l2", "square(queries=1000, p_init=0.3, variant=paper)", pixels(4), 0.3)
     torch.testing.assert_close(added.flatten(2).norm(dim=2), torch.full(added.shape[:2], 0.3))
     tiles = added[0] / 0.3 * (3 * 30) ** 0.5  # 6 rows and 5 columns of 2 x 2 pixels
     for place in range(30):
@@ -336,7 +363,9 @@ def test_l2_starts_with_tiles_and_goes_on_with_bumps() -> None:
 
 def test_l2_moves_mass_and_makes_none() -> None:
     delta, eps = 0.05 * torch.randn(20, 3, 12, 10, generator=generator(5)), 1.2
-    corners = torch.stack([torch.randint(0, limit, (20,), generator=generator(6 + i)) for i, limit in enumerate((8, 6, 8, 6))], 1)
+    corners = torch.stack(
+        [torch.randint(0, limit, (20,), generator=generator(6 + i)) for i, limit in enumerate((8, 6, 8, 6))], 1
+    )
     moved = module._transfer(delta, 5, corners, torch.rand(20, 4, generator=generator(9)), eps)
     for before, after, (row, column, row2, column2) in zip(delta, moved, corners.tolist()):
         first, second = torch.zeros(2, 12, 10, dtype=torch.bool)
@@ -352,25 +381,29 @@ def test_l2_moves_mass_and_makes_none() -> None:
 
 @both_norms
 @pytest.mark.parametrize("size", [(1, 1), (2, 7), (3, 3), (4, 31), (33, 5)])
-def test_any_size_of_picture_stays_in_the_budget(size, norm) -> None:
+def test_any_size_of_image_stays_in_the_budget(size, norm) -> None:
     images = torch.rand(3, 3, *size, generator=generator(3)).mul(1.4).sub(0.2).clamp(0, 1)
     weight = torch.randn(images[0].numel(), 2, generator=generator(4))
     bias = torch.tensor([50.0, 0.0])
     label = torch.zeros(3, dtype=torch.long)
-    found = brittle.attack(lambda x: x.flatten(1) @ weight + bias, images, label, attack="square(queries=40)", eps=EPS[norm], norm=norm)
+    found = brittle.attack(
+        lambda x: x.flatten(1) @ weight + bias, images, label, attack="square(queries=40)", eps=EPS[norm], norm=norm
+    )
     assert Threat(norm, EPS[norm]).violation(images, found).max() <= 1e-6
     assert ((found - images).flatten(1) @ (weight[:, 0] - weight[:, 1]) < 0).all()
 
 
-# --- refusals ----------------------------------------------------------------------------------------------------------------
+# --- refusals ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["queries=0", "p_init=0", "p_init=1.01", "p_init=nan", "restarts=0", "variant=mine"])
 def test_settings_that_make_no_sense_are_refused(text) -> None:
     with pytest.raises(UsageError, match=text.partition("=")[0]):
-        spec.complete("attacks", f"square({text})")
+        components.complete("attacks", f"square({text})")
 
 
 def test_a_score_that_is_no_number_is_an_error() -> None:
     with pytest.raises(CellError, match="nan"):
-        brittle.attack(lambda images: images.mean((2, 3)) * torch.nan, pictures(2), torch.zeros(2, dtype=torch.long), attack="square")
+        brittle.attack(
+            lambda images: images.mean((2, 3)) * torch.nan, pixels(2), torch.zeros(2, dtype=torch.long), attack="square"
+        )

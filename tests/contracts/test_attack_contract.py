@@ -1,19 +1,22 @@
-"""Every attack on every task it fits, in both norms: inside the threat, the same for the same seed, blind to its neighbours, tidy."""
+"""Every attack on every task it fits, in both norms: inside the threat, the same for the same seed, blind to its
+neighbours, tidy."""
 
 import pytest
 import torch
 from tiny import ATTACKS, need, tiny_batch, tiny_model
 
-from brittle import grid, spec
-from brittle.rng import Rng
-from brittle.threat import Threat
+from brittle.core import components
+from brittle.core.tree import tree
+from brittle.planning import sweep
 from brittle.types import Batch, Model, frozen
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
 PAIRS = [
     (name, task)
-    for name in spec.names("attacks")
-    for task in spec.names("tasks")
-    if not need(ATTACKS, "attacks", name).given and grid.fits(name, task)
+    for name in components.names("attacks")
+    for task in components.names("tasks")
+    if not need(ATTACKS, "attacks", name).given and not sweep.misfit("attacks", name, task)
 ]
 BUDGETS = {"linf": 8 / 255, "l2": 0.5}
 everywhere = pytest.mark.parametrize(("name", "task"), PAIRS)
@@ -27,7 +30,7 @@ def allowed(name: str, norm: str) -> Threat:
 def attacked(name: str, model: Model, batch: Batch, threat: Threat, seed: int = 0, text: str = "") -> torch.Tensor:
     text = text or need(ATTACKS, "attacks", name).spec
     with frozen(model):
-        return spec.build("attacks", text, model, batch, threat, Rng(seed, batch.ids)).detach()
+        return components.build("attacks", text, model, batch, threat, Rng(seed, batch.ids)).detach()
 
 
 def double(model: Model, batch: Batch) -> tuple[Model, Batch]:
@@ -46,7 +49,9 @@ def test_inside_the_threat_and_of_the_same_shape(name, task, norm) -> None:
     assert found.min() >= 0
     assert found.max() <= 1
     assert threat.violation(batch.images, found).max() <= 1e-6
-    moved = (found - batch.images).abs().amax() if norm == "linf" else (found - batch.images).flatten(1).norm(dim=1).max()
+    moved = (
+        (found - batch.images).abs().amax() if norm == "linf" else (found - batch.images).flatten(1).norm(dim=1).max()
+    )
     assert moved > 0.5 * threat.eps or need(ATTACKS, "attacks", name).spares, "it uses less than half of its budget"
     with frozen(model), torch.no_grad():
         assert model(found).isfinite().all()
@@ -63,14 +68,16 @@ def test_the_seed_decides_and_nothing_else(name, task, norm) -> None:
         other = attacked(name, model, batch, threat, seed=4)
         touched = [i for i, clean in enumerate(batch.images) if not torch.equal(first[i], clean)]
         assert touched
-        assert all(not torch.equal(other[i], first[i]) for i in touched), "only what is wrong from the start may be left as it is"
+        assert all(not torch.equal(other[i], first[i]) for i in touched), (
+            "only what is wrong from the start may be left as it is"
+        )
 
 
 @both_norms
 @everywhere
 def test_batch_size_order_and_position_do_not_matter(name, task, norm) -> None:
     if need(ATTACKS, "attacks", name).joint:
-        pytest.skip("its pictures share one perturbation")
+        pytest.skip("its images share one perturbation")
     model, batch = double(tiny_model(task), tiny_batch(task))  # in double, so that rounding turns no gradient's sign
     threat = allowed(name, norm)
     whole = attacked(name, model, batch, threat)
@@ -109,7 +116,7 @@ def test_the_model_is_left_as_it_was(name, task) -> None:
 
 @both_norms
 @everywhere
-def test_a_target_with_nothing_to_attack_gives_finite_pictures(name, task, norm) -> None:
+def test_a_target_with_nothing_to_attack_gives_finite_images(name, task, norm) -> None:
     model, batch, threat = tiny_model(task), tiny_batch(task, void=True), allowed(name, norm)
     found = attacked(name, model, batch, threat)
     assert found.isfinite().all()
@@ -119,11 +126,11 @@ def test_a_target_with_nothing_to_attack_gives_finite_pictures(name, task, norm)
 @pytest.mark.parametrize("keep", ["best", "last"])
 @everywhere
 def test_one_forward_and_one_backward_a_step(name, task, keep) -> None:
-    settings = spec.complete("attacks", need(ATTACKS, "attacks", name).spec).settings
+    settings = components.complete("attacks", need(ATTACKS, "attacks", name).spec).settings
     if not {"steps", "keep", "random_start", "restarts"} <= settings.keys():
         pytest.skip("does not climb in steps")
     model, batch = tiny_model(task), tiny_batch(task)
     assert model.encoder is not None
-    reference = int(getattr(spec.module("attacks", name), "HEADLESS", False))  # the clean features
+    reference = int(tree("attacks", name).headless)  # the clean features
     attacked(name, model, batch, Threat("linf", 8 / 255), text=f"{name}(steps=5, keep={keep})")
     assert model.encoder.tally == {"forwards": 5 + (keep == "best") + reference, "backwards": 5}

@@ -1,4 +1,5 @@
-"""Every check: a Finding with one of the four verdicts, the right one where a fault is planted, and no error whatever the pictures."""
+"""Every check: a Finding with one of the four verdicts, the right one where a fault is planted, and no error whatever
+the images."""
 
 import math
 import typing
@@ -6,12 +7,12 @@ import typing
 import pytest
 from tiny import CHECKS, SCORED, evidence, need
 
-from brittle import evidence as evidences
-from brittle import spec
-from brittle.plan import Finding, Verdict
+from brittle.checks.parts import evidence as evidences
+from brittle.core import components
+from brittle.core.records import Finding, Verdict
 
 VERDICTS = typing.get_args(Verdict)
-every_check = pytest.mark.parametrize("name", spec.names("checks"))
+every_check = pytest.mark.parametrize("name", components.names("checks"))
 
 
 def judge(found: object, name: str) -> Finding:
@@ -32,40 +33,44 @@ def test_planted_faults_are_found_and_sound_numbers_pass(name) -> None:
     assert wanted == {"unchecked"} or "ok" in wanted
     assert wanted == {"unchecked"} or wanted & {"warn", "fail"}, "plant a fault"
     for number, (verdict, make) in enumerate(cases):
-        found = judge(spec.component("checks", name)(make()), name)
+        found = judge(components.component("checks", name).function(make()), name)
         assert found.verdict == verdict, f"case {number}: {found}"
 
 
 @every_check
 @pytest.mark.parametrize("task", SCORED)
-def test_few_pictures_and_void_ones_are_no_error(name, task) -> None:
+def test_few_images_and_void_ones_are_no_error(name, task) -> None:
     for made in (evidence(task, count=1), evidence(task, eps=0.0), evidence(task, attack="noise", norm="l2", eps=0.5)):
-        assert judge(spec.component("checks", name)(made), name).verdict != "fail"
+        assert judge(components.component("checks", name).function(made), name).verdict != "fail"
     if task != "classification":
-        assert judge(spec.component("checks", name)(evidence(task, void=6)), name).verdict != "fail"
+        assert judge(components.component("checks", name).function(evidence(task, void=6)), name).verdict != "fail"
 
 
 @every_check
 def test_it_says_what_it_means_and_what_to_do(name) -> None:
-    meaning, _, advice = spec.summary("checks", name).partition(". ")
+    meaning, _, advice = components.summary("checks", name).partition(". ")
     assert meaning
     assert advice.endswith(".")
 
 
-def test_a_check_that_stops_with_an_error_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_stops_with_an_error_is_a_finding(replaced) -> None:
     def broken(_evidence: object) -> Finding:
         raise ValueError("expected more than 1 value\nper channel")
 
-    monkeypatch.setattr(spec.module("checks", "noise"), "noise", broken)
+    replaced("checks", "noise", broken)
     found = {finding.name: finding for finding in evidences.findings(evidence())}
     assert found["noise"] == Finding("noise", "fail", None, "ValueError: expected more than 1 value per channel")
-    assert found.keys() == set(spec.names("checks"))
+    assert found.keys() == set(components.names("checks"))
 
 
 def test_costly_checks_only_look_where_that_is_wanted() -> None:
-    costly = {name for name in spec.names("checks") if getattr(spec.module("checks", name), "FULL", False)}
+    costly = {
+        name for name in components.names("checks") if components.component("checks", name).traits.evidence == "full"
+    }
     assert costly == {"blackbox", "monotone", "seeds", "steps"}
-    assert {finding.name for finding in evidences.findings(evidence(full=False))} == set(spec.names("checks")) - costly
+    assert {finding.name for finding in evidences.findings(evidence(full=False))} == set(
+        components.names("checks")
+    ) - costly
 
 
 def test_the_four_verdicts() -> None:

@@ -1,22 +1,24 @@
-"""Every encoder: the shapes it promises, gradients that reach the pixels, the same answer twice, weights that have a name."""
+"""Every encoder: the shapes it promises, gradients that reach the pixels, the same answer twice, weights that have a
+name."""
 
 import pytest
 import torch
 from tiny import ENCODERS, generator, need
 
-from brittle import plan, spec
-from brittle.errors import UsageError
+from brittle.core import components
+from brittle.core.errors import UsageError
+from brittle.planning import identity
 from brittle.types import Encoder, Features, frozen
 
 
-@pytest.fixture(scope="module", params=spec.names("encoders"))
+@pytest.fixture(scope="module", params=components.names("encoders"))
 def built(request, tmp_path_factory):
     case = need(ENCODERS, "encoders", request.param)
     specs = case.specs(tmp_path_factory.mktemp("weights"))
-    return case, specs, spec.build("encoders", specs[0]).eval()
+    return case, specs, components.build("encoders", specs[0]).eval()
 
 
-def pictures(count: int, height: int, width: int) -> torch.Tensor:
+def pixels(count: int, height: int, width: int) -> torch.Tensor:
     return torch.rand(count, 3, height, width, generator=generator())
 
 
@@ -31,14 +33,14 @@ def holds(encoder: Encoder, found: Features, count: int, height: int, width: int
 def test_shapes_are_those_of_dim_and_patch(built) -> None:
     case, _, encoder = built
     with torch.no_grad():
-        holds(encoder, encoder(pictures(2, case.size, case.size)), 2, case.size, case.size)
+        holds(encoder, encoder(pixels(2, case.size, case.size)), 2, case.size, case.size)
 
 
 def test_odd_sizes(built) -> None:
     case, _, encoder = built
     if case.odd:
         pytest.skip(case.odd)
-    images = pictures(1, 37, 50)
+    images = pixels(1, 37, 50)
     with torch.no_grad():
         found = encoder(images)
         holds(encoder, found, 1, 37, 50)
@@ -47,9 +49,9 @@ def test_odd_sizes(built) -> None:
 
 
 @pytest.mark.parametrize("feature", ["pooled", "grid"])
-def test_gradient_reaches_every_part_of_the_picture(built, feature) -> None:
+def test_gradient_reaches_every_part_of_the_image(built, feature) -> None:
     case, _, encoder = built
-    images = pictures(2, case.size, case.size).requires_grad_()
+    images = pixels(2, case.size, case.size).requires_grad_()
     value = getattr(encoder(images), feature)
     (value * torch.randn(value.shape, generator=generator(1))).sum().backward()
     assert images.grad is not None
@@ -58,11 +60,11 @@ def test_gradient_reaches_every_part_of_the_picture(built, feature) -> None:
     assert (cells > 0).all(), "a patch has no gradient: the encoder cannot be attacked there"
 
 
-def test_the_same_picture_gives_the_same_features_bitwise(built) -> None:
+def test_the_same_image_gives_the_same_features_bitwise(built) -> None:
     case, specs, encoder = built
-    images = pictures(2, case.size, case.size)
+    images = pixels(2, case.size, case.size)
     with torch.no_grad():
-        first, second, again = encoder(images), encoder(images), spec.build("encoders", specs[0]).eval()(images)
+        first, second, again = encoder(images), encoder(images), components.build("encoders", specs[0]).eval()(images)
     for other in (second, again):
         assert torch.equal(first.pooled, other.pooled)
         assert torch.equal(first.grid, other.grid)
@@ -76,7 +78,7 @@ def refused(error: UsageError) -> None:
 @pytest.mark.parametrize("index", [0, -1, 99])
 def test_a_layer_is_there_or_refused_in_a_line(built, index) -> None:
     case, _, encoder = built
-    images = pictures(2, case.size, case.size).requires_grad_()
+    images = pixels(2, case.size, case.size).requires_grad_()
     try:
         found = encoder.at_layer(images, index)
     except UsageError as error:
@@ -84,7 +86,9 @@ def test_a_layer_is_there_or_refused_in_a_line(built, index) -> None:
         return
     assert index < 99
     for part in found:
-        (gradient,) = torch.autograd.grad((part * torch.randn(part.shape, generator=generator(1))).sum(), images, retain_graph=True)
+        (gradient,) = torch.autograd.grad(
+            (part * torch.randn(part.shape, generator=generator(1))).sum(), images, retain_graph=True
+        )
         assert gradient.isfinite().all()
         assert (gradient.flatten(1).abs().amax(1) > 0).all()
     with torch.no_grad():
@@ -94,7 +98,7 @@ def test_a_layer_is_there_or_refused_in_a_line(built, index) -> None:
 @pytest.mark.parametrize("index", [0, -1, 99])
 def test_attention_is_there_or_refused_in_a_line(built, index) -> None:
     case, _, encoder = built
-    images = pictures(2, case.size, case.size).requires_grad_()
+    images = pixels(2, case.size, case.size).requires_grad_()
     try:
         found = encoder.attention_at(images, index)
     except UsageError as error:
@@ -107,9 +111,9 @@ def test_attention_is_there_or_refused_in_a_line(built, index) -> None:
     assert (gradient.flatten(1).abs().amax(1) > 0).all()
 
 
-def test_pictures_do_not_see_each_other(built) -> None:
+def test_images_do_not_see_each_other(built) -> None:
     case, _, encoder = built
-    images = pictures(3, case.size, case.size)
+    images = pixels(3, case.size, case.size)
     with torch.no_grad():
         together, alone = encoder(images), encoder(images[1:2])
     torch.testing.assert_close(together.pooled[1:2], alone.pooled, rtol=1e-4, atol=1e-5)
@@ -126,7 +130,7 @@ def test_parameters_can_be_frozen_and_are_as_before_after(built) -> None:
 
 def test_it_normalises_inside(built) -> None:
     case, _, encoder = built
-    images = pictures(1, case.size, case.size)
+    images = pixels(1, case.size, case.size)
     seen = (images - encoder.mean) / encoder.std
     torch.testing.assert_close(encoder.normalise(images), seen)
     assert (encoder.std > 0).all()
@@ -136,19 +140,19 @@ def test_it_normalises_once(built, monkeypatch) -> None:
     case, _, encoder = built
     seen, real = [], encoder.normalise
     monkeypatch.setattr(encoder, "normalise", lambda images: (seen.append(images), real(images))[1])
-    images = pictures(1, case.size, case.size)
+    images = pixels(1, case.size, case.size)
     with torch.no_grad():
         encoder(images)
     assert len(seen) == 1
-    assert torch.equal(seen[0], images), "the pictures as they come, in [0, 1]"
+    assert torch.equal(seen[0], images), "the images as they come, in [0, 1]"
 
 
 def test_the_fingerprint_names_the_weights(built) -> None:
     _, (one, other), _ = built
-    first = plan.weights_of(one)
+    first = identity.weights_of(one)
     assert first
-    assert first == plan.weights_of(one)
-    assert first != plan.weights_of(other)
+    assert first == identity.weights_of(one)
+    assert first != identity.weights_of(other)
 
 
 def test_a_result_can_say_where_the_weights_come_from(built) -> None:
@@ -159,8 +163,8 @@ def test_a_result_can_say_where_the_weights_come_from(built) -> None:
 
 @pytest.mark.parametrize("text", ["embedded:random", "timm:test_vit(pretrained=false)"])
 def test_a_vits_features_are_its_final_norm_tokens(text) -> None:
-    encoder = spec.build("encoders", text).eval()
-    images = pictures(2, encoder.size, encoder.size)
+    encoder = components.build("encoders", text).eval()
+    images = pixels(2, encoder.size, encoder.size)
     with torch.no_grad():
         tokens = encoder.network.forward_features(encoder.normalise(images))
         found = encoder(images)

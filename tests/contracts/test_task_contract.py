@@ -1,18 +1,19 @@
-"""Every task: a loss that is never reduced and never touches void, a score that adds up, a perfect prediction that is perfect."""
+"""Every task: a loss that is never reduced and never touches void, a score that adds up, a perfect prediction that is
+perfect."""
 
 import pytest
 import torch
 from tiny import TASKS, generator, need, tiny_batch, tiny_model
 
-from brittle import spec
+from brittle.core import components
 from brittle.types import Features, frozen, per_image, predict
 
-pytestmark = pytest.mark.parametrize("name", spec.names("tasks"))
+pytestmark = pytest.mark.parametrize("name", components.names("tasks"))
 
 
 def predicted(name: str, count: int = 4):
     case = need(TASKS, "tasks", name)
-    task, target = spec.build("tasks", name), case.target(count)
+    task, target = components.build("tasks", name), case.target(count)
     prediction = 0.1 * case.perfect(target) + 8 * torch.rand(case.perfect(target).shape, generator=generator(5))
     return case, task, target, prediction
 
@@ -23,23 +24,26 @@ def total(rows):
 
 def test_head_loss_and_score_fit_each_other(name) -> None:
     case = need(TASKS, "tasks", name)
-    task, target = spec.build("tasks", name), case.target(2)
-    features = Features(*(torch.randn(2, 8, *size, generator=generator(i)).requires_grad_() for i, size in enumerate([(), (4, 4)])))
+    task, target = components.build("tasks", name), case.target(2)
+    features = Features(
+        *(torch.randn(2, 8, *size, generator=generator(i)).requires_grad_() for i, size in enumerate([(), (4, 4)]))
+    )
     head = task.head(8, case.outputs)
     prediction = predict(head, features, 4, (16, 16))
     loss = task.loss(prediction, target)
     assert loss.shape[0] == 2
     assert loss.isfinite().all()
-    assert loss.shape in ((2,), target.shape), "unreduced: one value a picture or a pixel"
+    assert loss.shape in ((2,), target.shape), "unreduced: one value an image or a pixel"
     per_image(loss).sum().backward()
-    learnt = list(head.parameters()) or [getattr(features, name) for name in task.reads]  # there may be nothing to train
+    # there may be nothing to train
+    learnt = list(head.parameters()) or [getattr(features, name) for name in task.reads]
     assert any((p.grad is not None and p.grad.abs().sum() > 0) for p in learnt), "the loss does not train the head"
     rows = task.score(prediction, target)
-    assert all(len(value) == 2 for value in rows.values()), "one row a picture"
+    assert all(len(value) == 2 for value in rows.values()), "one row an image"
     assert task.headline in task.summarise(total(rows))
 
 
-def test_each_picture_has_its_own_loss(name) -> None:
+def test_each_image_has_its_own_loss(name) -> None:
     _, task, target, prediction = predicted(name)
     whole = per_image(task.loss(prediction, target))
     alone = torch.cat([per_image(task.loss(prediction[i : i + 1], target[i : i + 1])) for i in range(4)])
@@ -71,7 +75,7 @@ def test_a_lower_resolution_prediction_is_scored_at_the_targets(name) -> None:
     case, task, target, _ = predicted(name)
     prediction = case.perfect(target)
     if prediction.dim() < 4:
-        pytest.skip("predicts one thing for a picture")
+        pytest.skip("predicts one thing for an image")
     small = torch.nn.functional.avg_pool2d(prediction, 2)
     assert len(per_image(task.loss(small, target))) == 4
     task.score(small, target)
@@ -92,12 +96,16 @@ def test_void_counts_for_nothing(name) -> None:
     right = task.right(prediction, void)
     assert right is None or not right.any()
     place = target == void.flatten()[0]
-    changed = torch.where(place if prediction.dim() == place.dim() else place[:, None], prediction.flip(1) + 3, prediction)
+    changed = torch.where(
+        place if prediction.dim() == place.dim() else place[:, None], prediction.flip(1) + 3, prediction
+    )
     assert not torch.equal(changed, prediction)
     torch.testing.assert_close(task.loss(changed, target), task.loss(prediction, target))
     assert task.summarise(total(task.score(changed, target))) == task.summarise(total(task.score(prediction, target)))
     with_void = task.summarise(total(task.score(torch.cat([prediction, prediction]), torch.cat([target, void]))))
-    assert with_void == pytest.approx(task.summarise(total(task.score(prediction, target)))), "a void picture changes no metric"
+    assert with_void == pytest.approx(task.summarise(total(task.score(prediction, target)))), (
+        "a void image changes no metric"
+    )
 
 
 def test_right_is_shaped_as_the_loss(name) -> None:
@@ -112,11 +120,11 @@ def test_right_is_shaped_as_the_loss(name) -> None:
 
 
 def test_its_attack_fits_it_and_its_proportions_exist(name) -> None:
-    from brittle import grid
+    from brittle.planning import sweep
 
     case, task, target, prediction = predicted(name)
     assert task.name == name
-    assert grid.fits(task.attack, name)
+    assert not sweep.misfit("attacks", task.attack, name)
     rows = task.score(prediction, target)
     metrics = task.summarise(total(rows))
     for metric, (hits, trials) in task.proportions.items():

@@ -1,4 +1,5 @@
-"""What the contract tests build: a tiny encoder, a tiny model for each task, and the one table a kind has of what its components need."""
+"""What the contract tests build: a tiny encoder, a tiny model for each task, and the one table a kind has of what its
+components need."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,12 +13,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from brittle import files, spec
-from brittle.evidence import Evidence, attacked
-from brittle.tally import Tally
-from brittle.threat import Threat
-from brittle.trace import Trace
+from brittle.attacks.parts.run import attacked
+from brittle.checks.parts.evidence import Evidence
+from brittle.core import components, files
+from brittle.evaluation.scoring import Scoring
 from brittle.types import Batch, Encoder, Features, Model, Task
+from brittle.types.attack_log import AttackLog
+from brittle.types.threat import Threat
 
 SIDE = 16
 VOID = 255
@@ -26,7 +28,9 @@ VOID = 255
 def need(table: Mapping[str, Any], kind: str, name: str) -> Any:
     """A component's entry; without one the contract cannot be shown, so that fails."""
     if name not in table:
-        pytest.fail(f"{kind}/{name}.py is under no contract test; add {name!r} to {kind.upper()} in tests/contracts/tiny.py")
+        pytest.fail(
+            f"{kind}/{name}.py is under no contract test; add {name!r} to {kind.upper()} in tests/contracts/tiny.py"
+        )
     return table[name]
 
 
@@ -34,12 +38,13 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-# --- encoders ----------------------------------------------------------------------------------------------------------------
+# --- encoders ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class EncoderCase:
-    """``specs``: two specs of unlike weights, in a temporary folder; ``odd``: why no odd size, or empty; ``size``: pictures' edge."""
+    """``specs``: two specs of unlike weights, in a temporary folder; ``odd``: why no odd size, or empty; ``size``:
+    images' edge."""
 
     specs: Callable[[Path], tuple[str, str]]
     size: int
@@ -49,11 +54,13 @@ class EncoderCase:
 def weights_file(folder: Path, seed: int) -> str:
     """The path of an encoder's weights and its card, as a tuning run leaves them."""
     base = f"embedded:random(seed={seed})"
-    data = save({key: value.contiguous() for key, value in spec.build("encoders", base).state_dict().items()})
+    data = save({key: value.contiguous() for key, value in components.build("encoders", base).state_dict().items()})
     path = folder / f"tuned{seed}" / "encoder.safetensors"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
-    path.with_suffix(".json").write_text(json.dumps({"base": "embedded:random", "sha256": files.sha256(data)}), encoding="utf8")
+    path.with_suffix(".json").write_text(
+        json.dumps({"base": "embedded:random", "sha256": files.sha256(data)}), encoding="utf8"
+    )
     return str(path)
 
 
@@ -70,14 +77,18 @@ def saved_vit(folder: Path, seed: int) -> str:
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        transformers.ViTModel(transformers.ViTConfig(**sizes, initializer_range=0.2)).save_pretrained(folder / f"vit{seed}")
+        transformers.ViTModel(transformers.ViTConfig(**sizes, initializer_range=0.2)).save_pretrained(
+            folder / f"vit{seed}"
+        )
     return f"hf:{folder / f'vit{seed}'}(size=32)"
 
 
 def own_module(folder: Path, channels: int) -> str:
     """A file with a function that returns a module of one's own."""
     path = folder / f"own{channels}.py"
-    path.write_text(f"from torch import nn\n\ndef mine():\n    return nn.Conv2d(3, {channels}, 8, stride=8)\n", encoding="utf8")
+    path.write_text(
+        f"from torch import nn\n\ndef mine():\n    return nn.Conv2d(3, {channels}, 8, stride=8)\n", encoding="utf8"
+    )
     return f"py:{path}:mine(size=32)"
 
 
@@ -86,7 +97,9 @@ def tower(folder: Path, seed: int) -> str:
     library = pytest.importorskip("open_clip")
     vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 32}
     text = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1}
-    (folder / "tiny-clip.json").write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}), encoding="utf8")
+    (folder / "tiny-clip.json").write_text(
+        json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}), encoding="utf8"
+    )
     library.add_model_config(folder / "tiny-clip.json")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -100,7 +113,9 @@ ENCODERS = {
     "hf": EncoderCase(lambda folder: (saved_vit(folder, 0), saved_vit(folder, 1)), 32),
     "open_clip": EncoderCase(lambda folder: (tower(folder, 0), tower(folder, 1)), 32),
     "pixels": EncoderCase(
-        lambda _: ("pixels(size=16)", "pixels(size=24)"), 16, "its width is the picture's number of values, so it has one size"
+        lambda _: ("pixels(size=16)", "pixels(size=24)"),
+        16,
+        "its width is the image's number of values, so it has one size",
     ),
     "py": EncoderCase(lambda folder: (own_module(folder, 6), own_module(folder, 7)), 32),
     "timm": EncoderCase(lambda _: ("timm:test_vit(pretrained=false)", "timm:test_resnet(pretrained=false)"), 160),
@@ -127,7 +142,9 @@ class TinyEncoder(Encoder):
 
     def __init__(self) -> None:
         super().__init__(8, 4, size=SIDE, mean=(0.5,) * 3, std=(0.25,) * 3, about={})
-        self.network = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.GELU(), nn.Conv2d(12, 8, 4, stride=4), nn.Dropout(0.5))
+        self.network = nn.Sequential(
+            nn.Conv2d(3, 12, 3, padding=1), nn.GELU(), nn.Conv2d(12, 8, 4, stride=4), nn.Dropout(0.5)
+        )
         self.tally = {"forwards": 0, "backwards": 0}
 
     def forward(self, images: Tensor) -> Features:
@@ -142,13 +159,14 @@ class TinyEncoder(Encoder):
         return (tokens.transpose(1, 2) @ tokens).softmax(-1)[:, None]
 
 
-# --- tasks -------------------------------------------------------------------------------------------------------------------
+# --- tasks ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class TaskCase:
-    """``target``: a random target of B pictures, with void places where the kind has them; ``void``: one with nothing else, or None;
-    ``perfect``: the prediction that is right everywhere; ``best``: the headline it must get; ``outputs``: of the head."""
+    """``target``: a random target of B images, with void places where the kind has them; ``void``: one with nothing
+    else, or None; ``perfect``: the prediction that is right everywhere; ``best``: the headline it must get;
+    ``outputs``: of the head."""
 
     outputs: int
     target: Callable[[int], Tensor]
@@ -176,7 +194,9 @@ def _one_hot(target: Tensor, classes: int) -> Tensor:
 
 
 TASKS = {
-    "classification": TaskCase(5, lambda n: torch.randint(0, 5, (n,), generator=generator(1)), None, lambda t: _one_hot(t, 5), 1.0),
+    "classification": TaskCase(
+        5, lambda n: torch.randint(0, 5, (n,), generator=generator(1)), None, lambda t: _one_hot(t, 5), 1.0
+    ),
     "segmentation": TaskCase(4, _mask, lambda n: torch.full((n, SIDE, SIDE), VOID), lambda t: _one_hot(t, 4), 1.0),
     "representation": TaskCase(0, _units, None, lambda t: t[:, 0], 0.0),
     "depth": TaskCase(0, _depth, lambda n: torch.zeros(n, 1, SIDE, SIDE), lambda t: torch.where(t > 0, t, 1.0), 0.0),
@@ -184,8 +204,9 @@ TASKS = {
 
 
 def tiny_model(task_name: str, seed: int = 0) -> Model:
-    """Encoder, head and task, all weights random; left in training mode, with dropout, so that an attack must switch it off."""
-    task: Task = spec.build("tasks", task_name)
+    """Encoder, head and task, all weights random; left in training mode, with dropout, so that an attack must switch it
+    off."""
+    task: Task = components.build("tasks", task_name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = TinyEncoder()
@@ -196,7 +217,7 @@ def tiny_model(task_name: str, seed: int = 0) -> Model:
 
 
 def tiny_batch(task_name: str, count: int = 3, void: bool = False) -> Batch:
-    """Pictures that touch 0 and 1, so that the box matters, with a target of the task."""
+    """Images that touch 0 and 1, so that the box matters, with a target of the task."""
     images = (torch.rand(count, 3, SIDE, SIDE, generator=generator(3)) * 1.2 - 0.1).clamp(0, 1)
     case = need(TASKS, "tasks", task_name)
     target = case.void(count) if void and case.void else case.target(count)
@@ -207,15 +228,15 @@ SCORED = [name for name in TASKS if name != "representation"]
 """Tasks whose targets are there beforehand; what is measured without any is not checked."""
 
 
-# --- attacks, objectives, checks ---------------------------------------------------------------------------------------------
+# --- attacks, objectives, checks --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class AttackCase:
-    """``spec``: a cheap one; ``random``: whether another seed must give another picture; ``spares``: whether it may leave a picture as it
-    is, where nothing is right any more or nothing it does makes it worse; ``joint``: whether pictures of a batch share what is done;
-    ``given``: what must come before a colon, so that no contract is shown here; ``budgets``: how many of the usual ones the tiny model
-    must be given to be beaten, for an attack that moves nothing before."""
+    """``spec``: a cheap one; ``random``: whether another seed must give another image; ``spares``: whether it may leave
+    an image as it is, where nothing is right any more or nothing it does makes it worse; ``joint``: whether images of a
+    batch share what is done; ``given``: what must come before a colon, so that no contract is shown here; ``budgets``:
+    how many of the usual ones the tiny model must be given to be beaten, for an attack that moves nothing before."""
 
     spec: str
     random: bool = True
@@ -282,7 +303,7 @@ class Faulty(nn.Module):
 
 
 class Lossy(Evidence):
-    """Evidence of an attack that returns pictures a little darker than it should."""
+    """Evidence of an attack that returns images a little darker than it should."""
 
     def again(self, *arguments: Any, **settings: Any) -> Tensor:
         return super().again(*arguments, **settings) * 0.999
@@ -300,10 +321,10 @@ def evidence(
     idle: bool = False,
     **changes: Any,
 ) -> Evidence:
-    """What checks see of an attack on a tiny model that is right about every clean picture.
+    """What checks see of an attack on a tiny model that is right about every clean image.
 
     Args:
-        void: how many pictures have nothing to score.
+        void: how many images have nothing to score.
         fault: done to what the model predicts, once the attack is over.
         idle: the attack did nothing.
         changes: of the evidence; ``samples`` are added to those there.
@@ -320,11 +341,11 @@ def evidence(
         if void:
             target[:void] = case.void(void)
         batch = batch._replace(target=target)
-    threat, trace = Threat(norm, eps), Trace()  # type: ignore[arg-type]
-    tally = Tally(model, threat, count)
-    images = attacked(model, attack, batch, threat, 0, precision="fp32", trace=trace)
-    tally.add(batch, {"images": batch.images if idle else images, **trace.summary(count)})
-    made = tally.evidence(attack, 0, "fp32", tally.scores(), full=True)
+    threat, log = Threat(norm, eps), AttackLog()  # type: ignore[arg-type]
+    tally = Scoring(model, threat, count)
+    images = attacked(model, attack, batch, threat, 0, precision="fp32", log=log)
+    tally.add(batch, log.attacked(batch.images if idle else images))
+    made = tally.evidence(components.complete("attacks", attack), 0, "fp32", tally.scores(), full=True)
     changes["samples"] = {**made.samples, **changes.get("samples", {})}
     if fault:
         changes["model"] = Model(model.task, Faulty(model.head, fault), model.encoder).eval()  # type: ignore[arg-type]
@@ -332,22 +353,23 @@ def evidence(
 
 
 def numbers(**values: float) -> dict[str, Any]:
-    """Samples with the same values for each of 12 pictures."""
+    """Samples with the same values for each of 12 images."""
     return {"samples": {key: np.full(12, value) for key, value in values.items()}}
 
 
 def headline(exact: float, saved: float) -> dict[str, Any]:
-    """The metrics of a number, and of the same pictures rounded to 8 bit."""
+    """The metrics of a number, and of the same images rounded to 8 bit."""
     return {"metrics": {"accuracy": exact}, "metrics_uint8": {"accuracy": saved}}
 
 
 def _looked_at(verdict: str) -> str:
-    return verdict if "square" in spec.names("attacks") else "unchecked"
+    return verdict if "square" in components.names("attacks") else "unchecked"
 
 
 BIG = 0.4  # so much that random noise alone changes what the tiny models say
 FIVE = torch.eye(5)
-CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {  # sound cases and planted faults: the verdict wanted, and the evidence
+# sound cases and planted faults: the verdict wanted, and the evidence
+CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {
     "blackbox": [
         (_looked_at("ok"), lambda: evidence(eps=BIG)),
         (_looked_at("fail"), lambda: evidence(eps=BIG, idle=True)),
@@ -390,8 +412,16 @@ CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {  # sound cases a
         *(("ok", lambda task=task: evidence(task)) for task in SCORED),
         ("ok", lambda: evidence(norm="l2", eps=0.5)),
         ("ok", lambda: evidence("depth", "embed(steps=5)")),
-        ("fail", lambda: evidence(fault=lambda logits: logits * 0 + evidence().batch.target.eq(torch.arange(5)[:, None]).T[: len(logits)])),
-        ("fail", lambda: evidence("depth", fault=lambda metres: metres * 0 + evidence("depth").batch.target[: len(metres)])),
+        (
+            "fail",
+            lambda: evidence(
+                fault=lambda logits: logits * 0 + evidence().batch.target.eq(torch.arange(5)[:, None]).T[: len(logits)]
+            ),
+        ),
+        (
+            "fail",
+            lambda: evidence("depth", fault=lambda metres: metres * 0 + evidence("depth").batch.target[: len(metres)]),
+        ),
         ("unchecked", lambda: evidence(attack="noise")),
     ],
     "gradient": [
@@ -437,9 +467,17 @@ CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {  # sound cases a
     "start": [
         ("ok", evidence),
         ("ok", lambda: evidence(eps=0.0)),
-        ("warn", lambda: evidence(samples={"loss_best": np.arange(12) > 0, "loss_first": np.zeros(12), "damage": np.zeros(12)})),
+        (
+            "warn",
+            lambda: evidence(
+                samples={"loss_best": np.arange(12) > 0, "loss_first": np.zeros(12), "damage": np.zeros(12)}
+            ),
+        ),
         ("fail", lambda: evidence(**numbers(loss_best=1.0, loss_first=1.0, damage=0))),
-        ("fail", lambda: evidence("depth", images=evidence("depth").batch.images, batch=_blurred(evidence("depth").batch))),
+        (
+            "fail",
+            lambda: evidence("depth", images=evidence("depth").batch.images, batch=_blurred(evidence("depth").batch)),
+        ),
         ("unchecked", lambda: evidence(attack="noise")),
     ],
     "steps": [
@@ -460,5 +498,5 @@ def vars_of(made: Evidence) -> dict[str, Any]:
 
 
 def _blurred(batch: Batch) -> Batch:
-    """Clean pictures that the model is worse about than about those which the targets come from."""
+    """Clean images that the model is worse about than about those which the targets come from."""
     return batch._replace(images=batch.images.flip(3))

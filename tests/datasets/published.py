@@ -1,4 +1,5 @@
-"""Tiny copies of published data sets in their exact layouts; every picture has a red block at rows 8:16, columns 24:32."""
+"""Tiny copies of published data sets in their exact layouts; every image has a red block at rows 8:16, columns
+24:32."""
 
 import gzip
 import io
@@ -22,7 +23,7 @@ def pixels(label: int = 0, width: int = WIDTH, height: int = HEIGHT) -> np.ndarr
     return array
 
 
-def picture(path: Path, label: int = 0, width: int = WIDTH, height: int = HEIGHT) -> None:
+def image(path: Path, label: int = 0, width: int = WIDTH, height: int = HEIGHT) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"quality": 95, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
     Image.fromarray(pixels(label, width, height)).save(path, **options)
@@ -47,7 +48,7 @@ def mask(path: Path, array: np.ndarray, palette: bool = False) -> None:
     image.save(path)
 
 
-# --- classification ----------------------------------------------------------------------------------------------------------
+# --- classification ---------------------------------------------------------------------------------------------------
 
 
 def planes(label: int, edge: int) -> bytes:
@@ -98,7 +99,9 @@ def cifar100_binary(root: Path) -> str:
     folder = root / "cifar-100-binary"
     folder.mkdir(parents=True)
     for stem, count in (("train", 20), ("test", 10)):
-        (folder / f"{stem}.bin").write_bytes(b"".join(bytes([19 - i, i % 10 + 90]) + planes(i % 10, 32) for i in range(count)))
+        (folder / f"{stem}.bin").write_bytes(
+            b"".join(bytes([19 - i, i % 10 + 90]) + planes(i % 10, 32) for i in range(count))
+        )
     return f"cifar100:{root}"
 
 
@@ -133,7 +136,9 @@ def mnist(root: Path, name: str = "mnist", folder: str = "MNIST/raw") -> str:
         images = np.repeat(grey[None], count, 0)
         images[:, 20:, :8] = (20 * (np.arange(count) % 10)).astype(np.uint8)[:, None, None]
         (root / folder / f"{stem}-images-idx3-ubyte").write_bytes(idx(images))
-        (root / folder / f"{stem}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx((np.arange(count) % 10).astype(np.uint8))))
+        (root / folder / f"{stem}-labels-idx1-ubyte.gz").write_bytes(
+            gzip.compress(idx((np.arange(count) % 10).astype(np.uint8)))
+        )
     return f"{name}:{root}"
 
 
@@ -143,7 +148,7 @@ def flowers102(root: Path) -> str:
     folder = root / "flowers-102"
     folder.mkdir(parents=True)
     for i in range(1, 31):
-        picture(folder / f"jpg/image_{i:05d}.jpg", i)
+        image(folder / f"jpg/image_{i:05d}.jpg", i)
     savemat(folder / "imagelabels.mat", {"labels": np.array([[i % 3 + 100 for i in range(1, 31)]], np.uint8)})
     sets = {"trnid": [[3, 1, 2, 4, 5, 6, 7, 8]], "valid": [[9, 10, 11, 12]], "tstid": [list(range(13, 31))]}
     savemat(folder / "setid.mat", {key: np.array(value, np.uint16) for key, value in sets.items()})
@@ -157,7 +162,7 @@ def food101(root: Path) -> str:
     for label, name in enumerate(names):
         for i in range(8):
             lists["train" if i < 6 else "test"].append(f"{name}/{1000 + i}")
-            picture(folder / f"images/{name}/{1000 + i}.jpg", label)
+            image(folder / f"images/{name}/{1000 + i}.jpg", label)
     (folder / "meta").mkdir()
     (folder / "meta/classes.txt").write_text("\n".join(names) + "\n")
     for split, listed in lists.items():
@@ -171,10 +176,10 @@ WNIDS = ("n01440764", "n01443537", "n02007558")
 def imagenet(root: Path, flat: str = "") -> str:
     for label, name in enumerate(WNIDS):
         for i in range(4):
-            picture(root / f"train/{name}/{name}_{i}.JPEG", label)
+            image(root / f"train/{name}/{name}_{i}.JPEG", label)
     for i in range(1, 7):
         inner = "" if flat else f"{WNIDS[i % 3]}/"
-        picture(root / f"val/{inner}ILSVRC2012_val_{i:08d}.JPEG", i % 3)
+        image(root / f"val/{inner}ILSVRC2012_val_{i:08d}.JPEG", i % 3)
     if flat == "csv":
         rows = [f"ILSVRC2012_val_{i:08d},{WNIDS[i % 3]} 1 2 30 40 {WNIDS[i % 3]} 3 4 5 6 " for i in (4, 2, 1, 3, 6, 5)]
         (root / "LOC_val_solution.csv").write_text("\n".join(["ImageId,PredictionString", *rows]) + "\n")
@@ -187,11 +192,13 @@ def imagenet(root: Path, flat: str = "") -> str:
         synsets = np.array(list(order.items()), dtype=[("ILSVRC2012_ID", "O"), ("WNID", "O")])
         savemat(kit / "meta.mat", {"synsets": synsets[:, None]})
         back = {name: i for i, name in order.items()}
-        (kit / "ILSVRC2012_validation_ground_truth.txt").write_text("\n".join(str(back[WNIDS[i % 3]]) for i in range(1, 7)) + "\n")
+        (kit / "ILSVRC2012_validation_ground_truth.txt").write_text(
+            "\n".join(str(back[WNIDS[i % 3]]) for i in range(1, 7)) + "\n"
+        )
     return f"imagenet:{root}"
 
 
-# --- segmentation ------------------------------------------------------------------------------------------------------------
+# --- segmentation -----------------------------------------------------------------------------------------------------
 
 
 def ade20k(root: Path) -> str:
@@ -199,10 +206,12 @@ def ade20k(root: Path) -> str:
     for part, count in (("training", 10), ("validation", 4)):
         for i in range(1, count + 1):
             name = f"ADE_{part[:5]}_{i:08d}"
-            picture(folder / f"images/{part}/{name}.jpg", i)
+            image(folder / f"images/{part}/{name}.jpg", i)
             mask(folder / f"annotations/{part}/{name}.png", values(1, 150, 0))
     header = "Idx\tRatio\tTrain\tVal\tStuff\tName\n"
-    (folder / "objectInfo150.txt").write_text(header + "".join(f"{i}\t0.1\t1\t1\t0\tthing{i}, other{i}\n" for i in range(1, 151)))
+    (folder / "objectInfo150.txt").write_text(
+        header + "".join(f"{i}\t0.1\t1\t1\t0\tthing{i}, other{i}\n" for i in range(1, 151))
+    )
     return f"ade20k:{root}"
 
 
@@ -210,7 +219,7 @@ def cityscapes(root: Path) -> str:
     for part, city, count in (("train", "aachen", 6), ("train", "ulm", 4), ("val", "munster", 4)):
         for i in range(count):
             name = f"{city}_{i:06d}_000019"
-            picture(root / f"leftImg8bit/{part}/{city}/{name}_leftImg8bit.png", i)
+            image(root / f"leftImg8bit/{part}/{city}/{name}_leftImg8bit.png", i)
             mask(root / f"gtFine/{part}/{city}/{name}_gtFine_labelIds.png", values(7, 26, 0))
             mask(root / f"gtFine/{part}/{city}/{name}_gtFine_instanceIds.png", values(7, 26, 0))
     return f"cityscapes:{root}"
@@ -221,11 +230,11 @@ def voc2012(root: Path) -> str:
     for part, count in (("train", 10), ("val", 4)):
         names = [f"2007_{part}_{i:06d}" for i in range(count)]
         for i, name in enumerate(names):
-            picture(folder / f"JPEGImages/{name}.jpg", i)
+            image(folder / f"JPEGImages/{name}.jpg", i)
             mask(folder / f"SegmentationClass/{name}.png", values(0, 15, 255), palette=True)
         (folder / "ImageSets/Segmentation").mkdir(parents=True, exist_ok=True)
         (folder / f"ImageSets/Segmentation/{part}.txt").write_text("\n".join(names) + "\n")
-    picture(folder / "JPEGImages/2012_of_no_split.jpg")
+    image(folder / "JPEGImages/2012_of_no_split.jpg")
     return f"voc2012:{root}"
 
 
@@ -233,7 +242,7 @@ def foodseg103(root: Path) -> str:
     folder = root / "FoodSeg103"
     for part, count in (("train", 10), ("test", 4)):
         for i in range(count):
-            picture(folder / f"Images/img_dir/{part}/{i:08d}.jpg", i)
+            image(folder / f"Images/img_dir/{part}/{i:08d}.jpg", i)
             mask(folder / f"Images/ann_dir/{part}/{i:08d}.png", values(0, 103, 255))
     names = ["background", *(f"food {i}" for i in range(1, 104))]
     (folder / "category_id.txt").write_text("".join(f"{i}\t{name}\n" for i, name in enumerate(names)))
@@ -243,12 +252,12 @@ def foodseg103(root: Path) -> str:
 def folder_masks(root: Path) -> str:
     for part, count in (("train", 8), ("val", 3), ("test", 4)):
         for i in range(count):
-            picture(root / f"images/{part}/a/{i}.jpg", i)
+            image(root / f"images/{part}/a/{i}.jpg", i)
             mask(root / f"annotations/{part}/a/{i}.png", values(0, 2, 255))
     return f"folder:{root}"
 
 
-# --- depth -------------------------------------------------------------------------------------------------------------------
+# --- depth ------------------------------------------------------------------------------------------------------------
 
 
 def metres() -> np.ndarray:
@@ -263,7 +272,7 @@ def folder_depth(root: Path, end: str = ".png") -> str:
     for part, count in (("train", 8), ("val", 3), ("test", 4)):
         (root / f"depth/{part}").mkdir(parents=True)
         for i in range(count):
-            picture(root / f"images/{part}/{i}.png", i)
+            image(root / f"images/{part}/{i}.png", i)
             if end == ".npy":
                 np.save(root / f"depth/{part}/{i}.npy", metres())
             else:
@@ -283,11 +292,14 @@ def nyu_depth_v2(root: Path) -> str:
     depths[:, 300, 200], depths[:, 301, 200], depths[:, 302, 200] = 10.5, 0.0005, 0
     with h5py.File(root / "nyu_depth_v2_labeled.mat", "w") as file:
         file["images"], file["depths"], file["rawDepths"] = images, depths, depths * (depths > 2)
-    savemat(root / "splits.mat", {"trainNdxs": np.array([[i] for i in range(1, 9)]), "testNdxs": np.array([[12], [9], [10], [11]])})
+    savemat(
+        root / "splits.mat",
+        {"trainNdxs": np.array([[i] for i in range(1, 9)]), "testNdxs": np.array([[12], [9], [10], [11]])},
+    )
     return f"nyu_depth_v2:{root}"
 
 
-# --- the hub's parquet -------------------------------------------------------------------------------------------------------
+# --- the hub's parquet ------------------------------------------------------------------------------------------------
 
 
 def encoded(array: np.ndarray) -> bytes:
@@ -306,22 +318,24 @@ def parquet(path: Path, columns: dict, names: dict[str, list[str]] | None = None
     pq.write_table(table, path, row_group_size=3)
 
 
-def hub_pictures(count: int) -> list[dict]:
+def hub_images(count: int) -> list[dict]:
     return [{"bytes": encoded(pixels(i)), "path": f"{i}.png"} for i in range(count)]
 
 
 def hf_labels(root: Path) -> str:
     for split, shards in (("train", 2), ("test", 1)):
         for shard in range(shards):
-            columns = {"img": hub_pictures(10), "label": [i % 3 for i in range(10)], "note": ["x"] * 10}
-            parquet(root / f"data/{split}-{shard:05d}-of-{shards:05d}.parquet", columns, {"label": ["ant", "bee", "cat"]})
+            columns = {"img": hub_images(10), "label": [i % 3 for i in range(10)], "note": ["x"] * 10}
+            parquet(
+                root / f"data/{split}-{shard:05d}-of-{shards:05d}.parquet", columns, {"label": ["ant", "bee", "cat"]}
+            )
     return f"hf:{root}(image=img)"
 
 
 def hf_masks(root: Path) -> str:
     for split, count in (("train", 8), ("validation", 4)):
         columns = {
-            "image": [picture["bytes"] for picture in hub_pictures(count)],
+            "image": [image["bytes"] for image in hub_images(count)],
             "annotation": [{"bytes": encoded(values(1, 3, 0))}] * count,
         }
         parquet(root / f"default/{split}/0000.parquet", columns)
@@ -330,7 +344,11 @@ def hf_masks(root: Path) -> str:
 
 def hf_depth(root: Path) -> str:
     millimetres = encoded((metres() * 1000).astype(np.uint16))
-    for split, count, depth in (("train", 8, {"bytes": millimetres}), ("validation", 3, {"bytes": millimetres}), ("test", 4, None)):
-        columns = {"image": hub_pictures(count), "depth_map": [depth or {"bytes": millimetres}] * count}
+    for split, count, depth in (
+        ("train", 8, {"bytes": millimetres}),
+        ("validation", 3, {"bytes": millimetres}),
+        ("test", 4, None),
+    ):
+        columns = {"image": hub_images(count), "depth_map": [depth or {"bytes": millimetres}] * count}
         parquet(root / f"{split}-00000-of-00001.parquet", columns)
     return f"hf:{root}(task=depth, depth=depth_map)"

@@ -1,4 +1,5 @@
-"""``brittle data``: every planted defect is found, named and has a remedy; nothing in a pickle runs; what is absent is said in a line."""
+"""``brittle data``: every planted defect is found, named and has a remedy; nothing in a pickle runs; what is absent is
+said in a line."""
 
 import io
 import os
@@ -12,12 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from brittle import api, cli, datacheck
-from brittle.errors import MissingError, UsageError
+from brittle import cli
+from brittle.api import load_dataset
+from brittle.core.errors import MissingError, UsageError
+from brittle.datasets.parts import audit
 
 
 def defects(text: str) -> list[str]:
-    found = [line for split in datacheck.check(text) for line in split.defects]
+    found = [line for split in audit.check(text) for line in split.defects]
     assert all("\n" not in line for line in found)
     return found
 
@@ -35,33 +38,36 @@ def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-# --- planted defects ---------------------------------------------------------------------------------------------------------
+# --- planted defects --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "text", "gone"])
-def test_an_unreadable_picture_is_named(tmp_path, how) -> None:
+def test_an_unreadable_image_is_named(tmp_path, how) -> None:
     text = published.voc2012(tmp_path)
     victim = tmp_path / "VOCdevkit/VOC2012/JPEGImages/2007_val_000002.jpg"
-    {"cut": lambda: cut_short(victim), "empty": lambda: victim.write_bytes(b""), "text": lambda: victim.write_text("no")}.get(
-        how, victim.unlink
-    )()
+    {
+        "cut": lambda: cut_short(victim),
+        "empty": lambda: victim.write_bytes(b""),
+        "text": lambda: victim.write_text("no"),
+    }.get(how, victim.unlink)()
     (line,) = defects(text)
     assert str(victim) in line
-    assert "remove or mend" in line or "is gone" in line
-    assert [split.unreadable for split in datacheck.check(text)] == [0, 0, 1]
+    assert "remove or fix" in line or "is gone" in line
+    assert [split.unreadable for split in audit.check(text)] == [0, 0, 1]
 
 
 def test_the_others_are_counted_all_the_same(tmp_path) -> None:
     text = published.voc2012(tmp_path)
     cut_short(tmp_path / "VOCdevkit/VOC2012/JPEGImages/2007_val_000002.jpg")
-    test = datacheck.check(text)[2]
-    assert test.pictures == 4
+    test = audit.check(text)[2]
+    assert test.images == 4
     assert (test.smallest, test.largest) == ((48, 32), (48, 32))
     mask = test.kinds["mask"]
     assert (mask.pixels, mask.void) == (3 * 48 * 32, 3 * 48)
     assert mask.counts.nonzero().flatten().tolist() == [0, 15]
     assert mask.text() == (
-        "2 of 21 classes present; absent: aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow ...; 3.12 % void"
+        "2 of 21 classes present; absent: aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow ...; "
+        "3.12 % void"
     )
 
 
@@ -70,14 +76,24 @@ def test_a_mask_of_another_size_is_named(tmp_path) -> None:
     mask = np.pad(published.values(1, 150, 0), ((0, 1), (0, 0)), constant_values=1)
     published.mask(tmp_path / "ADEChallengeData2016/annotations/validation/ADE_valid_00000003.png", mask)
     (line,) = defects(text)
-    assert line.startswith("validation/ADE_valid_00000003.jpg: picture is 48x32 and mask 48x33; ")
+    assert line.startswith("validation/ADE_valid_00000003.jpg: image is 48x32 and mask 48x33; ")
 
 
 @pytest.mark.parametrize(
     ("write", "inner", "value", "said"),
     [
-        (published.ade20k, "ADEChallengeData2016/annotations/validation/ADE_valid_00000001.png", 151, "mask 150 is none of the 150"),
-        (published.cityscapes, "gtFine/val/munster/munster_000000_000019_gtFine_labelIds.png", 34, "mask 34 is none of the 19"),
+        (
+            published.ade20k,
+            "ADEChallengeData2016/annotations/validation/ADE_valid_00000001.png",
+            151,
+            "mask 150 is none of the 150",
+        ),
+        (
+            published.cityscapes,
+            "gtFine/val/munster/munster_000000_000019_gtFine_labelIds.png",
+            34,
+            "mask 34 is none of the 19",
+        ),
         (published.voc2012, "VOCdevkit/VOC2012/SegmentationClass/2007_val_000000.png", 21, "mask 21 is none of the 21"),
         (published.foodseg103, "FoodSeg103/Images/ann_dir/test/00000000.png", 104, "mask 104 is none of the 104"),
     ],
@@ -97,21 +113,23 @@ def test_a_label_out_of_range_is_found_at_load(tmp_path) -> None:
     data = bytearray(batch.read_bytes())
     data[3 * 3073] = 10
     batch.write_bytes(data)
-    with pytest.raises(UsageError, match="label 10 of picture 3 is none of the 10 classes"):
-        api.load_dataset(text, "test")
+    with pytest.raises(UsageError, match="label 10 of image 3 is none of the 10 classes"):
+        load_dataset(text, "test")
     (line,) = defects(text)
     assert line.startswith("test split: ")
-    published.parquet(tmp_path / "hub/train.parquet", {"image": published.hub_pictures(4), "label": [0, 1, 0, 1]}, {"label": ["a", "b"]})
-    published.parquet(tmp_path / "hub/test.parquet", {"image": published.hub_pictures(4), "label": [0, -1, 0, 1]})
+    published.parquet(
+        tmp_path / "hub/train.parquet", {"image": published.hub_images(4), "label": [0, 1, 0, 1]}, {"label": ["a", "b"]}
+    )
+    published.parquet(tmp_path / "hub/test.parquet", {"image": published.hub_images(4), "label": [0, -1, 0, 1]})
     with pytest.raises(UsageError, match="test-0000001: label -1 is none of the 2 classes"):
-        api.load_dataset(f"hf:{tmp_path}/hub", "test")
+        load_dataset(f"hf:{tmp_path}/hub", "test")
 
 
 def test_an_empty_split_is_named(tmp_path) -> None:
     text = published.food101(tmp_path)
     (tmp_path / "food-101/meta/test.txt").write_text("")
     (line,) = defects(text)
-    assert "the test split has no pictures" in line
+    assert "the test split has no images" in line
 
 
 @pytest.mark.parametrize(("value", "what"), [(np.nan, "nan or inf"), (np.inf, "nan or inf"), (-1, "negative")])
@@ -122,41 +140,41 @@ def test_depth_that_is_no_number_is_named_and_void(tmp_path, value, what) -> Non
     np.save(tmp_path / "depth/test/2.npy", metres)
     (line,) = defects(text)
     assert line == f"images/test/2.png: 1 pixels of depth are {what} and count as void; write 0 there"
-    depth = api.load_dataset(text)[2].targets["depth"][0]
+    depth = load_dataset(text)[2].targets["depth"][0]
     assert depth[20, 30] == 0
     assert (depth == 0).sum() == 49
-    assert datacheck.check(text)[2].kinds["depth"].text().startswith("1.500 to 3.000 m; 3.14 % void")
+    assert audit.check(text)[2].kinds["depth"].text().startswith("1.500 to 3.000 m; 3.14 % void")
 
 
-def test_a_picture_without_its_mask_is_named(tmp_path) -> None:
+def test_a_image_without_its_mask_is_named(tmp_path) -> None:
     text = published.folder_masks(tmp_path)
     (tmp_path / "annotations/val/a/1.png").unlink()
     assert all("images/val/a/1.jpg: has no " in line for line in defects(text))
 
 
-def test_one_picture_in_two_splits_is_named(tmp_path) -> None:
+def test_one_image_in_two_splits_is_named(tmp_path) -> None:
     text = published.voc2012(tmp_path)
     sets = tmp_path / "VOCdevkit/VOC2012/ImageSets/Segmentation"
     (sets / "val.txt").write_text((sets / "val.txt").read_text() + "2007_train_000001\n")
     assert any("2007_train_000001: is in" in line for line in defects(text))
 
 
-def test_pictures_with_nothing_but_void_are_counted(tmp_path) -> None:
+def test_images_with_nothing_but_void_are_counted(tmp_path) -> None:
     text = published.foodseg103(tmp_path)
     published.mask(tmp_path / "FoodSeg103/Images/ann_dir/test/00000001.png", published.values(255, 255, 255))
-    test = datacheck.check(text)[2]
+    test = audit.check(text)[2]
     assert not test.defects
-    assert "1 pictures with nothing but void" in test.text()
+    assert "1 images with nothing but void" in test.text()
 
 
-# --- the command -------------------------------------------------------------------------------------------------------------
+# --- the command ------------------------------------------------------------------------------------------------------
 
 
 def test_the_command_ends_with_3_where_something_is_wrong(tmp_path, monkeypatch, capsys) -> None:
     text = published.voc2012(tmp_path)
     code, out, _ = command(monkeypatch, capsys, "data", "check", text)
     assert code == 0
-    assert "test  4 pictures, 48x32 to 48x32 (width x height), 0 defects" in out
+    assert "test  4 images, 48x32 to 48x32 (width x height), 0 defects" in out
     cut_short(tmp_path / "VOCdevkit/VOC2012/JPEGImages/2007_val_000002.jpg")
     code, out, _ = command(monkeypatch, capsys, "data", "check", text)
     assert code == 3
@@ -202,15 +220,16 @@ def test_the_readers_of_torchvision_are_called_as_they_are_written(tmp_path, mon
 
     import torchvision.datasets
 
-    from brittle import spec
+    from brittle.core import components
 
-    for name in spec.names("datasets"):
-        reader, settings = getattr(spec.module("datasets", name), "DOWNLOAD", ("MNIST", ()))
+    for name in components.names("datasets"):
+        download = components.component("datasets", name).traits.download
+        reader, settings = download if isinstance(download, tuple) else ("MNIST", ())
         taken = inspect.signature(getattr(torchvision.datasets, reader).__init__).parameters
         assert all({"download", *each} <= taken.keys() for each in settings), name
 
 
-# --- pickles -----------------------------------------------------------------------------------------------------------------
+# --- pickles ----------------------------------------------------------------------------------------------------------
 
 
 class Canary:
@@ -228,7 +247,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not(tmp_path, protocol
     content = {**published.batch([0, 1], "labels"), "more": Canary(canary)}
     (tmp_path / "cifar-10-batches-py/test_batch").write_bytes(pickle.dumps(content, protocol))
     with pytest.raises(UsageError, match=r"test_batch: .*fetch"):
-        api.load_dataset(text, "test")
+        load_dataset(text, "test")
     assert not canary.exists()
     pickle.loads(pickle.dumps(Canary(canary), protocol))  # noqa: S301 - the canary is alive
     assert canary.exists()
@@ -238,7 +257,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not(tmp_path, protocol
 def test_batches_saved_again_by_a_newer_python_are_read(tmp_path, protocol) -> None:
     text = published.cifar10_python(tmp_path)
     (tmp_path / "cifar-10-batches-py/test_batch").write_bytes(pickle.dumps(published.batch([3, 1], "labels"), protocol))
-    data = api.load_dataset(text, "test")
+    data = load_dataset(text, "test")
     assert [int(data[i].targets["label"]) for i in range(2)] == [3, 1]
     assert data[0].image[0, 8, 24] == 255
 
@@ -254,31 +273,31 @@ def test_a_damaged_pickle_is_refused_in_one_line(tmp_path) -> None:
         for data in (bytes(damaged), whole[: int(rng.integers(0, len(whole)))]):
             path.write_bytes(data)
             try:
-                api.load_dataset(text, "test")
+                load_dataset(text, "test")
             except UsageError as error:
-                assert str(path.parent) in str(error)  # noqa: PT017 - a flipped pixel is a picture all the same
+                assert str(path.parent) in str(error)  # noqa: PT017 - a flipped pixel is an image all the same
 
 
-# --- layouts of one's own and of the hub -------------------------------------------------------------------------------------
+# --- layouts of one's own and of the hub ------------------------------------------------------------------------------
 
 
 def test_classes_of_masks_are_said_or_counted(tmp_path) -> None:
     text = published.folder_masks(tmp_path)
-    assert len(api.load_dataset(text).classes["mask"]) == 3
-    assert len(api.load_dataset(f"{text}(classes=7)").classes["mask"]) == 7
+    assert len(load_dataset(text).classes["mask"]) == 3
+    assert len(load_dataset(f"{text}(classes=7)").classes["mask"]) == 7
     (tmp_path / "classes.txt").write_text("sea\nsand\nship\n")
-    assert list(api.load_dataset(text).classes["mask"]) == ["sea", "sand", "ship"]
+    assert list(load_dataset(text).classes["mask"]) == ["sea", "sand", "ship"]
     with pytest.raises(UsageError, match="has 3 names, but classes=7"):
-        api.load_dataset(f"{text}(classes=7)")
+        load_dataset(f"{text}(classes=7)")
 
 
 def test_pairs_without_splits_are_split_by_name(tmp_path) -> None:
     (tmp_path / "depth").mkdir()
     for i in range(30):
-        published.picture(tmp_path / f"images/{i}.png", i)
+        published.image(tmp_path / f"images/{i}.png", i)
         published.mask(tmp_path / f"annotations/{i}.png", published.values(0, 1, 255))
         Image.fromarray((published.metres() * 100).astype(np.uint16)).save(tmp_path / f"depth/{i}.png")
-    splits = [api.load_dataset(f"folder:{tmp_path}(depth_scale=0.01)", split) for split in ("train", "val", "test")]
+    splits = [load_dataset(f"folder:{tmp_path}(depth_scale=0.01)", split) for split in ("train", "val", "test")]
     assert sum(map(len, splits)) == 30
     sample = splits[2][0]
     assert sorted(sample.targets) == ["depth", "mask"]
@@ -287,7 +306,7 @@ def test_pairs_without_splits_are_split_by_name(tmp_path) -> None:
 
 def test_a_colour_mask_is_refused(tmp_path) -> None:
     text = published.folder_masks(tmp_path)
-    published.picture(tmp_path / "annotations/test/a/0.png")
+    published.image(tmp_path / "annotations/test/a/0.png")
     assert any("has colours (mode RGB), not class numbers" in line for line in defects(f"{text}(classes=3)"))
 
 
@@ -295,36 +314,37 @@ def test_a_missing_shard_is_named(tmp_path) -> None:
     text = published.hf_labels(tmp_path)
     (tmp_path / "data/train-00001-of-00002.parquet").unlink()
     with pytest.raises(MissingError, match="1 of 2 shards like train-00000-of-00002"):
-        api.load_dataset(text, "train")
+        load_dataset(text, "train")
 
 
 def test_a_damaged_shard_and_a_wrong_column_are_named(tmp_path) -> None:
     text = published.hf_labels(tmp_path)
     with pytest.raises(UsageError, match="no column 'image'; there is img, label, note"):
-        api.load_dataset(f"hf:{tmp_path}")
+        load_dataset(f"hf:{tmp_path}")
     cut_short(tmp_path / "data/test-00000-of-00001.parquet")
     with pytest.raises(UsageError, match="is no parquet file or is cut short"):
-        api.load_dataset(text, "test")
+        load_dataset(text, "test")
 
 
 def test_several_configurations_need_a_word(tmp_path) -> None:
     for config in ("small", "large"):
         for split in ("train", "test"):
             published.parquet(
-                tmp_path / config / f"{split}-00000-of-00001.parquet", {"image": published.hub_pictures(4), "label": [0, 1, 0, 1]}
+                tmp_path / config / f"{split}-00000-of-00001.parquet",
+                {"image": published.hub_images(4), "label": [0, 1, 0, 1]},
             )
     with pytest.raises(UsageError, match=r"several configurations \(large, small\)"):
-        api.load_dataset(f"hf:{tmp_path}")
-    assert len(api.load_dataset(f"hf:{tmp_path}(config=small)")) == 4
+        load_dataset(f"hf:{tmp_path}")
+    assert len(load_dataset(f"hf:{tmp_path}(config=small)")) == 4
     with pytest.raises(UsageError, match="split_test=NAME"):
-        api.load_dataset(f"hf:{tmp_path}(config=small, split_test=dev)")
+        load_dataset(f"hf:{tmp_path}(config=small, split_test=dev)")
 
 
 def test_words_are_labels_too(tmp_path) -> None:
     for split in ("train", "validation"):
-        columns = {"image": published.hub_pictures(4), "label": ["dog", "cat", "dog", "cat"]}
+        columns = {"image": published.hub_images(4), "label": ["dog", "cat", "dog", "cat"]}
         published.parquet(tmp_path / f"{split}.parquet", columns)
-    data = api.load_dataset(f"hf:{tmp_path}")
+    data = load_dataset(f"hf:{tmp_path}")
     assert data.classes == {"label": ["cat", "dog"]}
     assert [int(data[i].targets["label"]) for i in range(4)] == [1, 0, 1, 0]
 
@@ -334,8 +354,10 @@ def test_depth_of_the_hub_may_be_floats_or_a_list(tmp_path) -> None:
     Image.fromarray(published.metres()).save(stream, "TIFF")  # as the hub keeps NYU's depth_map
     for name, value in (("tiff", {"bytes": stream.getvalue(), "path": None}), ("list", published.metres().tolist())):
         for split in ("train", "validation"):
-            published.parquet(tmp_path / name / f"{split}.parquet", {"image": published.hub_pictures(4), "depth_map": [value] * 4})
-        depth = api.load_dataset(f"hf:{tmp_path}/{name}(task=depth, depth=depth_map)")[3].targets["depth"]
+            published.parquet(
+                tmp_path / name / f"{split}.parquet", {"image": published.hub_images(4), "depth_map": [value] * 4}
+            )
+        depth = load_dataset(f"hf:{tmp_path}/{name}(task=depth, depth=depth_map)")[3].targets["depth"]
         assert torch.equal(depth[0], torch.from_numpy(published.metres()))
 
 
@@ -343,21 +365,26 @@ def test_the_hubs_cache_is_read_without_asking_the_hub(tmp_path, monkeypatch) ->
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(MissingError, match="org/name is not in the hub's cache; fetch it with brittle data download 'hf:org/name'"):
-        api.load_dataset("hf:org/name(image=img)")
+    with pytest.raises(
+        MissingError, match="org/name is not in the hub's cache; fetch it with brittle data download 'hf:org/name'"
+    ):
+        load_dataset("hf:org/name(image=img)")
     held = tmp_path / "datasets--org--name"
     (held / "refs").mkdir(parents=True)
     (held / "refs/main").write_text("0" * 40)
     published.hf_labels(held / "snapshots" / ("0" * 40))
-    assert len(api.load_dataset("hf:org/name(image=img)")) == 10
+    assert len(load_dataset("hf:org/name(image=img)")) == 10
 
 
 @pytest.mark.parametrize("flat", ["csv", "devkit"])
 def test_a_flat_val_needs_its_labels(tmp_path, flat) -> None:
     text = published.imagenet(tmp_path, flat)
-    for path in (tmp_path / "LOC_val_solution.csv", tmp_path / "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"):
+    for path in (
+        tmp_path / "LOC_val_solution.csv",
+        tmp_path / "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt",
+    ):
         path.unlink(missing_ok=True)
     with pytest.raises(MissingError, match=r"put LOC_val_solution.csv or ILSVRC2012_devkit_t12 there"):
-        api.load_dataset(text)
-    assert len(api.load_dataset(text, "train")) == 11, "the training split needs none of it"
+        load_dataset(text)
+    assert len(load_dataset(text, "train")) == 11, "the training split needs none of it"
     assert [line for line in defects(text) if line.startswith("test split: ")]

@@ -8,7 +8,8 @@ import numpy as np
 import published
 import pytest
 
-from brittle import probe, spec
+from brittle.core import components
+from brittle.evaluation import probe
 
 TEXT = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf8")
 
@@ -16,15 +17,22 @@ TEXT = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf8
 def test_every_data_set_is_in_the_table_with_a_command_that_makes_sense() -> None:
     rows = [line for line in TEXT.splitlines() if line.startswith("|") and "`brittle run" in line]
     commands = [shlex.split(re.findall(r"`(brittle run[^`]+)`", row)[0]) for row in rows]
-    specs = [spec.complete("datasets", words[words.index("-d") + 1]) for words in commands]
-    assert {made.name for made in specs} == set(spec.names("datasets"))
+    specs = [components.complete("datasets", words[words.index("-d") + 1]) for words in commands]
+    assert {made.name for made in specs} == set(components.names("datasets"))
 
 
 def test_every_data_set_that_can_be_fetched_is_said_to_be() -> None:
     (line,) = [line for line in TEXT.splitlines() if line.startswith("brittle data download cifar10")]
-    for name in spec.names("datasets"):
-        reader, _ = getattr(spec.module("datasets", name), "DOWNLOAD", ("", ()))
-        said = {"CIFAR100": "CIFAR", "CIFAR10": "CIFAR", "STL10": "STL-10", "FashionMNIST": "Fashion-MNIST", "Flowers102": "Flowers"}
+    for name in components.names("datasets"):
+        download = components.component("datasets", name).traits.download
+        reader = download[0] if isinstance(download, tuple) else ""
+        said = {
+            "CIFAR100": "CIFAR",
+            "CIFAR10": "CIFAR",
+            "STL10": "STL-10",
+            "FashionMNIST": "Fashion-MNIST",
+            "Flowers102": "Flowers",
+        }
         assert said.get(reader, reader.removesuffix("Segmentation").replace("Food", "Food-")) in line, name
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from brittle.core.errors import MissingError, UsageError
 from brittle.datasets.fashion_mnist import HELD_OUT, fashion_mnist
-from brittle.errors import MissingError, UsageError
 
 TRAIN, TEST = HELD_OUT + 10, 7
 
@@ -74,8 +74,8 @@ def test_fingerprint_follows_pixels_and_labels(tmp_path: Path, arrays: dict[str,
         ("t10k-images-idx3-ubyte", lambda data: data[:10], "no IDX file"),
         ("t10k-images-idx3-ubyte", lambda data: b"", "no IDX file"),
         ("t10k-images-idx3-ubyte", lambda data: data[:4] + b"\xff\xff\xff\xff" * 3 + data[16:], "no IDX file"),
-        ("t10k-labels-idx1-ubyte", lambda data: data[:-1] + b"\x0a", "label 10 of picture 6"),
-        ("t10k-labels-idx1-ubyte", lambda data: _idx(np.zeros(6, np.uint8)), "7 pictures but 6 labels"),
+        ("t10k-labels-idx1-ubyte", lambda data: data[:-1] + b"\x0a", "label 10 of image 6"),
+        ("t10k-labels-idx1-ubyte", lambda data: _idx(np.zeros(6, np.uint8)), "7 images but 6 labels"),
     ],
 )
 def test_damage_is_named(tmp_path: Path, arrays: dict[str, np.ndarray], name: str, damage: object, words: str) -> None:
@@ -88,7 +88,8 @@ def test_damage_is_named(tmp_path: Path, arrays: dict[str, np.ndarray], name: st
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda data: data[:100], lambda data: b"no gzip", lambda data: data[:50] + bytes([data[50] ^ 255]) + data[51:]]
+    "damage",
+    [lambda data: data[:100], lambda data: b"no gzip", lambda data: data[:50] + bytes([data[50] ^ 255]) + data[51:]],
 )
 def test_a_damaged_gzip_file_is_named(tmp_path: Path, arrays: dict[str, np.ndarray], damage: object) -> None:
     _write(tmp_path, arrays, zipped=True)

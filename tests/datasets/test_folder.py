@@ -1,12 +1,12 @@
-"""Pictures in folders: the splits that are there, the split that is made, and what is refused."""
+"""Images in folders: the splits that are there, the split that is made, and what is refused."""
 
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from brittle.core.errors import CellError, MissingError, UsageError
 from brittle.datasets.folder import Folder, folder
-from brittle.errors import CellError, MissingError, UsageError
 
 
 def _fill(root: Path, *names: str) -> Path:
@@ -26,7 +26,10 @@ def _check_partition(splits: dict[str, Folder], count: int) -> None:
 
 
 def test_three_folders(tmp_path: Path) -> None:
-    _fill(tmp_path, *[f"{split}/{name}/{i}.png" for split in ("train", "val", "test") for name in ("cat", "dog") for i in range(3)])
+    _fill(
+        tmp_path,
+        *[f"{split}/{name}/{i}.png" for split in ("train", "val", "test") for name in ("cat", "dog") for i in range(3)],
+    )
     splits = _splits(tmp_path)
     _check_partition(splits, 18)
     for split, data in splits.items():
@@ -47,12 +50,16 @@ def test_two_folders_hold_out_a_tenth_and_say_so(tmp_path: Path, capsys: pytest.
     assert str(len(splits["val"])) in said
 
 
-def test_no_folders_are_split_by_name_and_stay_when_pictures_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_folders_are_split_by_name_and_stay_when_images_come(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _fill(tmp_path, *[f"{name}/{i}.png" for name in ("a", "b c") for i in range(60)])
     before = _splits(tmp_path)
     _check_partition(before, 120)
     assert 60 <= len(before["train"]) <= 100
-    assert f"train {len(before['train'])}, val {len(before['val'])}, test {len(before['test'])}" in capsys.readouterr().err
+    assert (
+        f"train {len(before['train'])}, val {len(before['val'])}, test {len(before['test'])}" in capsys.readouterr().err
+    )
     _fill(tmp_path, *[f"a/0{i}.png" for i in range(40)])
     after = _splits(tmp_path)
     _check_partition(after, 160)
@@ -66,7 +73,7 @@ def test_order_is_by_name_and_other_files_are_passed_over(tmp_path: Path) -> Non
     assert folder(str(tmp_path), "train").ids == ["train/a/a.PNG", "train/a/b.png", "train/a/deep/c.jpg"]
 
 
-def test_fingerprint_follows_pictures(tmp_path: Path) -> None:
+def test_fingerprint_follows_images(tmp_path: Path) -> None:
     _fill(tmp_path, "train/a/1.png", "val/a/1.png", "test/a/1.png", "test/a/2.png")
     before = folder(str(tmp_path), "test").fingerprint
     assert folder(str(tmp_path), "test").fingerprint == before
@@ -81,7 +88,7 @@ def test_fingerprint_follows_pictures(tmp_path: Path) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path, made: tuple[str, ...]) -> None:
     for name in made:
         (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(UsageError, match="no pictures"):
+    with pytest.raises(UsageError, match="no images"):
         folder(str(tmp_path), "test")
 
 
@@ -97,7 +104,7 @@ def test_a_class_only_in_test_is_refused(tmp_path: Path) -> None:
         folder(str(tmp_path), "test")
 
 
-def test_a_text_file_as_a_picture_is_named(tmp_path: Path) -> None:
+def test_a_text_file_as_a_image_is_named(tmp_path: Path) -> None:
     _fill(tmp_path, "train/a/1.png", "val/a/1.png", "test/a/1.png")
     (tmp_path / "test" / "a" / "2.png").write_text("hello")
     data = folder(str(tmp_path), "test")

@@ -1,4 +1,5 @@
-"""One tiny copy of each published data set in its exact layout: counts, splits, classes, alignment of a marked block, void."""
+"""One tiny copy of each published data set in its exact layout: counts, splits, classes, alignment of a marked block,
+void."""
 
 from typing import NamedTuple
 
@@ -7,9 +8,12 @@ import published
 import pytest
 import torch
 
-from brittle import api, datacheck, plan, probe, protocol, spec
-from brittle.datasets import _idx
-from brittle.errors import BrittleError, MissingError, UsageError
+from brittle.api import load_dataset, running
+from brittle.core import components
+from brittle.core.errors import BrittleError, MissingError, UsageError
+from brittle.datasets.parts import audit, idx
+from brittle.evaluation import loading, probe
+from brittle.planning import identity
 from brittle.types import as_float
 
 
@@ -18,7 +22,7 @@ class Case(NamedTuple):
     counts: tuple[int, int, int]  # train, val, test
     kind: str
     classes: int
-    labels: tuple[int, ...] = ()  # of the first test pictures; of masks: ground, block
+    labels: tuple[int, ...] = ()  # of the first test images; of masks: ground, block
     void: int = 0  # pixels of a test target
 
 
@@ -30,7 +34,9 @@ CASES = {
     "cifar100 python": Case(published.cifar100_python, (18, 2, 10), "label", 100, (90, 91, 92)),
     "stl10": Case(published.stl10, (18, 2, 10), "label", 10, (0, 1, 2)),
     "mnist": Case(published.mnist, (20, 20, 10), "label", 10, (0, 1, 2)),
-    "fashion_mnist": Case(lambda root: published.mnist(root, "fashion_mnist", "FashionMNIST/raw"), (20, 20, 10), "label", 10, (0, 1, 2)),
+    "fashion_mnist": Case(
+        lambda root: published.mnist(root, "fashion_mnist", "FashionMNIST/raw"), (20, 20, 10), "label", 10, (0, 1, 2)
+    ),
     "flowers102": Case(published.flowers102, (8, 4, 18), "label", 102, (100, 101, 99)),
     "food101": Case(published.food101, (-1, -1, 6), "label", 3, (0, 0, 1)),
     "imagenet": Case(published.imagenet, (-1, -1, 6), "label", 3, (0, 0, 1)),
@@ -53,9 +59,9 @@ every = pytest.mark.parametrize("name", CASES)
 
 @pytest.fixture(autouse=True)
 def few_held_out(monkeypatch) -> None:
-    """MNIST and Fashion-MNIST hold out 5,000 pictures; here 20."""
-    assert _idx.HELD_OUT == 5000
-    monkeypatch.setattr(_idx, "HELD_OUT", 20)
+    """MNIST and Fashion-MNIST hold out 5,000 images; here 20."""
+    assert idx.HELD_OUT == 5000
+    monkeypatch.setattr(idx, "HELD_OUT", 20)
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +74,14 @@ def specs(tmp_path_factory) -> dict[str, str]:
 
 
 def block(image: torch.Tensor) -> torch.Tensor:
-    """Where a picture is red."""
+    """Where an image is red."""
     return (as_float(image)[0] > 0.5) & (as_float(image)[0] >= as_float(image)[2])
 
 
 @every
 def test_counts_splits_and_classes_are_the_published_ones(specs, name) -> None:
     case = CASES[name]
-    splits = {split: api.load_dataset(specs[name], split) for split in ("train", "val", "test")}
+    splits = {split: load_dataset(specs[name], split) for split in ("train", "val", "test")}
     for split, count in zip(splits, case.counts):
         assert len(splits[split]) == len(splits[split].ids) == len(set(splits[split].ids))
         assert count in (-1, len(splits[split])), (split, len(splits[split]))
@@ -86,7 +92,7 @@ def test_counts_splits_and_classes_are_the_published_ones(specs, name) -> None:
     assert not (ids[0] & ids[1])
     assert not (ids[0] & ids[2])
     assert not (ids[1] & ids[2])
-    again = api.load_dataset(specs[name], "val")
+    again = load_dataset(specs[name], "val")
     assert list(again.ids) == list(splits["val"].ids)
     assert again.fingerprint == splits["val"].fingerprint
     assert len({data.fingerprint for data in splits.values()}) == 3
@@ -94,13 +100,15 @@ def test_counts_splits_and_classes_are_the_published_ones(specs, name) -> None:
 
 @every
 def test_a_marked_block_is_where_it_was_put(specs, name) -> None:
-    case, data = CASES[name], api.load_dataset(specs[name], "test")
+    case, data = CASES[name], load_dataset(specs[name], "test")
     image, targets = data[0]
     found = block(image).nonzero()
     edges = (*found.min(0).values.tolist(), *(found.max(0).values + 1).tolist())
-    assert edges == {"mnist": (8, 16, 16, 24), "fashion_mnist": (8, 16, 16, 24), "nyu_depth_v2": (60, 100, 90, 120)}.get(
-        name, (8, 24, 16, 32)
-    )
+    assert edges == {
+        "mnist": (8, 16, 16, 24),
+        "fashion_mnist": (8, 16, 16, 24),
+        "nyu_depth_v2": (60, 100, 90, 120),
+    }.get(name, (8, 24, 16, 32))
     target = targets[case.kind]
     if case.kind == "label":
         assert target.dtype == torch.int64
@@ -118,45 +126,57 @@ def test_a_marked_block_is_where_it_was_put(specs, name) -> None:
 
 @every
 def test_a_glance_sees_the_same_target(specs, name) -> None:
-    """Before an attack all targets are looked at without decoding the pictures."""
-    data, kind = api.load_dataset(specs[name], "test"), CASES[name].kind
-    if hasattr(data, "glance"):
-        for i in (0, len(data) - 1):
-            size, target = data.glance(i, kind)
-            image, targets = data[i]
-            assert tuple(size) in (image.shape[1:], () if kind == "label" else None)
-            assert target.dtype == targets[kind].dtype
-            assert torch.equal(target, targets[kind])
-    protocol.check(data, len(data), next(task for task in map(plan.task_of, spec.names("tasks")) if task.target == kind))
+    """Before an attack all targets are looked at without decoding the images."""
+    data, kind = load_dataset(specs[name], "test"), CASES[name].kind
+    for i in (0, len(data) - 1):
+        size, target = data.glance(i, kind)
+        image, targets = data[i]
+        assert tuple(size) in (image.shape[1:], () if kind == "label" else None)
+        assert target.dtype == targets[kind].dtype
+        assert torch.equal(target, targets[kind])
+    loading.inspect_targets(
+        data,
+        len(data),
+        next(
+            task
+            for task in map(identity.task_of, components.names("tasks"))
+            if task.target and task.target.name == kind
+        ),
+    )
 
 
 @every
 def test_check_finds_nothing_wrong_in_a_whole_copy(specs, name) -> None:
-    found = datacheck.check(specs[name], limit=20)
+    found = audit.check(specs[name], limit=20)
     assert [line for split in found for line in split.defects] == []
-    assert all(split.pictures and split.kinds[CASES[name].kind].text() for split in found)
+    assert all(split.images and split.kinds[CASES[name].kind].text() for split in found)
 
 
-def test_held_out_pictures_come_from_the_published_training_split(specs) -> None:
-    for name, part in (("ade20k", "training/"), ("cityscapes", "leftImg8bit/train/"), ("voc2012", "2007_train"), ("foodseg103", "train/")):
+def test_held_out_images_come_from_the_published_training_split(specs) -> None:
+    for name, part in (
+        ("ade20k", "training/"),
+        ("cityscapes", "leftImg8bit/train/"),
+        ("voc2012", "2007_train"),
+        ("foodseg103", "train/"),
+    ):
         for split in ("train", "val"):
-            assert all(each.startswith(part) for each in api.load_dataset(specs[name], split).ids)
-        total = sum(len(api.load_dataset(specs[name], split)) for split in ("train", "val"))
+            assert all(each.startswith(part) for each in load_dataset(specs[name], split).ids)
+        total = sum(len(load_dataset(specs[name], split)) for split in ("train", "val"))
         assert total == 10, "none is lost"
-    test = api.load_dataset(specs["voc2012"], "test")
+    test = load_dataset(specs["voc2012"], "test")
     assert list(test.ids) == [f"2007_val_{i:06d}" for i in range(4)]
 
 
 def test_official_lists_are_kept_in_their_order(specs) -> None:
-    assert list(api.load_dataset(specs["flowers102"], "train").ids)[:2] == ["jpg/image_00003.jpg", "jpg/image_00001.jpg"]
-    assert list(api.load_dataset(specs["nyu_depth_v2"], "test").ids) == ["nyu-0012", "nyu-0009", "nyu-0010", "nyu-0011"]
-    assert int(api.load_dataset(specs["nyu_depth_v2"], "test")[0].image[2, 0, 0]) == 110, "number 12 is the 12th"
-    assert list(api.load_dataset(specs["nyu_depth_v2"], "val").ids) == ["nyu-0008"], "the tail of the training list"
+    assert list(load_dataset(specs["flowers102"], "train").ids)[:2] == ["jpg/image_00003.jpg", "jpg/image_00001.jpg"]
+    assert list(load_dataset(specs["nyu_depth_v2"], "test").ids) == ["nyu-0012", "nyu-0009", "nyu-0010", "nyu-0011"]
+    assert int(load_dataset(specs["nyu_depth_v2"], "test")[0].image[2, 0, 0]) == 110, "number 12 is the 12th"
+    assert list(load_dataset(specs["nyu_depth_v2"], "val").ids) == ["nyu-0008"], "the tail of the training list"
 
 
 def test_names_of_classes_are_the_published_ones(specs) -> None:
     def names(name: str, kind: str) -> list[str]:
-        return list(api.load_dataset(specs[name], "test").classes[kind])
+        return list(load_dataset(specs[name], "test").classes[kind])
 
     assert names("ade20k", "mask")[::149] == ["thing1", "thing150"]
     assert names("foodseg103", "mask")[:2] == ["background", "food 1"]
@@ -171,49 +191,49 @@ def test_names_of_classes_are_the_published_ones(specs) -> None:
 
 def test_the_two_versions_of_cifar_are_one(specs) -> None:
     for name in ("cifar10", "cifar100"):
-        a, b = (api.load_dataset(specs[f"{name} {version}"], "train") for version in ("binary", "python"))
+        a, b = (load_dataset(specs[f"{name} {version}"], "train") for version in ("binary", "python"))
         assert list(a.ids) == list(b.ids)
         assert all(torch.equal(a[i].image, b[i].image) and a[i].targets == b[i].targets for i in range(len(a)))
 
 
 def test_eigens_crop_and_the_valid_range_are_void_in_test_only(specs) -> None:
     text = specs["nyu_depth_v2"]
-    cropped = api.load_dataset(text, "test")[0].targets["depth"][0]
-    whole = api.load_dataset(f"{text}(crop=none)", "test")[0].targets["depth"][0]
+    cropped = load_dataset(text, "test")[0].targets["depth"][0]
+    whole = load_dataset(f"{text}(crop=none)", "test")[0].targets["depth"][0]
     assert cropped[:45].max() == cropped[471:].max() == cropped[:, :41].max() == cropped[:, 601:].max() == 0
     assert torch.equal(cropped[45:471, 41:601], whole[45:471, 41:601])
     assert (whole == 0).sum() == 3, "10.5 m, half a millimetre and nothing"
-    assert (api.load_dataset(text, "train")[0].targets["depth"] == 0).sum() == 3
-    raw = api.load_dataset(f"{text}(depth=raw)", "train")[0].targets["depth"][0]
+    assert (load_dataset(text, "train")[0].targets["depth"] == 0).sum() == 3
+    raw = load_dataset(f"{text}(depth=raw)", "train")[0].targets["depth"][0]
     assert raw[70, 110] == 0
 
 
 def test_without_a_folder_brittle_data_is_where_it_is_looked_for(specs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("BRITTLE_DATA", str(tmp_path))
     with pytest.raises(MissingError, match="stl10: no folder"):
-        api.load_dataset("stl10")
+        load_dataset("stl10")
     (tmp_path / "stl10").symlink_to(specs["stl10"].partition(":")[2])
-    assert len(api.load_dataset("stl10")) == 10
+    assert len(load_dataset("stl10")) == 10
     monkeypatch.delenv("BRITTLE_DATA")
     with pytest.raises(MissingError, match="write stl10:DIR"):
-        api.load_dataset("stl10")
+        load_dataset("stl10")
 
 
-@pytest.mark.parametrize("name", [name for name in spec.names("datasets") if name not in ("scenes",)])
+@pytest.mark.parametrize("name", [name for name in components.names("datasets") if name not in ("scenes",)])
 def test_what_is_missing_is_said_in_one_line(name, tmp_path, monkeypatch) -> None:
     monkeypatch.delenv("BRITTLE_DATA", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for argument in (str(tmp_path), str(tmp_path / "absent"), "nobody/nothing"):
         with pytest.raises(BrittleError) as error:
-            api.load_dataset(f"{name}:{argument}")
+            load_dataset(f"{name}:{argument}")
         assert isinstance(error.value, (MissingError, UsageError))
         assert "\n" not in str(error.value)
         assert argument in str(error.value)
 
 
-@pytest.mark.parametrize("name", spec.names("datasets"))
+@pytest.mark.parametrize("name", components.names("datasets"))
 def test_info_says_where_to_get_it_its_licence_and_its_layout(name) -> None:
-    lines = datacheck.info(name).splitlines()
+    lines = audit.info(name).splitlines()
     assert [line.split()[0] for line in lines[:6]] == ["what", "source", "licence", "layout", "protocol", "settings"]
     assert all(len(line.split()) > 1 for line in lines)
 
@@ -223,7 +243,9 @@ def test_a_run_ends_with_a_row(specs, name, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("BRITTLE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(probe, "STEPS", 4)
     monkeypatch.setattr(probe, "RATES", (1e-3,))
-    results = api.run(["embedded:random"], [specs[name]], attacks=["noise"], limit=2, output_dir=tmp_path / "run", checks="none")
+    results = running.run(
+        ["embedded:random"], [specs[name]], attacks=["noise"], limit=2, output_dir=tmp_path / "run", checks="none"
+    )
     assert len(results) == 2
     for result in results:
         assert result.failed is None

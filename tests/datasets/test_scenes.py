@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from brittle.datasets import _render
+from brittle.core.errors import UsageError
+from brittle.datasets.parts import render
 from brittle.datasets.scenes import CHUNK, Scenes, scenes
-from brittle.errors import UsageError
 
 SIZE, COUNT = 32, 256
 
 
 @pytest.fixture(scope="module")
 def split() -> dict[str, Tensor]:
-    """Every picture of a split, stacked."""
+    """Every image of a split, stacked."""
     data = scenes("train", train=COUNT, size=SIZE)
     rows = [data[i] for i in range(COUNT)]
     assert len(data) == len(data.ids) == len(set(data.ids)) == COUNT
@@ -25,13 +25,13 @@ def split() -> dict[str, Tensor]:
     }
 
 
-def test_what_a_picture_is(split: dict[str, Tensor]) -> None:
+def test_what_a_image_is(split: dict[str, Tensor]) -> None:
     assert split["image"].shape == (COUNT, 3, SIZE, SIZE)
     assert split["image"].dtype == torch.uint8
     assert split["image"].float().std((1, 2, 3)).min() > 3  # nothing is blank
     assert split["mask"].shape == (COUNT, SIZE, SIZE)
     assert split["mask"].min() >= 0
-    assert split["mask"].max() < len(_render.CLASSES)
+    assert split["mask"].max() < len(render.CLASSES)
     assert split["depth"].shape == (COUNT, 1, SIZE, SIZE)
     assert split["depth"].isfinite().all()
     assert split["depth"].min() > 0.1
@@ -42,10 +42,10 @@ def test_all_shapes_occur_and_about_equally(split: dict[str, Tensor]) -> None:
     counts = torch.bincount(split["label"], minlength=8)
     assert len(counts) == 8
     assert counts.min() >= COUNT / 8 / 2
-    assert set(split["mask"].unique().tolist()) == set(range(len(_render.CLASSES)))
+    assert set(split["mask"].unique().tolist()) == set(range(len(render.CLASSES)))
 
 
-def test_the_label_is_what_fills_the_picture(split: dict[str, Tensor]) -> None:
+def test_the_label_is_what_fills_the_image(split: dict[str, Tensor]) -> None:
     solids = torch.stack([(split["mask"] == shape + 2).flatten(1).sum(1) for shape in range(8)], 1)
     assert (solids.argmax(1) == split["label"]).float().mean() > 0.95
     own = solids.gather(1, split["label"][:, None])[:, 0] / SIZE**2
@@ -66,17 +66,17 @@ def test_a_longer_split_begins_with_the_shorter() -> None:
 
 def test_splits_seeds_and_sizes_differ() -> None:
     made = [scenes("train", size=8), scenes("val", size=8), scenes("test", size=8), scenes("train", size=8, seed=1)]
-    pictures = [data[0].image for data in made]
-    assert all(not torch.equal(pictures[i], pictures[j]) for i in range(4) for j in range(i))
+    images = [data[0].image for data in made]
+    assert all(not torch.equal(images[i], images[j]) for i in range(4) for j in range(i))
     assert len({data.fingerprint for data in made} | {scenes("train", size=16).fingerprint}) == 5
     assert len({data.ids[0] for data in made}) == 4
 
 
-def test_a_picture_does_not_depend_on_its_neighbours() -> None:
-    unit = torch.rand(9, _render.NUMBERS, generator=torch.Generator().manual_seed(0))
-    together = _render.render(_render.compose(unit), 16)
+def test_a_image_does_not_depend_on_its_neighbours() -> None:
+    unit = torch.rand(9, render.NUMBERS, generator=torch.Generator().manual_seed(0))
+    together = render.render(render.compose(unit), 16)
     for i in (0, 8):
-        alone = _render.render(_render.compose(unit[i : i + 1]), 16)
+        alone = render.render(render.compose(unit[i : i + 1]), 16)
         assert torch.equal(alone.mask[0], together.mask[i])
         assert torch.allclose(alone.depth[0], together.depth[i], atol=1e-5)
         assert torch.allclose(alone.image[0], together.image[i], atol=1e-5)
@@ -103,41 +103,47 @@ def test_a_silly_size_is_refused(size: int) -> None:
         scenes("train", size=size)
 
 
-# --- geometry, by a camera of our own ----------------------------------------------------------------------------------------
+# --- geometry, by a camera of our own ---------------------------------------------------------------------------------
 
 
-def _points(scene: _render.Scene, depth: Tensor) -> Tensor:
+def _points(scene: render.Scene, depth: Tensor) -> Tensor:
     """[B,H,W,3] world points of a depth map: a pinhole camera looking from ``camera`` to ``aim`` with z up."""
     azimuth, elevation, distance = scene.camera.double().unbind(1)
     eye = scene.aim.double() + distance[:, None] * torch.stack(
         [elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin()], 1
     )
     forward = torch.nn.functional.normalize(scene.aim.double() - eye, dim=1)
-    right = torch.nn.functional.normalize(torch.linalg.cross(forward, torch.tensor([[0.0, 0.0, 1.0]]).double().expand_as(forward)), dim=1)
+    right = torch.nn.functional.normalize(
+        torch.linalg.cross(forward, torch.tensor([[0.0, 0.0, 1.0]]).double().expand_as(forward)), dim=1
+    )
     up = torch.linalg.cross(right, forward)
     size = depth.shape[-1]
     place = ((torch.arange(size).double() + 0.5) / size * 2 - 1) * torch.tan(torch.deg2rad(torch.tensor(25.0).double()))
-    rays = forward[:, None, None] + place[None, None, :, None] * right[:, None, None] - place[None, :, None, None] * up[:, None, None]
+    rays = (
+        forward[:, None, None]
+        + place[None, None, :, None] * right[:, None, None]
+        - place[None, :, None, None] * up[:, None, None]
+    )
     return eye[:, None, None] + depth[:, 0, :, :, None].double() * rays
 
 
 @pytest.fixture(scope="module")
-def world() -> tuple[_render.Scene, _render.View, Tensor]:
-    unit = torch.rand(48, _render.NUMBERS, generator=torch.Generator().manual_seed(5))
+def world() -> tuple[render.Scene, render.View, Tensor]:
+    unit = torch.rand(48, render.NUMBERS, generator=torch.Generator().manual_seed(5))
     unit[:24, 0] = 0.01  # the first half show a ball
-    scene = _render.compose(unit)
-    view = _render.render(scene, 32)
+    scene = render.compose(unit)
+    view = render.render(scene, 32)
     return scene, view, _points(scene, view.depth)
 
 
-def test_floor_lies_at_zero(world: tuple[_render.Scene, _render.View, Tensor]) -> None:
+def test_floor_lies_at_zero(world: tuple[render.Scene, render.View, Tensor]) -> None:
     _, view, points = world
-    floor = points[view.mask == _render.CLASSES.index("floor")]
+    floor = points[view.mask == render.CLASSES.index("floor")]
     assert len(floor) > 1000
     assert floor[:, 2].abs().max() < 1e-3
 
 
-def test_nothing_lies_below_the_floor_or_behind_the_wall(world: tuple[_render.Scene, _render.View, Tensor]) -> None:
+def test_nothing_lies_below_the_floor_or_behind_the_wall(world: tuple[render.Scene, render.View, Tensor]) -> None:
     scene, _, points = world
     facing = torch.stack([scene.wall[:, 0].cos(), scene.wall[:, 0].sin()], 1).double()
     assert points[..., 2].min() > -1e-3
@@ -145,14 +151,14 @@ def test_nothing_lies_below_the_floor_or_behind_the_wall(world: tuple[_render.Sc
     assert beyond.max() < 1e-3
 
 
-def test_wall_lies_on_its_plane(world: tuple[_render.Scene, _render.View, Tensor]) -> None:
+def test_wall_lies_on_its_plane(world: tuple[render.Scene, render.View, Tensor]) -> None:
     scene, view, points = world
     facing = torch.stack([scene.wall[:, 0].cos(), scene.wall[:, 0].sin()], 1).double()
     gap = (points[..., :2] * facing[:, None, None]).sum(-1) - scene.wall[:, 1].double()[:, None, None]
-    assert gap[view.mask == _render.CLASSES.index("wall")].abs().max() < 1e-3
+    assert gap[view.mask == render.CLASSES.index("wall")].abs().max() < 1e-3
 
 
-def test_a_ball_is_a_ball(world: tuple[_render.Scene, _render.View, Tensor]) -> None:
+def test_a_ball_is_a_ball(world: tuple[render.Scene, render.View, Tensor]) -> None:
     """Points of the main solid lie on (x^2 + y^2) / a^2 + z^2 / b^2 = 1, on the side of the camera."""
     scene, view, points = world
     stretch = scene.stretch[:, 0].double()
@@ -170,12 +176,12 @@ def test_a_ball_is_a_ball(world: tuple[_render.Scene, _render.View, Tensor]) -> 
     assert seen > 1000
 
 
-def test_every_solid_stays_in_its_bounding_ball(world: tuple[_render.Scene, _render.View, Tensor]) -> None:
+def test_every_solid_stays_in_its_bounding_ball(world: tuple[render.Scene, render.View, Tensor]) -> None:
     scene, view, points = world
     for i in range(len(points)):
         solid = points[i][view.mask[i] >= 2]
         inside = [
-            (solid - scene.centre[i, s].double()).norm(dim=1) <= _render.BOUND * scene.radius[i, s]
+            (solid - scene.centre[i, s].double()).norm(dim=1) <= render.BOUND * scene.radius[i, s]
             for s in range(3)
             if scene.radius[i, s] > 0
         ]

@@ -39,7 +39,9 @@ def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     for key, value in network.state_dict().items():
         if value.is_floating_point():
-            value.copy_(0.5 + torch.rand(value.shape, generator=generator) if key.endswith("var") or value.dim() == 1 else value)
+            value.copy_(
+                0.5 + torch.rand(value.shape, generator=generator) if key.endswith("var") or value.dim() == 1 else value
+            )
     return network.eval()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import brittle
-from brittle import spec
+from brittle.core import components, spec
 
 TEXT = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf8")
 COMMANDS = re.findall(r"`(brittle run -e [^`]+)`", TEXT)
@@ -18,12 +18,12 @@ def test_commands(command) -> None:
     words = shlex.split(command)
     assert words[:3] == ["brittle", "run", "-e"]
     assert words[4:] == ["-d", "scenes"]
-    full = spec.complete("encoders", words[3])
+    full = components.complete("encoders", words[3])
     assert str(spec.parse(str(full))) == str(full)
 
 
 def test_every_encoder_has_a_command() -> None:
-    assert {spec.parse(shlex.split(command)[3]).name for command in COMMANDS} == set(spec.names("encoders"))
+    assert {spec.parse(shlex.split(command)[3]).name for command in COMMANDS} == set(components.names("encoders"))
 
 
 def test_your_own_encoder_in_ten_lines(tmp_path, monkeypatch) -> None:
@@ -33,6 +33,13 @@ def test_your_own_encoder_in_ten_lines(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BRITTLE_CACHE", str(tmp_path / "cache"))
     tiny = "scenes(train=16, val=8, test=8)"
-    results = brittle.run(["py:mine.py:robust"], [tiny], ["classification"], attacks=["pgd(steps=2)"], limit=4, output_dir=tmp_path / "run")
+    results = brittle.run(
+        ["py:mine.py:robust"],
+        [tiny],
+        ["classification"],
+        attacks=["pgd(steps=2)"],
+        limit=4,
+        output_dir=tmp_path / "run",
+    )
     assert len(results) == 2
     assert not any(result.failed for result in results)

@@ -1,4 +1,5 @@
-"""What ``file:`` refuses: code in a pickle, wrong architectures, keys that are missing, foreign or misshapen, weights that change."""
+"""What ``file:`` refuses: code in a pickle, wrong architectures, keys that are missing, foreign or misshapen, weights
+that change."""
 
 import json
 import os
@@ -9,8 +10,9 @@ import torch
 from made import saved, vit
 
 import brittle
-from brittle import measure, plan
-from brittle.errors import MissingError, UsageError
+from brittle.core.errors import MissingError, UsageError
+from brittle.evaluation import measure
+from brittle.planning import identity
 
 TINY = {"width": 192, "patch": 16, "side": 14}
 
@@ -41,7 +43,9 @@ def test_a_pickle_that_would_run_code_is_refused(legacy, forced, tmp_path, monke
         monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", forced)
     canary = tmp_path / "canary"
     path = tmp_path / "evil.pth"
-    torch.save({"state_dict": vit(**TINY, depth=1), "extra": Canary(canary)}, path, _use_new_zipfile_serialization=not legacy)
+    torch.save(
+        {"state_dict": vit(**TINY, depth=1), "extra": Canary(canary)}, path, _use_new_zipfile_serialization=not legacy
+    )
     message = refusal(f"file:{path}")
     assert "could run code" in message
     assert ".system" in message
@@ -59,7 +63,9 @@ def test_damaged_files(content, tmp_path) -> None:
     for suffix in (".pth", ".safetensors"):
         path = tmp_path / f"damaged{suffix}"
         path.write_bytes(content)
-        assert "no checkpoint that can be read" in refusal(f"file:{path}") or "could run code" in refusal(f"file:{path}")
+        assert "no checkpoint that can be read" in refusal(f"file:{path}") or "could run code" in refusal(
+            f"file:{path}"
+        )
 
 
 def test_a_truncated_checkpoint(tmp_path) -> None:
@@ -77,10 +83,17 @@ def test_missing_keys(tmp_path) -> None:
 
 
 def test_foreign_keys(tmp_path) -> None:
-    message = refusal(saved(tmp_path, "dino.pth", {**vit(**TINY), **{f"adapter.{i}.weight": torch.zeros(1) for i in range(7)}}))
-    assert "7 unexpected: adapter.0.weight, adapter.1.weight, adapter.2.weight, adapter.3.weight, adapter.4.weight" in message
+    message = refusal(
+        saved(tmp_path, "dino.pth", {**vit(**TINY), **{f"adapter.{i}.weight": torch.zeros(1) for i in range(7)}})
+    )
+    assert (
+        "7 unexpected: adapter.0.weight, adapter.1.weight, adapter.2.weight, adapter.3.weight, adapter.4.weight"
+        in message
+    )
     assert "adapter.5" not in message
-    beside = {"state_dict": {**{f"backbone.{key}": value for key, value in vit(**TINY).items()}, "lora.a": torch.zeros(1)}}
+    beside = {
+        "state_dict": {**{f"backbone.{key}": value for key, value in vit(**TINY).items()}, "lora.a": torch.zeros(1)}
+    }
     assert "1 unexpected: lora.a" in refusal(saved(tmp_path, "deacl.ckpt", beside))
 
 
@@ -95,7 +108,10 @@ def test_a_wrong_architecture_comes_with_a_table_of_shapes(tmp_path) -> None:
     assert "cls_token is 1x1x192, wanted 1x1x384" in message
     assert "does not fit" in message
     message = refusal(f"{text}(arch=dino_vitt8)")
-    assert "pos_embed is 1x197x192, wanted 1x785x192; " in message or "patch_embed.proj.weight is 192x3x16x16, wanted 192x3x8x8" in message
+    assert (
+        "pos_embed is 1x197x192, wanted 1x785x192; " in message
+        or "patch_embed.proj.weight is 192x3x16x16, wanted 192x3x8x8" in message
+    )
     assert "did you mean 'dino_vitb16'?" in refusal(f"{text}(arch=dino_vit_b16)")
 
 
@@ -130,7 +146,7 @@ def test_fine_tuned_weights_need_their_card(tmp_path) -> None:
     path = tmp_path / "encoder.safetensors"
     save_file({key: value.contiguous() for key, value in encoder.state_dict().items()}, path)
     assert "encoder.json" in refusal(f"file:{path}", MissingError)
-    card = {"base": "embedded:random", "sha256": brittle.files.sha256_of_file(path)}
+    card = {"base": "embedded:random", "sha256": brittle.core.files.sha256_of_file(path)}
     path.with_suffix(".json").write_text(json.dumps(card), encoding="utf8")
     images = torch.rand(1, 3, 64, 64)
     assert torch.equal(brittle.load_encoder(f"file:{path}")(images).pooled, encoder(images).pooled)
@@ -141,7 +157,9 @@ def test_fine_tuned_weights_need_their_card(tmp_path) -> None:
 
 def test_a_classifier_is_asked_about(tmp_path) -> None:
     """A plain ViT with a classifier has DINO's keys, but who knows which mean and std."""
-    text = saved(tmp_path, "vit.pth", {**vit(**TINY), "head.weight": torch.zeros(10, 192), "head.bias": torch.zeros(10)})
+    text = saved(
+        tmp_path, "vit.pth", {**vit(**TINY), "head.weight": torch.zeros(10, 192), "head.bias": torch.zeros(10)}
+    )
     assert "choose with arch=" in refusal(text)
     assert brittle.load_encoder(f"{text}(arch=dino_vitt16)").about["arch"] == "dino_vitt16"
 
@@ -165,11 +183,11 @@ def test_a_run_refuses_before_any_work(tmp_path, request) -> None:
 
 def test_weights_swapped_after_they_were_hashed(tmp_path) -> None:
     text = saved(tmp_path, "dino.pth", vit(**TINY))
-    before = plan.weights_of(text)
+    before = identity.weights_of(text)
     measure.encoder_of.cache_clear()
     measure.encoder_of(text, "cpu", before)
     saved(tmp_path, "dino.pth", vit(**TINY, seed=1))
-    after = plan.weights_of(text)
+    after = identity.weights_of(text)
     assert after != before
     measure.encoder_of.cache_clear()
     with pytest.raises(UsageError, match="changed after they were hashed"):
@@ -178,8 +196,9 @@ def test_weights_swapped_after_they_were_hashed(tmp_path) -> None:
 
 
 def test_weights_swapped_in_the_middle_of_a_run_give_no_number(tmp_path, monkeypatch) -> None:
-    """The file changes after the plan was made: the cell fails, and nothing is stored under either name as if it were right."""
-    from brittle.launch import local as launcher
+    """The file changes after the plan was made: the cell fails, and nothing is stored under either name as if it were
+    right."""
+    from brittle.launch.parts import cell as launcher
 
     text = saved(tmp_path, "dino.pth", vit(**TINY))
     real = launcher.measure

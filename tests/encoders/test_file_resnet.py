@@ -1,4 +1,5 @@
-"""Published ResNet checkpoints: torchvision's, SimCLR's, SimSiam's, MoCo's and solo-learn's, against torchvision's own forward."""
+"""Published ResNet checkpoints: torchvision's, SimCLR's, SimSiam's, MoCo's and solo-learn's, against torchvision's own
+forward."""
 
 import pytest
 import torch
@@ -32,25 +33,50 @@ SEQUENTIAL = {"conv1": "f.0", "bn1": "f.1", "layer1": "f.3", "layer2": "f.4", "l
 
 
 def sequential(made: nn.Module) -> dict[str, torch.Tensor]:
-    renamed = {f"{SEQUENTIAL[key.split('.')[0]]}.{key.partition('.')[2]}": value for key, value in without_fc(made).items()}
+    renamed = {
+        f"{SEQUENTIAL[key.split('.')[0]]}.{key.partition('.')[2]}": value for key, value in without_fc(made).items()
+    }
     return {**renamed, "g.0.weight": torch.zeros(2), "total_ops": torch.zeros(1), "f.0.total_params": torch.zeros(1)}
 
 
 CASES = {  # (stem's padding or None, how its authors save it, arch wanted, whether colours are left alone)
     "torchvision": (None, lambda made: made.state_dict(), "resnet18"),
-    "imagenet training script": (None, lambda made: {"epoch": 1, "state_dict": prefixed("module.", made.state_dict())}, "resnet18"),
-    "solo-learn": (2, lambda made: {"state_dict": {**prefixed("backbone.", without_fc(made)), **PROJECTOR}}, "solo_resnet18"),
-    "solo-learn, old": (2, lambda made: {"state_dict": {**prefixed("encoder.", without_fc(made)), **PROJECTOR}}, "solo_resnet18"),
+    "imagenet training script": (
+        None,
+        lambda made: {"epoch": 1, "state_dict": prefixed("module.", made.state_dict())},
+        "resnet18",
+    ),
+    "solo-learn": (
+        2,
+        lambda made: {"state_dict": {**prefixed("backbone.", without_fc(made)), **PROJECTOR}},
+        "solo_resnet18",
+    ),
+    "solo-learn, old": (
+        2,
+        lambda made: {"state_dict": {**prefixed("encoder.", without_fc(made)), **PROJECTOR}},
+        "solo_resnet18",
+    ),
     "solo-learn with momentum": (
         2,
         lambda made: {
-            "state_dict": {**prefixed("backbone.", without_fc(made)), **prefixed("momentum_backbone.", without_fc(network(padding=2)))}
+            "state_dict": {
+                **prefixed("backbone.", without_fc(made)),
+                **prefixed("momentum_backbone.", without_fc(network(padding=2))),
+            }
         },
         "solo_resnet18",
     ),
-    "solo-learn on ImageNet": (None, lambda made: {"state_dict": {**prefixed("backbone.", without_fc(made)), **PROJECTOR}}, "resnet18"),
+    "solo-learn on ImageNet": (
+        None,
+        lambda made: {"state_dict": {**prefixed("backbone.", without_fc(made)), **PROJECTOR}},
+        "resnet18",
+    ),
     "simclr, f and g": (1, sequential, "cifar_resnet18"),
-    "simclr, resnet and fc": (None, lambda made: {"resnet": without_fc(made), "fc": {"weight": torch.zeros(2)}}, "simclr_resnet18"),
+    "simclr, resnet and fc": (
+        None,
+        lambda made: {"resnet": without_fc(made), "fc": {"weight": torch.zeros(2)}},
+        "simclr_resnet18",
+    ),
     "simclr, backbone with an MLP": (
         None,
         lambda made: {
@@ -64,12 +90,16 @@ CASES = {  # (stem's padding or None, how its authors save it, arch wanted, whet
     ),
     "simsiam": (
         None,
-        lambda made: {"state_dict": {**prefixed("module.encoder.", without_fc(made)), "module.predictor.0.weight": torch.zeros(2)}},
+        lambda made: {
+            "state_dict": {**prefixed("module.encoder.", without_fc(made)), "module.predictor.0.weight": torch.zeros(2)}
+        },
         "resnet18",
     ),
     "mocov3": (
         None,
-        lambda made: {"state_dict": prefixed("module.base_encoder.", {**without_fc(made), "fc.0.weight": torch.zeros(2)})},
+        lambda made: {
+            "state_dict": prefixed("module.base_encoder.", {**without_fc(made), "fc.0.weight": torch.zeros(2)})
+        },
         "resnet18",
     ),
 }
@@ -92,7 +122,8 @@ def test_family(case, tmp_path) -> None:
 
 
 def simclr2(made: nn.Module) -> dict[str, torch.Tensor]:
-    """The names of SimCLRv2's PyTorch conversion: ``net.0`` is the stem, ``net.N.blocks.M`` a block of three convolutions."""
+    """The names of SimCLRv2's PyTorch conversion: ``net.0`` is the stem, ``net.N.blocks.M`` a block of three
+    convolutions."""
     names = {f"conv{i + 1}": f"net.{2 * i}" for i in range(3)} | {f"bn{i + 1}": f"net.{2 * i + 1}.0" for i in range(3)}
     names |= {"downsample.0": "projection.shortcut", "downsample.1": "projection.bn.0"}
     state: dict[str, torch.Tensor] = {}
@@ -116,7 +147,9 @@ def test_simclr2(tmp_path) -> None:
         "net.1.blocks.0.projection.bn.0.bias",
         "net.4.blocks.2.net.5.0.weight",
     } <= state.keys()
-    encoder = brittle.load_encoder(saved(tmp_path, "r50_1x_sk0.pth", {"resnet": state, "head": {"layers.0.weight": torch.zeros(2)}}))
+    encoder = brittle.load_encoder(
+        saved(tmp_path, "r50_1x_sk0.pth", {"resnet": state, "head": {"layers.0.weight": torch.zeros(2)}})
+    )
     assert encoder.about["arch"] == "simclr_resnet50"
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
@@ -128,16 +161,18 @@ def test_resnet50(tmp_path) -> None:
     encoder = brittle.load_encoder(saved(tmp_path, "resnet50.pth", made.state_dict()))
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(encoder(images).pooled, pooled(made, encoder.normalise(images)), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            encoder(images).pooled, pooled(made, encoder.normalise(images)), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_what_keys_cannot_tell_is_asked_for(tmp_path) -> None:
     text = saved(tmp_path, "resnet.pth", {"state_dict": network().state_dict()})
-    with pytest.raises(brittle.errors.UsageError, match=r"arch=, one of resnet18, simclr_resnet18"):
+    with pytest.raises(brittle.core.errors.UsageError, match=r"arch=, one of resnet18, simclr_resnet18"):
         brittle.load_encoder(text)
     assert brittle.load_encoder(f"{text}(arch=simclr_resnet18)").std.flatten().tolist() == [1, 1, 1]
     text = saved(tmp_path, "small.pth", network(padding=1).state_dict())
-    with pytest.raises(brittle.errors.UsageError, match=r"solo_resnet18, cifar_resnet18"):
+    with pytest.raises(brittle.core.errors.UsageError, match=r"solo_resnet18, cifar_resnet18"):
         brittle.load_encoder(text)
 
 

@@ -9,7 +9,7 @@ from made import prefixed, saved, vit
 from safetensors.torch import save_file
 
 import brittle
-from brittle import plan
+from brittle.planning import identity
 
 TINY = {"width": 192, "patch": 16, "side": 14}
 
@@ -19,7 +19,8 @@ def head(prefix: str = "head.") -> dict[str, torch.Tensor]:
 
 
 def full_dino() -> dict[str, Any]:
-    """Both networks of a training run: the student in DistributedDataParallel, and the run's settings as a Namespace."""
+    """Both networks of a training run: the student in DistributedDataParallel, and the run's settings as a
+    Namespace."""
     student, teacher = vit(**TINY, seed=1), vit(**TINY)
     return {
         "student": {**prefixed("module.backbone.", student), **head("module.head.")},
@@ -55,14 +56,16 @@ def test_every_layout_of_one_vit_gives_the_same_features(layout, plain, tmp_path
     assert torch.equal(found.grid, wanted.grid)
     assert encoder.about["arch"] == "dino_vitt16"
     assert encoder.about["parameters"] == sum(value.numel() for value in vit(**TINY).values())
-    assert plan.weights_of(text) == encoder.about["sha256"] == encoder.about["fingerprint"]
+    assert identity.weights_of(text) == encoder.about["sha256"] == encoder.about["fingerprint"]
 
 
 def test_safetensors_as_well(plain, tmp_path) -> None:
     save_file(vit(**TINY), tmp_path / "dino.safetensors")
     with torch.no_grad():
         images = torch.rand(1, 3, 32, 32)
-        assert torch.equal(brittle.load_encoder(f"file:{tmp_path}/dino.safetensors")(images).pooled, plain(images).pooled)
+        assert torch.equal(
+            brittle.load_encoder(f"file:{tmp_path}/dino.safetensors")(images).pooled, plain(images).pooled
+        )
 
 
 def test_half_precision_weights_become_float32(tmp_path) -> None:
@@ -75,14 +78,16 @@ def test_part_chooses_the_student(tmp_path) -> None:
     images = torch.rand(1, 3, 32, 32)
     teacher, student = brittle.load_encoder(text), brittle.load_encoder(f"{text}(part=student)")
     assert not torch.equal(teacher(images).pooled, student(images).pooled)
-    assert plan.weights_of(text) != plan.weights_of(f"{text}(part=student)")
+    assert identity.weights_of(text) != identity.weights_of(f"{text}(part=student)")
 
 
 @pytest.mark.parametrize(
     ("wrap", "width", "arch"),
     [
         (
-            lambda state: {"model": {**state, "mask_token": torch.zeros(1, 1, 512), "decoder_embed.weight": torch.zeros(2)}},
+            lambda state: {
+                "model": {**state, "mask_token": torch.zeros(1, 1, 512), "decoder_embed.weight": torch.zeros(2)}
+            },
             768,
             "mae_vitb16",
         ),
@@ -118,9 +123,13 @@ def test_dinov2_from_a_training_run(tmp_path) -> None:
     for block in range(12):
         state[f"blocks.{block}.ls1.gamma"] = state[f"blocks.{block}.ls2.gamma"] = torch.rand(384)
     chunked = {
-        key.replace("blocks.", f"blocks.{int(key.split('.')[1]) // 3}.") if key.startswith("blocks") else key: v for key, v in state.items()
+        key.replace("blocks.", f"blocks.{int(key.split('.')[1]) // 3}.") if key.startswith("blocks") else key: v
+        for key, v in state.items()
     }
-    teacher = {**prefixed("backbone.", {**chunked, "mask_token": torch.zeros(1, 384)}), "dino_head.mlp.0.weight": torch.zeros(2)}
+    teacher = {
+        **prefixed("backbone.", {**chunked, "mask_token": torch.zeros(1, 384)}),
+        "dino_head.mlp.0.weight": torch.zeros(2),
+    }
     one = brittle.load_encoder(saved(tmp_path, "teacher_checkpoint.pth", {"teacher": teacher}))
     two = brittle.load_encoder(saved(tmp_path, "plain.pth", state))
     assert one.about["arch"] == two.about["arch"] == "dinov2_vits14"
@@ -130,8 +139,8 @@ def test_dinov2_from_a_training_run(tmp_path) -> None:
 
 
 def test_registers_and_gated_mlps_are_told_by_their_keys() -> None:
-    from brittle.checkpoints import Found
-    from brittle.published import ARCHITECTURES, guess, renamed
+    from brittle.encoders.parts.architectures import ARCHITECTURES, guess, renamed
+    from brittle.encoders.parts.checkpoints import Found
 
     with torch.device("meta"):
         network = ARCHITECTURES["dinov2_vitg14_reg"].make()
@@ -148,7 +157,7 @@ def test_registers_and_gated_mlps_are_told_by_their_keys() -> None:
 
 
 def test_positions_at_the_native_size_are_the_published_ones(plain) -> None:
-    from brittle.backbones import resampled
+    from brittle.encoders.parts.wrappers import resampled
 
     positions = plain.network.pos_embed[:, 1:]
     assert resampled(positions, 14, 14, offset=0.1, antialias=False) is positions
@@ -156,15 +165,22 @@ def test_positions_at_the_native_size_are_the_published_ones(plain) -> None:
 
 @pytest.mark.parametrize(("rows", "columns"), [(7, 7), (14, 20), (28, 28), (1, 3), (37, 5)])
 def test_positions_are_interpolated_with_the_authors_scale(rows, columns) -> None:
-    """By hand: row i of the result is cubic (a = -0.75) around (i + 0.5) / scale - 0.5, with scale = (rows + 0.1) / side."""
-    from brittle.backbones import resampled
+    """By hand: row i of the result is cubic (a = -0.75) around (i + 0.5) / scale - 0.5, with scale = (rows + 0.1) /
+    side."""
+    from brittle.encoders.parts.wrappers import resampled
 
     side, a = 14, -0.75
     values = torch.rand(side, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def weight(t: float) -> float:
         t = abs(t)
-        return (a + 2) * t**3 - (a + 3) * t**2 + 1 if t <= 1 else a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
+        return (
+            (a + 2) * t**3 - (a + 3) * t**2 + 1
+            if t <= 1
+            else a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a
+            if t < 2
+            else 0.0
+        )
 
     wanted = []
     for row in range(rows):
@@ -183,7 +199,7 @@ def test_interpolation_can_be_timms(plain, tmp_path) -> None:
         other = brittle.load_encoder(f"{text}(interpolation=timm)")
         assert not torch.equal(other(images).pooled, plain(images).pooled)
         assert torch.equal(other(native).pooled, plain(native).pooled)
-    assert plan.weights_of(text) != plan.weights_of(f"{text}(interpolation=timm)")
+    assert identity.weights_of(text) != identity.weights_of(f"{text}(interpolation=timm)")
 
 
 def test_odd_sizes_are_padded_inside(plain) -> None:

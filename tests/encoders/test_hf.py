@@ -9,15 +9,26 @@ import pytest
 import torch
 
 import brittle
-from brittle import plan
-from brittle.errors import MissingError, UsageError
+from brittle.core.errors import MissingError, UsageError
+from brittle.planning import identity
 
 transformers = pytest.importorskip("transformers")
 
-BODY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 32, "patch_size": 8}
+BODY = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "image_size": 32,
+    "patch_size": 8,
+}
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {  # family: (configuration, model, what it needs besides)
     "dinov2": ("Dinov2Config", "Dinov2Model", {"mlp_ratio": 2}),
-    "dinov2_with_registers": ("Dinov2WithRegistersConfig", "Dinov2WithRegistersModel", {"mlp_ratio": 2, "num_register_tokens": 3}),
+    "dinov2_with_registers": (
+        "Dinov2WithRegistersConfig",
+        "Dinov2WithRegistersModel",
+        {"mlp_ratio": 2, "num_register_tokens": 3},
+    ),
     "dinov3_vit": ("DINOv3ViTConfig", "DINOv3ViTModel", {"num_register_tokens": 4}),
     "vit": ("ViTConfig", "ViTModel", {}),
     "deit": ("DeiTConfig", "DeiTModel", {}),
@@ -28,7 +39,11 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {  # family: (configuration,
     "beit, no pooling": ("BeitConfig", "BeitModel", {"use_mean_pooling": False}),
     "ijepa": ("IJepaConfig", "IJepaModel", {}),
     "resnet": ("ResNetConfig", "ResNetModel", {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1]}),
-    "convnext": ("ConvNextConfig", "ConvNextModel", {"hidden_sizes": [8, 16, 32], "depths": [1, 1, 1], "num_stages": 3}),
+    "convnext": (
+        "ConvNextConfig",
+        "ConvNextModel",
+        {"hidden_sizes": [8, 16, 32], "depths": [1, 1, 1], "num_stages": 3},
+    ),
 }
 PREFIX = {"dinov2": 1, "dinov2_with_registers": 4, "dinov3_vit": 5, "deit": 2, "siglip": 0, "ijepa": 0}
 
@@ -80,7 +95,7 @@ def test_family(family, tmp_path) -> None:
         torch.testing.assert_close(found.pooled, last[:, 0] if prefix else patches.mean(1))
     torch.testing.assert_close(encoder.mean.flatten(), torch.tensor([0.4, 0.5, 0.6]))
     assert encoder.about["licence"] == "apache-2.0"
-    assert encoder.about["sha256"] == brittle.files.sha256_of_file(tmp_path / "model.safetensors")
+    assert encoder.about["sha256"] == brittle.core.files.sha256_of_file(tmp_path / "model.safetensors")
 
 
 @pytest.mark.parametrize("family", CASES)
@@ -98,7 +113,13 @@ def test_other_sizes_and_gradients(family, tmp_path) -> None:
 
 
 def test_a_whole_clip_gives_its_visual_tower(tmp_path) -> None:
-    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 50}
+    text = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "vocab_size": 50,
+    }
     config = transformers.CLIPConfig(text_config=text, vision_config=BODY, projection_dim=8)
     whole = transformers.CLIPModel(config).eval()
     whole.save_pretrained(tmp_path)
@@ -116,7 +137,7 @@ def test_random_weights(tmp_path) -> None:
     images = torch.rand(1, 3, 32, 32)
     one, two = brittle.load_encoder(text), brittle.load_encoder(text)
     assert torch.equal(one(images).pooled, two(images).pooled)
-    assert plan.weights_of(text) == one.about["fingerprint"]
+    assert identity.weights_of(text) == one.about["fingerprint"]
     with pytest.raises(MissingError, match="no weights in"):
         brittle.load_encoder(f"hf:{tmp_path}")
 
@@ -124,12 +145,12 @@ def test_random_weights(tmp_path) -> None:
 def test_the_fingerprint_follows_weights_and_configuration(tmp_path) -> None:
     made("vit", tmp_path)
     text = f"hf:{tmp_path}"
-    first = plan.weights_of(text)
+    first = identity.weights_of(text)
     assert first == brittle.load_encoder(text).about["fingerprint"]
     made("vit", tmp_path, seed=1)
-    second = plan.weights_of(text)
+    second = identity.weights_of(text)
     (tmp_path / "preprocessor_config.json").write_text("{}", encoding="utf8")
-    assert len({first, second, plan.weights_of(text), plan.weights_of(f"{text}(size=48)")}) == 4
+    assert len({first, second, identity.weights_of(text), identity.weights_of(f"{text}(size=48)")}) == 4
 
 
 def test_nothing_of_the_repository_is_run(tmp_path) -> None:
@@ -161,7 +182,9 @@ def test_missing_weights_are_refused(tmp_path) -> None:
 
     made("vit", tmp_path)
     kept = {
-        key: value for key, value in load_file(tmp_path / "model.safetensors").items() if "layers.1" not in key and "layer.1." not in key
+        key: value
+        for key, value in load_file(tmp_path / "model.safetensors").items()
+        if "layers.1" not in key and "layer.1." not in key
     }
     save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UsageError, match=r"does not fit ViTModel \(\d+\.\d % of its keys\): "):
@@ -169,7 +192,8 @@ def test_missing_weights_are_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "why"), [("vit_mae", r"masks 75 %.*timm:vit_base_patch16_224\.mae"), ("bert", "is of type 'bert'; there is beit, clip")]
+    ("kind", "why"),
+    [("vit_mae", r"masks 75 %.*timm:vit_base_patch16_224\.mae"), ("bert", "is of type 'bert'; there is beit, clip")],
 )
 def test_types_that_are_refused(kind, why, tmp_path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}), encoding="utf8")

@@ -4,8 +4,8 @@ import pytest
 from made import saved, vit
 
 import brittle
-from brittle import grid, plan
-from brittle.errors import MissingError, UsageError
+from brittle.core.errors import MissingError, UsageError
+from brittle.planning import plan, sweep
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def history(tmp_path_factory):
 
 
 def names(text: str) -> list[str]:
-    return [one.rpartition("/")[2] for one in grid.expanded(text, "encoders")]
+    return [one.rpartition("/")[2] for one in sweep.expanded(text, "encoders")]
 
 
 def test_natural_order(history) -> None:
@@ -29,15 +29,25 @@ def test_natural_order(history) -> None:
         "deacl-ep=1.ckpt(arch=dino_vitt16)",
         "deacl-ep=10.ckpt(arch=dino_vitt16)",
     ]
-    assert grid.expanded("embedded:dino", "encoders") == ["embedded:dino"]
+    assert sweep.expanded("embedded:dino", "encoders") == ["embedded:dino"]
 
 
 def test_a_plan_has_a_row_for_each(history) -> None:
     made = plan.make(
-        encoders=[f"file:{history}", f"file:{history}/deacl-ep=2.ckpt"], datasets=["scenes"], tasks=["classification"], attacks=["embed"]
+        encoders=[f"file:{history}", f"file:{history}/deacl-ep=2.ckpt"],
+        datasets=["scenes"],
+        tasks=["classification"],
+        attacks=["embed"],
     )
-    cells, _ = grid.grid(made)
-    assert [cell.encoder.rpartition("=")[2] for cell in cells] == ["1.ckpt", "1.ckpt", "2.ckpt", "2.ckpt", "10.ckpt", "10.ckpt"]
+    cells, _ = sweep.cells_of(made)
+    assert [cell.encoder.rpartition("=")[2] for cell in cells] == [
+        "1.ckpt",
+        "1.ckpt",
+        "2.ckpt",
+        "2.ckpt",
+        "10.ckpt",
+        "10.ckpt",
+    ]
 
 
 def test_a_run_measures_each(history, tmp_path, monkeypatch) -> None:
@@ -60,8 +70,8 @@ def test_one_encoder_is_one_file(history, tmp_path) -> None:
     with pytest.raises(UsageError, match="holds 3 checkpoints"):
         brittle.load_encoder(f"file:{history}")
     with pytest.raises(UsageError, match="file needs a path"):
-        grid.expanded("file", "encoders")
+        sweep.expanded("file", "encoders")
     with pytest.raises(MissingError, match="no checkpoint in"):
-        grid.expanded(f"file:{tmp_path}", "encoders")
+        sweep.expanded(f"file:{tmp_path}", "encoders")
     with pytest.raises(MissingError, match="no checkpoint in"):
-        grid.expanded(f"file:{tmp_path}/*.pth", "encoders")
+        sweep.expanded(f"file:{tmp_path}/*.pth", "encoders")

@@ -7,21 +7,24 @@ import pytest
 import torch
 
 import brittle
-from brittle import measure, spec
-from brittle.errors import UsageError
+from brittle.core import components
+from brittle.core.errors import UsageError
+from brittle.evaluation import provenance
 from brittle.types import Model
 
 VIT = "timm:test_vit(pretrained=false)"
 
 
-def pictures(size: int, count: int = 2) -> torch.Tensor:
+def pixels(size: int, count: int = 2) -> torch.Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("text", "norm"), [(VIT, "norm"), ("timm:vit_medium_patch16_reg4_gap_256(pretrained=false, size=64)", "fc_norm")])
+@pytest.mark.parametrize(
+    ("text", "norm"), [(VIT, "norm"), ("timm:vit_medium_patch16_reg4_gap_256(pretrained=false, size=64)", "fc_norm")]
+)
 def test_the_last_layer_lacks_only_the_final_norm(text, norm) -> None:
     encoder = brittle.load_encoder(text)
-    images = pictures(encoder.size)
+    images = pixels(encoder.size)
     with torch.no_grad():
         final, last = encoder(images), encoder.at_layer(images, -1)
         normed = getattr(encoder.network, norm)(last.grid.movedim(1, -1)).movedim(-1, 1)
@@ -32,7 +35,7 @@ def test_the_last_layer_lacks_only_the_final_norm(text, norm) -> None:
 @pytest.mark.parametrize("text", ["timm:test_resnet(pretrained=false)", "timm:test_convnext(pretrained=false)"])
 def test_the_last_stage_of_a_cnn_is_its_grid(text) -> None:
     encoder = brittle.load_encoder(text)
-    images = pictures(160)
+    images = pixels(160)
     with torch.no_grad():
         final, last, first = encoder(images), encoder.at_layer(images, -1), encoder.at_layer(images, 0)
     if "resnet" in text:  # ConvNeXt's feature maps are normed at the end
@@ -43,7 +46,7 @@ def test_the_last_stage_of_a_cnn_is_its_grid(text) -> None:
 
 def test_a_layer_is_what_the_block_returns_and_counts_from_the_end_too() -> None:
     encoder = brittle.load_encoder(VIT)
-    images, network = pictures(160), encoder.network
+    images, network = pixels(160), encoder.network
     with torch.no_grad():
         tokens = network._pos_embed(network.patch_embed(encoder.normalise(images)))
         for block in network.blocks[:3]:
@@ -57,7 +60,7 @@ def test_a_layer_is_what_the_block_returns_and_counts_from_the_end_too() -> None
 
 def test_an_encoder_that_ends_at_a_layer_has_those_up_to_it() -> None:
     early, whole = brittle.load_encoder("timm:test_vit(pretrained=false, layer=2)"), brittle.load_encoder(VIT)
-    images = pictures(160)
+    images = pixels(160)
     with torch.no_grad():
         assert torch.equal(early.at_layer(images, -1).grid, whole.at_layer(images, 2).grid)
     with pytest.raises(UsageError, match="has layers -3 to 2, got layer=3"):
@@ -70,7 +73,7 @@ def test_attention_is_softmax_of_q_and_k(fused, index) -> None:
     encoder = copy.deepcopy(brittle.load_encoder(VIT))
     for block in encoder.network.blocks:
         block.attn.fused_attn = fused
-    images = pictures(160)
+    images = pixels(160)
     block = encoder.network.blocks[index]
     with torch.no_grad():
         before = encoder.network.blocks[: len(encoder.network.blocks) + index if index < 0 else index]
@@ -89,14 +92,14 @@ def test_attention_is_softmax_of_q_and_k(fused, index) -> None:
 def test_a_level_that_timm_misnames_has_features_but_no_attention() -> None:
     encoder = brittle.load_encoder("timm:mvitv2_tiny(pretrained=false, size=64)")
     with torch.no_grad():
-        assert encoder.at_layer(pictures(64, 1), 0).grid.shape == (1, 96, 16, 16)
+        assert encoder.at_layer(pixels(64, 1), 0).grid.shape == (1, 96, 16, 16)
     with pytest.raises(UsageError, match="has no attention to speak of"):
-        encoder.attention_at(pictures(64, 1), 0)
+        encoder.attention_at(pixels(64, 1), 0)
 
 
 def test_reading_attention_leaves_the_network_as_it_was() -> None:
     encoder = brittle.load_encoder(VIT)
-    images = pictures(160)
+    images = pixels(160)
     with torch.no_grad():
         before = encoder(images)
         encoder.attention_at(images, 1)
@@ -109,7 +112,7 @@ def test_reading_attention_leaves_the_network_as_it_was() -> None:
 def test_convolutions_windows_and_channels_are_no_attention_between_all_tokens(name) -> None:
     encoder = brittle.load_encoder(f"timm:{name}(pretrained=false)")
     with pytest.raises(UsageError, match="has no attention to speak of"):
-        encoder.attention_at(pictures(encoder.size, 1), 1)
+        encoder.attention_at(pixels(encoder.size, 1), 1)
 
 
 @pytest.mark.parametrize("index", [-7, 6])
@@ -117,14 +120,14 @@ def test_no_such_layer(index) -> None:
     encoder = brittle.load_encoder(VIT)
     for ask in (encoder.at_layer, encoder.attention_at):
         with pytest.raises(UsageError, match=f"has layers -6 to 5, got layer={index}"):
-            ask(pictures(160), index)
+            ask(pixels(160), index)
 
 
 def test_pixels_have_no_layers() -> None:
     encoder = brittle.load_encoder("pixels(size=16)")
     for ask in (encoder.at_layer, encoder.attention_at):
         with pytest.raises(UsageError, match=r"pixels has no (layers|attention) to speak of"):
-            ask(pictures(16), 0)
+            ask(pixels(16), 0)
 
 
 @pytest.mark.parametrize("kind", ["Dinov2", "CLIPVision"])
@@ -144,7 +147,7 @@ def test_transformers_says_the_same(kind, tmp_path) -> None:
         network = getattr(transformers, f"{kind}Model")(config).eval()
     network.save_pretrained(tmp_path)
     encoder = brittle.load_encoder(f"hf:{tmp_path}(size=32)")
-    images = pictures(32)
+    images = pixels(32)
     network.set_attn_implementation("eager")
     with torch.no_grad():
         options = {**encoder.options, "output_hidden_states": True, "output_attentions": True}
@@ -152,18 +155,24 @@ def test_transformers_says_the_same(kind, tmp_path) -> None:
         for index in (0, 1, -1):
             found = encoder.at_layer(images, index)
             torch.testing.assert_close(found.pooled, theirs.hidden_states[1:][index][:, 0], rtol=1e-4, atol=1e-4)
-            torch.testing.assert_close(found.grid.flatten(2).transpose(1, 2), theirs.hidden_states[1:][index][:, 1:], rtol=1e-4, atol=1e-4)
-            torch.testing.assert_close(encoder.attention_at(images, index), theirs.attentions[index], rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(
+                found.grid.flatten(2).transpose(1, 2), theirs.hidden_states[1:][index][:, 1:], rtol=1e-4, atol=1e-4
+            )
+            torch.testing.assert_close(
+                encoder.attention_at(images, index), theirs.attentions[index], rtol=1e-4, atol=1e-6
+            )
 
 
 def test_open_clips_tower(tmp_path) -> None:
     library = pytest.importorskip("open_clip")
     vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 32}
     text = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1}
-    (tmp_path / "layers-clip.json").write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}), encoding="utf8")
+    (tmp_path / "layers-clip.json").write_text(
+        json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}), encoding="utf8"
+    )
     library.add_model_config(tmp_path / "layers-clip.json")
     encoder = brittle.load_encoder("open_clip:layers-clip(pretrained=false, size=32)")
-    images = pictures(32)
+    images = pixels(32)
     with torch.no_grad():
         last = encoder.at_layer(images, -1)
         final = encoder(images)
@@ -178,8 +187,8 @@ def test_open_clips_tower(tmp_path) -> None:
 
 
 def test_in_bfloat16_it_is_float32_of_nearly_the_same() -> None:
-    model = Model(spec.build("tasks", "classification"), None, brittle.load_encoder(VIT))
-    images = pictures(160)
+    model = Model(components.build("tasks", "classification"), None, brittle.load_encoder(VIT))
+    images = pixels(160)
     with torch.no_grad():
         exact = (*model.encode(images, 2), model.attend(images, 2))
         model.bf16 = True
@@ -192,7 +201,7 @@ def test_in_bfloat16_it_is_float32_of_nearly_the_same() -> None:
 
 def test_passes_are_counted_as_those_of_any_attack() -> None:
     encoder = brittle.load_encoder(VIT)
-    with measure._counted(encoder) as count:
-        encoder.at_layer(pictures(160).requires_grad_(), 1).grid.sum().backward()
-        encoder.attention_at(pictures(160).requires_grad_(), 1).square().sum().backward()
+    with provenance.counted(encoder) as count:
+        encoder.at_layer(pixels(160).requires_grad_(), 1).grid.sum().backward()
+        encoder.attention_at(pixels(160).requires_grad_(), 1).square().sum().backward()
     assert count == {"forwards": 4, "backwards": 4}

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import brittle
-from brittle import plan
-from brittle.errors import MissingError, UsageError
+from brittle.core.errors import MissingError, UsageError
+from brittle.planning import identity
 
 library = pytest.importorskip("open_clip")
 
@@ -29,7 +29,9 @@ VISION = {
 def models(tmp_path_factory) -> None:
     folder = tmp_path_factory.mktemp("configs")
     for name, vision in VISION.items():
-        (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": TEXT}), encoding="utf8")
+        (folder / f"{name}.json").write_text(
+            json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": TEXT}), encoding="utf8"
+        )
         library.add_model_config(folder / f"{name}.json")
 
 
@@ -47,10 +49,12 @@ def test_pooled_and_grid_of_a_tower(tmp_path) -> None:
     with torch.no_grad():
         found = encoder(images)
         torch.testing.assert_close(found.pooled @ model.visual.proj, model.encode_image(seen))
-        tokens = model.visual.forward_intermediates(seen, indices=1, normalize_intermediates=True, intermediates_only=True)
+        tokens = model.visual.forward_intermediates(
+            seen, indices=1, normalize_intermediates=True, intermediates_only=True
+        )
     torch.testing.assert_close(found.grid, tokens["image_intermediates"][0])
     assert encoder.mean.flatten().tolist() == pytest.approx([0.4815, 0.4578, 0.4082], abs=1e-3)
-    assert encoder.about["sha256"] == brittle.files.sha256_of_file(tmp_path / "clip.pt")
+    assert encoder.about["sha256"] == brittle.core.files.sha256_of_file(tmp_path / "clip.pt")
 
 
 def test_the_tower_alone_and_what_does_not_fit(tmp_path) -> None:
@@ -75,7 +79,7 @@ def test_other_sizes_and_gradients(name) -> None:
     assert found.grid.shape == (1, encoder.dim, -(-37 // encoder.patch), -(-50 // encoder.patch))
     (gradient,) = torch.autograd.grad((found.grid * torch.randn(found.grid.shape)).sum(), images)
     assert gradient.abs().sum() > 0
-    assert plan.weights_of(text) == encoder.about["fingerprint"]
+    assert identity.weights_of(text) == encoder.about["fingerprint"]
 
 
 def test_refusals(monkeypatch) -> None:

@@ -1,4 +1,5 @@
-"""The projector beside a published encoder: found where its authors leave it, equal to the network it was, and never guessed."""
+"""The projector beside a published encoder: found where its authors leave it, equal to the network it was, and never
+guessed."""
 
 import re
 import shlex
@@ -11,9 +12,11 @@ from made import prefixed, randomised, saved, vit
 from torch import Tensor, nn
 
 import brittle
-from brittle import plan, spec
-from brittle.errors import UsageError
-from brittle.measure import Machine, measure
+from brittle.core import components, spec
+from brittle.core.errors import UsageError
+from brittle.evaluation.machine import Machine
+from brittle.evaluation.measure import measure
+from brittle.planning import identity
 from brittle.tasks.representation import representation
 
 torchvision = pytest.importorskip("torchvision")
@@ -29,7 +32,13 @@ def filled(network: nn.Module, seed: int = 0) -> nn.Module:
     for key, value in network.state_dict().items():
         if value.is_floating_point():
             noise = torch.randn(value.shape, generator=generator)
-            value.copy_(noise / value.shape[1] ** 0.5 if value.dim() > 1 else 0.5 + noise.abs() if key.endswith("var") else noise)
+            value.copy_(
+                noise / value.shape[1] ** 0.5
+                if value.dim() > 1
+                else 0.5 + noise.abs()
+                if key.endswith("var")
+                else noise
+            )
     return network.eval()
 
 
@@ -54,7 +63,9 @@ def simclr2(width: int) -> nn.Module:
 
 def two(width: int, *, middle: bool = False, seed: int = 0) -> nn.Module:
     """SimCLR's: two layers, with or without a norm between them."""
-    return filled(nn.Sequential(nn.Linear(width, 24), *([norm(24)] if middle else []), nn.ReLU(), nn.Linear(24, 16)), seed)
+    return filled(
+        nn.Sequential(nn.Linear(width, 24), *([norm(24)] if middle else []), nn.ReLU(), nn.Linear(24, 16)), seed
+    )
 
 
 def dino(width: int, *, norms: bool = False, seed: int = 0) -> nn.Module:
@@ -103,17 +114,31 @@ def dino_checkpoint(student: nn.Module, teacher: nn.Module) -> dict[str, Any]:
     }
 
 
-def of_resnet(prefix: str, projector: str, network: nn.Module, padding: int | None = None, **more: Tensor) -> dict[str, Any]:
+def of_resnet(
+    prefix: str, projector: str, network: nn.Module, padding: int | None = None, **more: Tensor
+) -> dict[str, Any]:
     return {"state_dict": {**prefixed(prefix, resnet(padding)), **prefixed(projector, network.state_dict()), **more}}
 
 
 PREDICTOR = {"module.predictor.0.weight": torch.zeros(2, 2)}
 CASES: dict[str, tuple[Any, nn.Module, str]] = {  # (checkpoint of the projector, the projector, settings of the spec)
     "mocov3 vit": (lambda made: moco_checkpoint(made, mocov3(384, 1)), mocov3(384), ""),
-    "mocov3 vit, momentum": (lambda made: moco_checkpoint(mocov3(384, 1), made), mocov3(384), "(part=momentum_encoder)"),
+    "mocov3 vit, momentum": (
+        lambda made: moco_checkpoint(mocov3(384, 1), made),
+        mocov3(384),
+        "(part=momentum_encoder)",
+    ),
     "mocov3 resnet": (
         lambda made: of_resnet("module.base_encoder.", "module.base_encoder.fc.", made),
-        filled(nn.Sequential(nn.Linear(512, 24, bias=False), norm(24), nn.ReLU(), nn.Linear(24, 16, bias=False), norm(16, affine=False))),
+        filled(
+            nn.Sequential(
+                nn.Linear(512, 24, bias=False),
+                norm(24),
+                nn.ReLU(),
+                nn.Linear(24, 16, bias=False),
+                norm(16, affine=False),
+            )
+        ),
         "",
     ),
     "simsiam": (lambda made: of_resnet("module.encoder.", "module.encoder.fc.", made, **PREDICTOR), simsiam(512), ""),
@@ -123,15 +148,26 @@ CASES: dict[str, tuple[Any, nn.Module, str]] = {  # (checkpoint of the projector
     "dino with norms": (lambda made: dino_checkpoint(dino(192), made), dino(192, norms=True), ""),
     "dinov2": (
         lambda made: {
-            "teacher": {**prefixed("backbone.", vit(**TINY)), **head("dino_head.", made), **head("ibot_head.", dino(192, seed=1))}
+            "teacher": {
+                **prefixed("backbone.", vit(**TINY)),
+                **head("dino_head.", made),
+                **head("ibot_head.", dino(192, seed=1)),
+            }
         },
         dino(192),
         "",
     ),
     "simclr, fc of a backbone": (lambda made: of_resnet("backbone.", "backbone.fc.", made), two(512), ""),
-    "simclr, f and g": (lambda made: {**in_sequence(resnet(1)), **prefixed("g.", made.state_dict())}, two(512, middle=True), ""),
+    "simclr, f and g": (
+        lambda made: {**in_sequence(resnet(1)), **prefixed("g.", made.state_dict())},
+        two(512, middle=True),
+        "",
+    ),
     "simclr 2": (
-        lambda made: {"resnet": {**resnet(), "fc.weight": torch.zeros(9, 512)}, "head": prefixed("layers.", made.state_dict())},
+        lambda made: {
+            "resnet": {**resnet(), "fc.weight": torch.zeros(9, 512)},
+            "head": prefixed("layers.", made.state_dict()),
+        },
         simclr2(512),
         "",
     ),
@@ -175,7 +211,7 @@ def test_features_and_what_is_said_of_the_encoder_stay_its_own(tmp_path) -> None
     assert "projector" not in plain.about
 
 
-# --- what is not understood is not used ----------------------------------------------------------------------------------------
+# --- what is not understood is not used -------------------------------------------------------------------------------
 
 
 def odd(network: nn.Module) -> dict[str, Any]:
@@ -188,7 +224,11 @@ REFUSED: dict[str, tuple[Any, str]] = {  # (checkpoint, what the refusal says wa
     "one layer": (lambda: odd(nn.Linear(512, 9)), "module.encoder.fc.weight 9x512"),
     "another width": (lambda: odd(simsiam(256)), "module.encoder.fc.0.weight 32x256"),
     "widths that do not meet": (
-        lambda: odd(nn.Sequential(nn.Linear(512, 8), norm(8), nn.ReLU(), nn.Linear(9, 8), norm(8), nn.ReLU(), nn.Linear(8, 8), norm(8))),
+        lambda: odd(
+            nn.Sequential(
+                nn.Linear(512, 8), norm(8), nn.ReLU(), nn.Linear(9, 8), norm(8), nn.ReLU(), nn.Linear(8, 8), norm(8)
+            )
+        ),
         "module.encoder.fc.3.weight 8x9",
     ),
     "a dropout before the last layer": (
@@ -196,11 +236,22 @@ REFUSED: dict[str, tuple[Any, str]] = {  # (checkpoint, what the refusal says wa
         "module.encoder.fc.7.weight 20x32",
     ),
     "a huge number": (
-        lambda: of_resnet("module.encoder.", "module.encoder.fc.", two(512), **{"module.encoder.fc.99999999999.weight": torch.zeros(2, 2)}),
+        lambda: of_resnet(
+            "module.encoder.",
+            "module.encoder.fc.",
+            two(512),
+            **{"module.encoder.fc.99999999999.weight": torch.zeros(2, 2)},
+        ),
         "module.encoder.fc.99999999999.weight 2x2",
     ),
-    "a layer of another kind": (lambda: odd(nn.Sequential(*list(simsiam(512))[:7], nn.LayerNorm(20))), "module.encoder.fc.7.weight 20"),
-    "SimSiam's layers where SimCLR's are": (lambda: of_resnet("backbone.", "backbone.fc.", simsiam(512)), "backbone.fc.0.weight 32x512"),
+    "a layer of another kind": (
+        lambda: odd(nn.Sequential(*list(simsiam(512))[:7], nn.LayerNorm(20))),
+        "module.encoder.fc.7.weight 20",
+    ),
+    "SimSiam's layers where SimCLR's are": (
+        lambda: of_resnet("backbone.", "backbone.fc.", simsiam(512)),
+        "backbone.fc.0.weight 32x512",
+    ),
     "ReLU in one method and GELU in another": (  # VICReg and VIbCReg of solo-learn
         lambda: of_resnet(
             "backbone.",
@@ -244,7 +295,7 @@ def test_an_encoder_without_one_is_named() -> None:
         representation(projector=True).head_on(brittle.load_encoder("embedded:random"))
 
 
-# --- the task with it ----------------------------------------------------------------------------------------------------------
+# --- the task with it -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -252,7 +303,9 @@ def number(tmp_path, cell_of, quick):
     text = saved(tmp_path, "full.pth", dino_checkpoint(dino(192, seed=1), dino(192)))
 
     def make(attack: str | None, task: str = "representation(projector=true)"):
-        cell = cell_of(attack, task, encoder=f"{text}(size=32)", dataset=plan.short("datasets", SCENES), limit=6)
+        cell = cell_of(
+            attack, task, encoder=f"{text}(size=32)", dataset=components.canonical("datasets", SCENES), limit=6
+        )
         return measure(cell, Machine())[0]
 
     return make
@@ -279,7 +332,9 @@ def test_the_gradient_comes_through_it(number, tmp_path) -> None:
     unit = representation(projector=True).head_on(encoder)
     images = torch.rand(2, 3, 32, 32, requires_grad=True)
     projected = unit(encoder(images), (32, 32))
-    torch.testing.assert_close(projected, nn.functional.normalize(dino(192)(encoder(images).pooled), dim=1), rtol=0, atol=0)
+    torch.testing.assert_close(
+        projected, nn.functional.normalize(dino(192)(encoder(images).pooled), dim=1), rtol=0, atol=0
+    )
     (gradient,) = torch.autograd.grad(projected[:, 0].sum(), images)
     assert gradient.abs().amax((1, 2, 3)).min() > 0
 
@@ -288,13 +343,19 @@ def test_other_weights_of_the_projector_are_another_cell(tmp_path, cell_of) -> N
     task = "representation(projector=true)"
     one = saved(tmp_path, "one.pth", dino_checkpoint(dino(192), dino(192)))
     other = saved(tmp_path, "other.pth", dino_checkpoint(dino(192), dino(192, seed=1)))
-    assert plan.weights_of(one) != plan.weights_of(other)
-    assert plan.identity(cell_of(None, task, encoder=one)) != plan.identity(cell_of(None, task, encoder=other))
-    assert plan.identity(cell_of(None, task, encoder=one)) != plan.identity(cell_of(None, "representation", encoder=one))
+    assert identity.weights_of(one) != identity.weights_of(other)
+    assert (
+        identity.resolve(cell_of(None, task, encoder=one)).id != identity.resolve(cell_of(None, task, encoder=other)).id
+    )
+    assert (
+        identity.resolve(cell_of(None, task, encoder=one)).id
+        != identity.resolve(cell_of(None, "representation", encoder=one)).id
+    )
 
 
 def test_the_command_in_the_docs(tmp_path, request) -> None:
-    """With a small checkpoint in place of the published one; and, with one that has no projector, a cell that fails in a line."""
+    """With a small checkpoint in place of the published one; and, with one that has no projector, a cell that fails in
+    a line."""
     command, (line,) = request.getfixturevalue("brittle"), re.findall(r"`brittle run ([^`]*projector=true[^`]*)`", DOCS)
     _, published, _, scenes, *rest = shlex.split(line)
     assert spec.parse(published).name == "file"
@@ -310,11 +371,11 @@ def test_the_command_in_the_docs(tmp_path, request) -> None:
 
 
 def test_what_was_tuned_has_lost_it(tmp_path) -> None:
-    from brittle import api
+    from brittle.api import finetune
 
     base = saved(tmp_path, "full.pth", dino_checkpoint(dino(192, seed=1), dino(192)))
     settings = "deacl(steps=1, attack_steps=1)"
-    path = api.finetune(settings, f"{base}(size=32)", SCENES, output_dir=tmp_path / "tuned", batch_size=2, limit=2)
+    path = finetune(settings, f"{base}(size=32)", SCENES, output_dir=tmp_path / "tuned", batch_size=2, limit=2)
     tuned = brittle.load_encoder(f"file:{path}")
     assert tuned.projector is None
     assert tuned(torch.rand(1, 3, 32, 32)).pooled.shape == (1, 192)

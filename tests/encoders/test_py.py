@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import brittle
-from brittle import plan
-from brittle.errors import MissingError, UsageError
+from brittle.core.errors import MissingError, UsageError
+from brittle.planning import identity
 
 SOURCE = """
 import torch
@@ -18,7 +18,8 @@ class Net(nn.Module):
     def forward(self, images):
         grid = self.conv(images)
         pooled = grid.mean((2, 3))
-        return {"pair": (pooled, grid), "list": [pooled, grid], "pooled": pooled, "grid": grid, "odd": {"x": pooled}}[self.kind]
+        given = {"pair": (pooled, grid), "list": [pooled, grid], "pooled": pooled, "grid": grid, "odd": {"x": pooled}}
+        return given[self.kind]
 
 def pair(): return Net("pair")
 def as_list(): return Net("list")
@@ -60,7 +61,7 @@ def test_what_a_module_may_return(name, path) -> None:
     (gradient,) = torch.autograd.grad(found.grid.sum(), images)
     assert gradient.abs().sum() > 0
     assert encoder.about["parameters"] == 6 * 3 * 64 + 6
-    assert plan.weights_of(f"py:{path}:{name}")
+    assert identity.weights_of(f"py:{path}:{name}")
     assert encoder.patch == (32 if name == "pooled" else 8)
 
 
@@ -79,15 +80,15 @@ def test_by_module_name(path, monkeypatch) -> None:
     path.rename(path.with_name("brittle_test_own_module.py"))
     monkeypatch.chdir(path.parent)
     encoder = brittle.load_encoder("py:brittle_test_own_module.pair")
-    assert encoder.about["fingerprint"] == plan.weights_of("py:brittle_test_own_module.pair")
+    assert encoder.about["fingerprint"] == identity.weights_of("py:brittle_test_own_module.pair")
 
 
 def test_the_fingerprint_follows_the_source(path) -> None:
     text = f"py:{path}:pair"
-    first = plan.weights_of(text)
-    assert first == plan.weights_of(text) == brittle.load_encoder(text).about["fingerprint"]
+    first = identity.weights_of(text)
+    assert first == identity.weights_of(text) == brittle.load_encoder(text).about["fingerprint"]
     path.write_text(SOURCE.replace("stride=8)", "stride=8, bias=False)"), encoding="utf8")
-    assert plan.weights_of(text) not in (first, plan.weights_of(f"{text}(size=64)"))
+    assert identity.weights_of(text) not in (first, identity.weights_of(f"{text}(size=64)"))
 
 
 def test_refusals(path) -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import brittle
-from brittle import plan
-from brittle.errors import UsageError
+from brittle.core.errors import UsageError
+from brittle.planning import identity
 
 MODELS = {  # name: (size, whether other sizes work, kind of pooled)
     "test_vit": (160, True, "cls"),
@@ -42,7 +42,7 @@ def test_model(name) -> None:
 
 def test_a_model_of_one_size_says_so() -> None:
     encoder = brittle.load_encoder("timm:beit_base_patch16_224(pretrained=false, size=32)")
-    with pytest.raises(UsageError, match="takes no pictures of 48x48"):
+    with pytest.raises(UsageError, match="takes no images of 48x48"):
         encoder(torch.rand(1, 3, 48, 48))
 
 
@@ -62,8 +62,12 @@ def test_layer() -> None:
 
 
 def test_what_changes_features_changes_the_fingerprint() -> None:
-    specs = ["timm:test_vit(pretrained=false)", "timm:test_vit(pretrained=false, layer=1)", "timm:test_vit(pretrained=false, size=96)"]
+    specs = [
+        "timm:test_vit(pretrained=false)",
+        "timm:test_vit(pretrained=false, layer=1)",
+        "timm:test_vit(pretrained=false, size=96)",
+    ]
     specs.append("timm:test_vit(pretrained=false, layer=0)")
-    assert len({plan.weights_of(text) for text in specs}) == 4
+    assert len({identity.weights_of(text) for text in specs}) == 4
     for text in specs:
-        assert plan.weights_of(text) == brittle.load_encoder(text).about["fingerprint"]
+        assert identity.weights_of(text) == brittle.load_encoder(text).about["fingerprint"]

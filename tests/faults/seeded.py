@@ -1,7 +1,8 @@
 """Planted bugs, one at a time in a copy of the source: does the part of the suite that should notice fail?
 
-``python tests/faults/seeded.py [NAME...]`` from the project's root. A line for each: its name, caught or MISSED, the first test that
-failed, seconds. Exit 1 where more than 1 in 15 are missed (2 of 30), 2 where a test that caught one fails without a fault as well.
+``python tests/faults/seeded.py [NAME...]`` from the project's root. A line for each: its name, caught or MISSED, the
+first test that failed, seconds. Exit 1 where more than 1 in 15 are missed (2 of 30), 2 where a test that caught one
+fails without a fault as well.
 """
 
 import os
@@ -23,7 +24,8 @@ SPARED = 15  # one fault in so many may be missed
 
 
 class Fault(NamedTuple):
-    """``old`` stands in ``file`` (below src/brittle) exactly once and becomes ``new``; one of ``tests`` (below tests) must then fail."""
+    """``old`` stands in ``file`` (below src/brittle) exactly once and becomes ``new``; one of ``tests`` (below tests)
+    must then fail."""
 
     name: str
     file: str
@@ -32,53 +34,99 @@ class Fault(NamedTuple):
     tests: Sequence[str]
 
 
-THREAT, ASCENT, APGD = ("test_threat.py",), ("test_ascent.py",), ("attacks/test_apgd.py", "oracles/test_apgd_oracle.py")
-DENSE = ("contracts/test_task_contract.py", "test_tasks.py", "oracles/test_dense_oracle.py")
-CLIMBED = ("test_objectives.py", "oracles/test_dense_oracle.py")
-MEASURED = ("test_measure.py",)
+THREAT, ASCENT, APGD = (
+    ("types/test_threat.py",),
+    ("attacks/test_ascent.py",),
+    ("attacks/test_apgd.py", "oracles/test_apgd_oracle.py"),
+)
+DENSE = ("contracts/test_task_contract.py", "tasks/test_tasks.py", "oracles/test_dense_oracle.py")
+CLIMBED = ("objectives/test_objectives.py", "oracles/test_dense_oracle.py")
+MEASURED = ("evaluation/test_measure.py",)
 
 FAULTS = (
     # --- the threat and the climb
-    Fault("sign-of-the-step", "threat.py", "return images + step * gradient.sign()", "return images - step * gradient.sign()", ASCENT),
+    Fault(
+        "sign-of-the-step",
+        "types/threat.py",
+        "return images + step * gradient.sign()",
+        "return images - step * gradient.sign()",
+        ASCENT,
+    ),
     Fault(
         "projected-before-the-step",
-        "ascent.py",
+        "attacks/parts/ascent.py",
         "images = threat.project(clean, threat.ascend(images, gradient, step * threat.eps))",
         "images = threat.ascend(threat.project(clean, images), gradient, step * threat.eps)",
         ASCENT,
     ),
-    Fault("no-box", "threat.py", "return (clean + delta).clamp(0, 1)", "return clean + delta", THREAT),
+    Fault("no-box", "types/threat.py", "return (clean + delta).clamp(0, 1)", "return clean + delta", THREAT),
     Fault(
         "mean-for-sum-in-the-l2-norm",
-        "threat.py",
+        "types/threat.py",
         "return delta.flatten(1).norm(dim=1).view(",
         "return delta.flatten(1).square().mean(1).sqrt().view(",
         THREAT,
     ),
     Fault(
         "8-bit-rounding-away-from-the-clean-image",
-        "threat.py",
+        "types/threat.py",
         "torch.where(levels > base, levels.floor(), levels.ceil())",
         "torch.where(levels > base, levels.ceil(), levels.floor())",
         THREAT,
     ),
-    Fault("noise-for-a-gradient", "ascent.py", "threat.ascend(images, gradient,", "threat.ascend(images, rng.normal(images),", ASCENT),
-    Fault("best-is-stuck", "ascent.py", " | ((first == self._rank[0]) & (second > self._rank[1]))", "", ASCENT),
     Fault(
-        "last-for-best", "ascent.py", "self.best = torch.where(better.view(-1, 1, 1, 1), images, self.best)", "self.best = images", ASCENT
+        "noise-for-a-gradient",
+        "attacks/parts/ascent.py",
+        "threat.ascend(images, gradient,",
+        "threat.ascend(images, torch.randn_like(gradient),",
+        ASCENT,
+    ),
+    Fault(
+        "best-is-stuck",
+        "attacks/parts/ascent.py",
+        " | ((first == self._rank[0]) & (second > self._rank[1]))",
+        "",
+        ASCENT,
+    ),
+    Fault(
+        "last-for-best",
+        "attacks/parts/ascent.py",
+        "self.best = torch.where(better.view(-1, 1, 1, 1), images, self.best)",
+        "self.best = images",
+        ASCENT,
     ),
     Fault(
         "success-once-a-single-pixel-is-wrong",
-        "ascent.py",
+        "attacks/parts/ascent.py",
         "(~(right.flatten(1).any(1) if right.dim() > 1",
         "(~(right.flatten(1).all(1) if right.dim() > 1",
         ASCENT,
     ),
-    Fault("random-numbers-by-position", "rng.py", "for name in ids]", "for name in map(str, range(len(ids)))]", ("test_rng.py",)),
+    Fault(
+        "random-numbers-by-position",
+        "types/rng.py",
+        "for name in ids]",
+        "for name in map(str, range(len(ids)))]",
+        ("types/test_rng.py",),
+    ),
     # --- objectives
-    Fault("softmax-along-the-wrong-axis", "types.py", "share = logits.softmax(1)", "share = logits.softmax(-1)", CLIMBED),
-    Fault("dlr-without-its-third-logit", "objectives/dlr.py", "(top[:, 2] if aim is None", "(top[:, 1] if aim is None", CLIMBED),
-    Fault("rank-off-by-one", "objectives/dlr.py", "[:, rank - 1 : rank] if rank", "[:, rank : rank + 1] if rank", CLIMBED),
+    Fault(
+        "softmax-along-the-wrong-axis",
+        "types/task.py",
+        "share = logits.softmax(1)",
+        "share = logits.softmax(-1)",
+        CLIMBED,
+    ),
+    Fault(
+        "dlr-without-its-third-logit",
+        "objectives/dlr.py",
+        "(top[:, 2] if aim is None",
+        "(top[:, 1] if aim is None",
+        CLIMBED,
+    ),
+    Fault(
+        "rank-off-by-one", "objectives/dlr.py", "[:, rank - 1 : rank] if rank", "[:, rank : rank + 1] if rank", CLIMBED
+    ),
     Fault(
         "segpgds-schedule-inverted",
         "objectives/segpgd.py",
@@ -89,18 +137,54 @@ FAULTS = (
     Fault("cospgds-weight-not-held-fixed", "objectives/cospgd.py", "agreement.detach()", "agreement", CLIMBED),
     Fault("masked-ce-on-the-wrong-pixels", "objectives/masked_ce.py", "* right * weight", "* ~right * weight", CLIMBED),
     Fault("a-sign-in-js", "objectives/js.py", "log(2) * 2 - p * surprise", "log(2) * 2 + p * surprise", CLIMBED),
-    Fault("log-bias-the-other-way", "objectives/log_bias.py", '1 if direction == "up" else -1', '-1 if direction == "up" else 1', CLIMBED),
-    # --- attacks
-    Fault("apgd-scouts-from-the-clean-image", "attacks/apgd.py", "threat.sample(clean, rng), steps=scouts", "clean, steps=scouts", APGD),
-    Fault("targeted-keeps-what-is-most-wrong", "ascent.py", "is not None and self._aim is None and", "is not None and", APGD),
-    Fault("targeted-counts-what-is-there", "objectives/targeted.py", "valid & (truth != aim)", "valid", MEASURED),
-    Fault("parts-of-all-budgets-alike", "ensemble.py", "{number}@{threat.eps!r}", "{number}", ("test_shelf.py",)),
-    Fault("apgd-never-halves", "attacks/apgd.py", "torch.where(rows, size / 2, size)", "torch.where(rows, size, size)", APGD),
-    Fault("apgds-momentum-turned", "attacks/apgd.py", "(1 - share) * (images - before)", "(1 - share) * (before - images)", APGD),
     Fault(
-        "apgd-goes-on-from-the-last",
+        "log-bias-the-other-way",
+        "objectives/log_bias.py",
+        '1 if direction == "up" else -1',
+        '-1 if direction == "up" else 1',
+        CLIMBED,
+    ),
+    # --- attacks
+    Fault(
+        "apgd-scouts-from-the-clean-image",
         "attacks/apgd.py",
-        "torch.where(rows, top, images),\n            torch.where(rows, top_gradient, gradient),",
+        "threat.sample(clean, rng), steps=scouts",
+        "clean, steps=scouts",
+        APGD,
+    ),
+    Fault(
+        "targeted-keeps-what-is-most-wrong",
+        "attacks/parts/ascent.py",
+        "            and self._aim is None\n",
+        "",
+        APGD,
+    ),
+    Fault("targeted-counts-what-is-there", "objectives/targeted.py", "valid & (truth != aim)", "valid", MEASURED),
+    Fault(
+        "parts-of-all-budgets-alike",
+        "attacks/parts/ensemble.py",
+        "{number}@{threat.eps!r}",
+        "{number}",
+        ("attacks/test_image_store.py",),
+    ),
+    Fault(
+        "apgd-never-halves",
+        "attacks/apgd.py",
+        "torch.where(mask, size / 2, size)",
+        "torch.where(mask, size, size)",
+        APGD,
+    ),
+    Fault(
+        "apgds-momentum-turned",
+        "attacks/apgd.py",
+        "(1 - share) * (images - before)",
+        "(1 - share) * (before - images)",
+        APGD,
+    ),
+    Fault(
+        "apgd-continues-from-the-last",
+        "attacks/apgd.py",
+        "torch.where(mask, top, images),\n            torch.where(mask, top_gradient, gradient),",
         "images,\n            gradient,",
         APGD,
     ),
@@ -112,44 +196,84 @@ FAULTS = (
         ("attacks/test_square.py",),
     ),
     Fault("fab-beyond-eps", "attacks/fab.py", " & (threat.violation(part, images) == 0)", "", ("attacks/test_fab.py",)),
-    Fault("ensemble-of-the-least-harmful", "ensemble.py", "(new_damage > damage[rows])", "(new_damage < damage[rows])", APGD),
-    Fault("ensemble-judged-in-bfloat16", "ensemble.py", "bf16, model.bf16 = model.bf16, False", "bf16 = model.bf16", APGD),
-    Fault("only-the-beaten-go-on", "ensemble.py", "(~beaten if number", "(beaten if number", ("attacks/test_autoattack.py",)),
-    Fault("survivors-with-others-targets", "types.py", "self.target[place]", "self.target[: len(place)]", ("attacks/test_autoattack.py",)),
+    Fault(
+        "ensemble-of-the-least-harmful",
+        "attacks/parts/ensemble.py",
+        "(new_damage > damage[rows])",
+        "(new_damage < damage[rows])",
+        APGD,
+    ),
+    Fault(
+        "ensemble-judged-in-bfloat16",
+        "attacks/parts/ensemble.py",
+        "with model.using(bf16=False):",
+        "with model.using():",
+        APGD,
+    ),
+    Fault(
+        "only-the-beaten-go-on",
+        "attacks/parts/ensemble.py",
+        "(~beaten if number",
+        "(beaten if number",
+        ("attacks/test_autoattack.py",),
+    ),
+    Fault(
+        "survivors-with-others-targets",
+        "types/data.py",
+        "self.target[place]",
+        "self.target[: len(place)]",
+        ("attacks/test_autoattack.py",),
+    ),
     # --- models
     Fault(
         "normalised-twice",
-        "backbones.py",
+        "encoders/parts/wrappers.py",
         "self.normalise(images)",
         "self.normalise(self.normalise(images))",
         ("contracts/test_encoder_contract.py", "oracles/test_backbone_oracle.py"),
     ),
     Fault(
         "left-in-training-mode",
-        "types.py",
+        "types/model.py",
         "module.eval().requires_grad_(False)",
         "module.requires_grad_(False)",
         ("contracts/test_attack_contract.py",),
     ),
-    Fault("frozen-parameters-thaw", "types.py", "p.requires_grad_(flag)", "p.requires_grad_(True)", ("contracts/test_attack_contract.py",)),
     Fault(
-        "windows-averaged-by-the-largest-count", "windows.py", "return total / count", "return total / count.max()", ("test_windows.py",)
+        "frozen-parameters-thaw",
+        "types/model.py",
+        "p.requires_grad_(flag)",
+        "p.requires_grad_(True)",
+        ("contracts/test_attack_contract.py",),
+    ),
+    Fault(
+        "windows-averaged-by-the-largest-count",
+        "types/windows.py",
+        "return total / count",
+        "return total / count.max()",
+        ("types/test_windows.py",),
     ),
     Fault(
         "probe-fitted-on-val",
-        "artifacts.py",
-        'rows["train"], rows["val"], seed',
-        'rows["val"], rows["val"], seed',
-        ("test_artifacts.py", "test_probe.py"),
+        "evaluation/heads.py",
+        "outputs, train, val, seed=seed",
+        "outputs, val, val, seed=seed",
+        ("evaluation/test_cache_and_heads.py", "evaluation/test_probe.py"),
     ),
     Fault(
         "head-chosen-on-test",
-        "artifacts.py",
-        'parts = {split: plan.dataset_of(cell.dataset, split) for split in ("train", "val")}',
-        'parts = {split: plan.dataset_of(cell.dataset, part) for split, part in (("train", "train"), ("val", "test"))}',
-        ("test_artifacts.py", "test_probe.py"),
+        "evaluation/heads.py",
+        '{split: resolved.data(split) for split in ("train", "val")}',
+        '{split: resolved.data(part) for split, part in (("train", "train"), ("val", "test"))}',
+        ("evaluation/test_cache_and_heads.py", "evaluation/test_probe.py"),
     ),
-    Fault("features-of-any-weights", "artifacts.py", '"weights": weights, "images"', '"images"', ("test_artifacts.py",)),
+    Fault(
+        "features-of-any-weights",
+        "evaluation/heads.py",
+        '                "weights": weights,\n',
+        "",
+        ("evaluation/test_cache_and_heads.py",),
+    ),
     # --- scores and intervals
     Fault(
         "void-counted-in-miou",
@@ -165,19 +289,37 @@ FAULTS = (
         'cross_entropy(prediction, torch.where(target == VOID, 0, target), reduction="none")',
         DENSE,
     ),
-    Fault("rmse-with-invalid-pixels", "tasks/depth.py", "guess = torch.where(valid, prediction, 1.0)", "guess = prediction", DENSE),
-    Fault("wilson-of-90-percent", "intervals.py", "Z = 1.959964", "Z = 1.644854", ("test_intervals.py",)),
-    Fault("jackknife-with-its-bias", "intervals.py", "values.mean().item() - metrics[name], half", "0.0, half", ("test_intervals.py",)),
+    Fault(
+        "rmse-with-invalid-pixels",
+        "tasks/depth.py",
+        "guess = torch.where(valid, prediction, 1.0)",
+        "guess = prediction",
+        DENSE,
+    ),
+    Fault(
+        "wilson-of-90-percent",
+        "evaluation/intervals.py",
+        "Z = 1.959964",
+        "Z = 1.644854",
+        ("evaluation/test_intervals.py",),
+    ),
+    Fault(
+        "jackknife-with-its-bias",
+        "evaluation/intervals.py",
+        "values.mean().item() - metrics[name], half",
+        "0.0, half",
+        ("evaluation/test_intervals.py",),
+    ),
     Fault(
         "metres-cut-at-1",
-        "intervals.py",
+        "evaluation/intervals.py",
         "return max(low, 0.0) if value >= 0 else low, high",
         "return max(low, 0.0), min(high, 1.0)",
-        ("test_intervals.py",),
+        ("evaluation/test_intervals.py",),
     ),
     Fault(
         "projector-of-dino-with-relu",
-        "projectors.py",
+        "encoders/parts/projectors.py",
         r"""r"\1head.mlp.", "(La)+L|(LBa)+L", nn.GELU""",
         r"""r"\1head.mlp.", "(La)+L|(LBa)+L", nn.ReLU""",
         ("encoders/test_projector.py",),
@@ -190,31 +332,43 @@ FAULTS = (
         ("encoders/test_projector.py",),
     ),
     # --- measuring
-    Fault("eps-divided-by-255-twice", "measure.py", "cell.eps or 0.0)", "(cell.eps or 0.0) / 255)", MEASURED),
-    Fault("one-image-inside-excuses-the-others", "tally.py", "(worst > TOLERANCE).any()", "(worst > TOLERANCE).all()", MEASURED),
     Fault(
-        "intervals-of-the-rounded-pictures",
-        "tally.py",
-        "found = intervals(task, choices[0])",
-        "found = intervals(task, _joined(self._rounded))",
+        "eps-divided-by-255-twice", "evaluation/measure.py", "cell.eps or 0.0)", "(cell.eps or 0.0) / 255)", MEASURED
+    ),
+    Fault(
+        "one-image-inside-excuses-the-others",
+        "evaluation/scoring.py",
+        "(worst > TOLERANCE).any()",
+        "(worst > TOLERANCE).all()",
         MEASURED,
     ),
     Fault(
-        "targets-of-other-pictures",
-        "protocol.py",
-        "torch.stack(targets).to(device)",
-        "torch.stack(targets[::-1]).to(device)",
-        ("test_protocol.py", *MEASURED),
+        "intervals-of-the-rounded-images",
+        "evaluation/scoring.py",
+        " = intervals(task, choices[0])",
+        " = intervals(task, join(self._rounded))",
+        MEASURED,
     ),
     Fault(
-        "identity-forgets-eps", "plan.py", '"cell": {**asdict(cell), **{', '"cell": {**asdict(cell), "eps": None, **{', ("test_plan.py",)
+        "targets-of-other-images",
+        "evaluation/loading.py",
+        "torch.stack(targets).to(device)",
+        "torch.stack(targets[::-1]).to(device)",
+        ("evaluation/test_protocol.py", *MEASURED),
+    ),
+    Fault(
+        "identity-forgets-eps",
+        "planning/identity.py",
+        '"cell": {**asdict(self.cell), **{',
+        '"cell": {**asdict(self.cell), "eps": None, **{',
+        ("planning/test_plan.py",),
     ),
     Fault(
         "another-cells-images-on-resuming",
-        "store.py",
+        "results/store.py",
         'return self.root / "adversarial" / name',
         'return self.root / "adversarial"',
-        ("test_shelf.py", "attacks/test_across.py"),
+        ("attacks/test_image_store.py", "attacks/test_across.py"),
     ),
 )
 
@@ -227,13 +381,15 @@ def planted(fault: Fault) -> str:
     """
     text = (SOURCE / fault.file).read_text(encoding="utf8")
     if (count := text.count(fault.old)) != 1:
-        raise ValueError(f"{fault.name}: {fault.old!r} stands {count} times in {fault.file}, not once; bring the list up to date")
+        raise ValueError(
+            f"{fault.name}: {fault.old!r} stands {count} times in {fault.file}, not once; bring the list up to date"
+        )
     return text.replace(fault.old, fault.new)
 
 
 @contextmanager
 def copied() -> Iterator[Path]:
-    """A folder with a copy of the package, which is taken away afterwards."""
+    """A folder with a copy of the package, which is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="brittle-faults-") as folder:
         shutil.copytree(SOURCE, Path(folder) / "brittle", ignore=shutil.ignore_patterns("__pycache__"))
         yield Path(folder)
@@ -246,15 +402,17 @@ def run(folder: Path, tests: Sequence[str]) -> tuple[int, str]:
     settings = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     settings.pop("BRITTLE_TESTS", None)  # what the suite keeps while it runs itself must not be what a fault made
     try:
-        done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=LIMIT, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=LIMIT, check=False
+        )
     except subprocess.TimeoutExpired:
         return -1, f"no end after {LIMIT} s"
     return done.returncode, done.stdout + done.stderr
 
 
 def caught(folder: Path, fault: Fault) -> str:
-    """The first test that fails with the fault planted into the copy in ``folder``; empty where all pass, or where the tests do not even
-    start, for a source that cannot be imported is no fault that a suite must find."""
+    """The first test that fails with the fault planted into the copy in ``folder``; empty where all pass, or where the
+    tests do not even start, for a source that cannot be imported is no fault that a suite must find."""
     path = folder / "brittle" / fault.file
     sound = path.read_text(encoding="utf8")
     path.write_text(planted(fault), encoding="utf8")
@@ -262,8 +420,8 @@ def caught(folder: Path, fault: Fault) -> str:
         code, output = run(folder, [f"tests/{test}" for test in fault.tests])
     finally:
         path.write_text(sound, encoding="utf8")
-    found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", output, re.MULTILINE)
-    return found.group(1) if code == 1 and found else ""
+    failure = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", output, re.MULTILINE)
+    return failure.group(1) if code == 1 and failure else ""
 
 
 def main(names: Sequence[str]) -> int:
@@ -272,19 +430,24 @@ def main(names: Sequence[str]) -> int:
     if unknown := set(names) - {fault.name for fault in chosen}:
         print(f"no fault called {', '.join(sorted(unknown))}; there is {', '.join(fault.name for fault in FAULTS)}")
         return 2
-    found: dict[str, str] = {}
+    caught_by: dict[str, str] = {}
     with copied() as folder:
         for fault in chosen:
             began = time.monotonic()
-            found[fault.name] = by = caught(folder, fault)
-            print(f"{fault.name:42} {f'caught by {by}' if by else 'MISSED'} ({time.monotonic() - began:.0f} s)", flush=True)
-        catching = sorted({by for by in found.values() if by})
+            caught_by[fault.name] = by = caught(folder, fault)
+            print(
+                f"{fault.name:42} {f'caught by {by}' if by else 'MISSED'} ({time.monotonic() - began:.0f} s)",
+                flush=True,
+            )
+        catching = sorted({by for by in caught_by.values() if by})
         code, output = run(folder, catching) if catching else (0, "")
     if code:
-        print(f"{output}\na test that caught a fault fails without one as well; mend that first")
+        print(f"{output}\na test that caught a fault fails without one as well; fix that first")
         return 2
-    missed = sum(not by for by in found.values())
-    print(f"{len(chosen) - missed} of {len(chosen)} caught, by {len(catching)} tests that pass where nothing is planted")
+    missed = sum(not by for by in caught_by.values())
+    print(
+        f"{len(chosen) - missed} of {len(chosen)} caught, by {len(catching)} tests that pass where nothing is planted"
+    )
     return int(missed * SPARED > len(chosen))
 
 

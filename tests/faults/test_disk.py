@@ -1,4 +1,5 @@
-"""A disk that fills up in the middle of a run: one line, what was measured before is kept, and the run goes on once there is room."""
+"""A disk that fills up in the middle of a run: one line, what was measured before is kept, and the run goes on once
+there is room."""
 
 import errno
 from collections.abc import Callable
@@ -6,14 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from brittle import files, store
+from brittle.core import files
+from brittle.results import store
 
-ARGUMENTS = ("run", "-e", "pixels(size=8)", "-d", "scenes(train=64, val=32, test=32, size=8)", "-t", "classification", "--limit", "8")
+ARGUMENTS = (
+    "run",
+    "-e",
+    "pixels(size=8)",
+    "-d",
+    "scenes(train=64, val=32, test=32, size=8)",
+    "-t",
+    "classification",
+    "--limit",
+    "8",
+)
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("part", ["samples", "results"])
-def test_full_disk(tmp_path: Path, brittle: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+def test_full_disk(
+    tmp_path: Path, brittle: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
     arguments = (*ARGUMENTS, "-a", "noise", "-a", "pgd(steps=2)", "--device", "cpu", "--output-dir", tmp_path / "r")
     real, written = files.write_whole, []
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from brittle import files
-from brittle.plan import Result
-from brittle.store import Store
+from brittle.core import files
+from brittle.core.records import Result
+from brittle.results.store import Store
 
 POINTS = {
     "before the temporary file": (files.tempfile, "mkstemp", "before"),

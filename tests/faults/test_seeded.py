@@ -29,7 +29,11 @@ def test_a_fault_is_noticed_and_its_absence_too() -> None:
     before = (seeded.SOURCE / fault.file).read_text(encoding="utf8")
     with seeded.copied() as folder:
         assert seeded.caught(folder, fault).startswith("tests/test_rng.py::")
-        assert seeded.caught(folder, fault._replace(new=fault.old)) == "", "nothing planted, nothing caught, and the copy is sound again"
-        assert seeded.caught(folder, fault._replace(new=fault.old + "\nraise SystemExit")) == "", "what does not start is not caught"
+        assert seeded.caught(folder, fault._replace(new=fault.old)) == "", (
+            "nothing planted, nothing caught, and the copy is sound again"
+        )
+        assert seeded.caught(folder, fault._replace(new=fault.old + "\nraise SystemExit")) == "", (
+            "what does not start is not caught"
+        )
     assert (seeded.SOURCE / fault.file).read_text(encoding="utf8") == before
     assert not folder.exists()

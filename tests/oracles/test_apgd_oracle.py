@@ -10,7 +10,11 @@ from brittle import verify
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_as_many_images_stay_right_as_under_the_official_attack(key, norm) -> None:
     rows = torch.arange(200)
-    if (key, norm) == ("apgd-t", "l2"):  # nearly all stay right, which takes long: those that fell, and a part of the others
+    # nearly all stay right, which takes long: those that fell, and a part of the others
+    if (key, norm) == (
+        "apgd-t",
+        "l2",
+    ):
         rows = (~verify.recorded("cls_a")["robust:L2/apgd-t"] | (rows % 8 == 0)).nonzero().flatten()
     assert [line for line in verify.counted(key, norm, rows) if not line.ok] == []
 

@@ -1,4 +1,5 @@
-"""Features of DINO and DINOv2, loaded through ``file:``, against those of their authors' own code on the same weights and pictures."""
+"""Features of DINO and DINOv2, loaded through ``file:``, against those of their authors' own code on the same weights
+and images."""
 
 import copy
 import re
@@ -8,7 +9,7 @@ import torch
 
 import brittle
 from brittle import verify
-from brittle.backbones import TimmEncoder
+from brittle.encoders.parts.wrappers import TimmEncoder
 from brittle.types import Encoder
 
 CASES = verify.cases()
@@ -22,7 +23,7 @@ TRANSFORMERS = {"dino_vits16": "ViT", "dinov2_vits14": "Dinov2", "dinov2_vits14_
 
 def agree(case: str, encoder: Encoder) -> None:
     with torch.no_grad():
-        assert verify.feature_gap(case, encoder(verify.picture(case))) <= 1e-4
+        assert verify.feature_gap(case, encoder(verify.image(case))) <= 1e-4
 
 
 def test_file_agrees_with_the_authors() -> None:
@@ -60,16 +61,36 @@ def converted(name: str, state: dict[str, torch.Tensor], wanted: set[str]) -> di
         made |= parts
     number = r"^blocks\.(\d+)\."
     stem = "encoder.layer." if any(key.startswith("encoder.layer.") for key in wanted) else "layers."
-    old = {"attn.q.": "attention.attention.query.", "attn.k.": "attention.attention.key.", "attn.v.": "attention.attention.value."}
+    old = {
+        "attn.q.": "attention.attention.query.",
+        "attn.k.": "attention.attention.key.",
+        "attn.v.": "attention.attention.value.",
+    }
     new = {"attn.q.": "attention.q_proj.", "attn.k.": "attention.k_proj.", "attn.v.": "attention.v_proj."}
     rules = {**(old if any("attention.attention.query" in key for key in wanted) else new)}
-    rules |= {"attn.proj.": "attention.output.dense." if any("attention.output.dense" in key for key in wanted) else "attention.o_proj."}
+    rules |= {
+        "attn.proj.": "attention.output.dense."
+        if any("attention.output.dense" in key for key in wanted)
+        else "attention.o_proj."
+    }
     rules |= {"ls1.gamma": "layer_scale1.lambda1", "ls2.gamma": "layer_scale2.lambda1"}
     if TRANSFORMERS[name] == "ViT":
         rules |= {"norm1.": "layernorm_before.", "norm2.": "layernorm_after."}
-        rules |= {"mlp.fc1.": "intermediate.dense.", "mlp.fc2.": "output.dense."} if any("intermediate" in key for key in wanted) else {}
-    whole = {"cls_token": "embeddings.cls_token", "pos_embed": "embeddings.position_embeddings", "mask_token": "embeddings.mask_token"}
-    whole |= {"register_tokens": "embeddings.register_tokens", "norm.weight": "layernorm.weight", "norm.bias": "layernorm.bias"}
+        rules |= (
+            {"mlp.fc1.": "intermediate.dense.", "mlp.fc2.": "output.dense."}
+            if any("intermediate" in key for key in wanted)
+            else {}
+        )
+    whole = {
+        "cls_token": "embeddings.cls_token",
+        "pos_embed": "embeddings.position_embeddings",
+        "mask_token": "embeddings.mask_token",
+    }
+    whole |= {
+        "register_tokens": "embeddings.register_tokens",
+        "norm.weight": "layernorm.weight",
+        "norm.bias": "layernorm.bias",
+    }
     whole |= {f"patch_embed.proj.{end}": f"embeddings.patch_embeddings.projection.{end}" for end in ("weight", "bias")}
     renamed: dict[str, torch.Tensor] = {}
     for key, tensor in made.items():
@@ -86,7 +107,9 @@ def test_transformers_agrees_at_the_native_size(case, tmp_path) -> None:
     name, size = case.split("@")
     kind = TRANSFORMERS[name]
     facts = {"hidden_size": 384, "num_attention_heads": 6, "image_size": int(size.split("x")[0])}
-    facts |= {"patch_size": 16, "intermediate_size": 1536, "layer_norm_eps": 1e-6} if kind == "ViT" else {"patch_size": 14}
+    facts |= (
+        {"patch_size": 16, "intermediate_size": 1536, "layer_norm_eps": 1e-6} if kind == "ViT" else {"patch_size": 14}
+    )
     options = {"add_pooling_layer": False} if kind == "ViT" else {}
     network = getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**facts), **options)
     wanted = set(network.state_dict())

@@ -1,4 +1,4 @@
-"""PGD against torchattacks' recorded pictures and verdicts, and what follows from them."""
+"""PGD against torchattacks' recorded images and verdicts, and what follows from them."""
 
 import torch
 

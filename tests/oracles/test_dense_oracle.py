@@ -3,10 +3,13 @@
 import pytest
 import torch
 
-from brittle import spec, verify
+from brittle import verify
+from brittle.core import components
 
 
-@pytest.mark.parametrize(("oracle", "count"), [(verify.dense_attacks, 2), (verify.segmentation_metrics, 3), (verify.depth, 6)])
+@pytest.mark.parametrize(
+    ("oracle", "count"), [(verify.dense_attacks, 2), (verify.segmentation_metrics, 3), (verify.depth, 6)]
+)
 def test_recorded_values_are_met(oracle, count) -> None:
     lines = list(oracle())
     assert len(lines) == count
@@ -14,7 +17,7 @@ def test_recorded_values_are_met(oracle, count) -> None:
 
 
 def test_metrics_of_depth_are_the_means_of_the_recorded_and_its_loss_the_sum() -> None:
-    arrays, task = verify.recorded("dense_a"), spec.build("tasks", "depth")
+    arrays, task = verify.recorded("dense_a"), components.build("tasks", "depth")
     prediction, target = arrays["depth_pred"][:, None], arrays["depth_target"][:, None]
     found = task.summarise({key: value.sum(0) for key, value in task.score(prediction, target).items()})
     for key in ("rmse", "absrel", "delta1"):

@@ -1,4 +1,5 @@
-"""FAB against the official AutoAttack's recorded verdicts of its targeted FAB (cls_a.npz): as many images robust, within 2."""
+"""FAB against the official AutoAttack's recorded verdicts of its targeted FAB (cls_a.npz): as many images robust,
+within 2."""
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ def some(verdict: Tensor, beaten: int, robust: int) -> Tensor:
 
 @pytest.mark.parametrize(("norm", "rows"), [("linf", None), ("l2", (10, 50))])
 def test_as_many_stay_right_as_recorded(norm, rows) -> None:
-    index = some(verify.recorded("cls_a")["robust:L2/fab-t"], *rows) if rows else None  # all those beaten; a robust one costs 900 steps
+    # all those beaten; a robust one costs 900 steps
+    index = some(verify.recorded("cls_a")["robust:L2/fab-t"], *rows) if rows else None
     (line,) = verify.counted("fab-t", norm, index)
     assert line.ok, line
 

@@ -1,4 +1,5 @@
-"""Square Attack against the official AutoAttack's recorded verdicts (cls_a.npz), and without the fault that those have."""
+"""Square Attack against the official AutoAttack's recorded verdicts (cls_a.npz), and without the fault that those
+have."""
 
 import torch
 
@@ -10,7 +11,7 @@ def test_it_is_as_strong_as_recorded() -> None:
 
 
 def test_as_the_paper_has_it_it_is_stronger() -> None:
-    """The recorded attack never paints the last row and column, an eighth of such a picture."""
+    """The recorded attack never paints the last row and column, an eighth of such an image."""
     rows = torch.arange(60)
     _, robust = verify.attacked("square(variant=paper)", "linf", rows)
     assert int(robust.sum()) <= int(verify.recorded("cls_a")["robust:Linf/square"][rows].sum()) - 3

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from brittle import rows, spec
-from brittle.plan import Finding, Result
+from brittle.core import components
+from brittle.core.records import Finding, Result
+from brittle.reports.parts import layout, transfer, wording
 
 Results = Callable[..., Result]
 
@@ -26,21 +27,23 @@ def full(result_of: Results) -> list[Result]:
 
 
 def _make(kind: str, results: list[Result], **settings: object) -> str:
-    return spec.component("reports", kind)(results, **settings)
+    return components.component("reports", kind).function(results, **settings)
 
 
 def test_every_report_is_tested() -> None:
-    assert set(spec.names("reports")) == {"csv", "json", "md", "paper", "table", "transfer"}, "a new report: add it to this file"
+    assert set(components.names("reports")) == {"csv", "json", "md", "paper", "table", "transfer"}, (
+        "a new report: add it to this file"
+    )
 
 
-@pytest.mark.parametrize("kind", spec.names("reports"))
+@pytest.mark.parametrize("kind", components.names("reports"))
 def test_nothing_at_all(kind: str) -> None:
     made = _make(kind, [])
     assert isinstance(made, str)
     assert made.strip()
 
 
-@pytest.mark.parametrize("kind", spec.names("reports"))
+@pytest.mark.parametrize("kind", components.names("reports"))
 def test_half_failed(kind: str, full: list[Result], result_of: Results) -> None:
     bad = result_of("6" * 20, attack="embed", encoder="pixels(size=16)", failed="nonfinite: the model predicts nan")
     made = _make(kind, [*full, bad])
@@ -48,7 +51,7 @@ def test_half_failed(kind: str, full: list[Result], result_of: Results) -> None:
     assert "nonfinite" in made
 
 
-@pytest.mark.parametrize("kind", spec.names("reports"))
+@pytest.mark.parametrize("kind", components.names("reports"))
 def test_all_failed(kind: str, result_of: Results) -> None:
     assert "failed" in _make(kind, [result_of(failed="violation: left the threat", attack="pgd")])
 
@@ -64,18 +67,22 @@ def test_the_papers_table(kind: str, full: list[Result]) -> None:
         assert text in first
     assert "0.062 [0.000, 0.162]" in second or "0.063 [0.000, 0.163]" in second or "0.062 [0.000, 0.163]" in second
     assert "\u2013" in second  # embed was not measured there
-    assert any("16 test pictures" in line and "95 %" in line and "linf 8/255" in line for line in lines)
+    assert any("16 test images" in line and "95 %" in line and "linf 8/255" in line for line in lines)
 
 
 def test_marks_of_checks(result_of: Results) -> None:
     fail = (Finding("budget", "fail", 1.0, "too far"), Finding("rounding", "ok", 0.0, ""))
-    cases = {" !": result_of(attack="pgd", findings=fail), " ?": result_of(attack="pgd", findings=()), "": result_of(attack="pgd")}
+    cases = {
+        " !": result_of(attack="pgd", findings=fail),
+        " ?": result_of(attack="pgd", findings=()),
+        "": result_of(attack="pgd"),
+    }
     for mark, result in cases.items():
-        assert rows.text(result) == f"0.500 [0.400, 0.600]{mark}"
-    assert rows.text(result_of()) == "0.500 [0.400, 0.600]"  # a clean number needs no check
-    assert rows.text(None) == rows.GAP
-    assert rows.text(result_of(failed="x")) == "failed"
-    captions = [rows.caption([result]) for result in cases.values()]
+        assert wording.text(result) == f"0.500 [0.400, 0.600]{mark}"
+    assert wording.text(result_of()) == "0.500 [0.400, 0.600]"  # a clean number needs no check
+    assert wording.text(None) == layout.GAP
+    assert wording.text(result_of(failed="x")) == "failed"
+    captions = [wording.caption([result]) for result in cases.values()]
     assert "! a check failed" in captions[0]
     assert "? unchecked" in captions[1]
     assert "check" not in captions[2]
@@ -83,8 +90,8 @@ def test_marks_of_checks(result_of: Results) -> None:
 
 def test_a_number_is_unchecked_where_no_check_could_look(result_of: Results) -> None:
     blind, one = Finding("gradient", "unchecked", None, "none taken"), Finding("budget", "ok", 0.0, "")
-    assert rows.text(result_of(attack="pgd", findings=(blind,))).endswith(" ?")
-    assert rows.text(result_of(attack="pgd", findings=(blind, one))).endswith("]")
+    assert wording.text(result_of(attack="pgd", findings=(blind,))).endswith(" ?")
+    assert wording.text(result_of(attack="pgd", findings=(blind, one))).endswith("]")
 
 
 def test_what_checks_found_stands_below_the_table(result_of: Results) -> None:
@@ -108,7 +115,9 @@ def test_what_checks_found_stands_below_the_table(result_of: Results) -> None:
 
 def test_several_eps_and_seeds_do_not_share_a_place(result_of: Results) -> None:
     many = [
-        result_of(f"{eps}{seed}" * 10, attack="pgd", eps=eps / 255, seed=seed, value=(eps + seed) / 20) for eps in (2, 4) for seed in (0, 1)
+        result_of(f"{eps}{seed}" * 10, attack="pgd", eps=eps / 255, seed=seed, value=(eps + seed) / 20)
+        for eps in (2, 4)
+        for seed in (0, 1)
     ]
     made = _make("md", many)
     assert "downstream 2/255" in made
@@ -167,29 +176,40 @@ def test_table_is_plain_text_and_keeps_brackets(full: list[Result]) -> None:
 
 
 def test_a_wide_table_loses_no_number(result_of: Results) -> None:
-    many = [result_of(f"{i:020d}", i / 20, attack=f"pgd(steps={i})", eps=eps / 255) for i in range(1, 6) for eps in (2, 4, 8)]
+    many = [
+        result_of(f"{i:020d}", i / 20, attack=f"pgd(steps={i})", eps=eps / 255)
+        for i in range(1, 6)
+        for eps in (2, 4, 8)
+    ]
     made = _make("table", many)
     for result in many:
         assert f"{result.metrics['accuracy']:.3f}" in made
 
 
-def test_the_transfer_gap_is_the_share_of_the_strongest_damage(result_of: Results) -> None:
+def test_the_transfer_ratio_is_the_share_of_the_strongest_damage(result_of: Results) -> None:
     def row(name: str, value: float, attack: str | None, **changes: object) -> Result:
         return result_of(name * 20, value, attack=attack, **changes)
 
     results = [row("1", 0.9, None), row("2", 0.6, "embed"), row("3", 0.3, "pgd"), row("4", 0.5, "apgd")]
     made = _make("md", results)
-    assert made.splitlines()[0].endswith("| transfer gap |")
+    assert made.splitlines()[0].endswith("| transfer ratio |")
     assert made.splitlines()[2].endswith("| 0.50 |"), "(0.9 - 0.6) / (0.9 - 0.3)"
-    assert "transfer gap" in _make("table", results)
+    assert "transfer ratio" in _make("table", results)
     strongest = [row("1", 0.9, None), row("2", 0.1, "embed"), row("3", 0.3, "pgd")]
-    assert _make("md", strongest).splitlines()[2].endswith("| 1.33 |"), "more than 1: the attack that sees the head is the weaker one"
-    assert "transfer gap" not in _make("md", results[:1] + results[2:])
-    smaller = [row("1", 0.9, None), row("2", 0.8, "embed", eps=0.01), row("3", 0.7, "pgd", eps=0.01), row("4", 0.2, "pgd", eps=0.02)]
+    assert _make("md", strongest).splitlines()[2].endswith("| 1.33 |"), (
+        "more than 1: the attack that sees the head is the weaker one"
+    )
+    assert "transfer ratio" not in _make("md", results[:1] + results[2:])
+    smaller = [
+        row("1", 0.9, None),
+        row("2", 0.8, "embed", eps=0.01),
+        row("3", 0.7, "pgd", eps=0.01),
+        row("4", 0.2, "pgd", eps=0.02),
+    ]
     assert _make("md", smaller).splitlines()[2].endswith("| 0.50 |"), "the largest budget that has both"
 
 
-# --- nothing is cut ----------------------------------------------------------------------------------------------------------
+# --- nothing is cut ---------------------------------------------------------------------------------------------------
 
 
 def _shown(text: str) -> str:
@@ -215,28 +235,30 @@ def _many(result_of: Results) -> list[Result]:
 def test_no_number_name_or_mark_is_ever_cut(result_of: Results, width: int) -> None:
     many = _many(result_of)
     made = _make("table", many, width=width)
-    numbers = [rows.text(result) for result in many]
+    numbers = [wording.text(result) for result in many]
     assert all(text in made for text in numbers)
     assert made.count(" !\n") + made.count(" ! ") >= 14
-    assert "…" not in made.split("test pictures")[0]
+    assert "…" not in made.split("test images")[0]
     assert "…" in made, "some of the remarks are left out, and that is said"
-    top = made.split("16 test pictures")[0]
+    top = made.split("16 test images")[0]
     if width >= 400:
-        assert all(name in top for name in ("classification", "size=8)", *ENCODERS, *ATTACKS, "accuracy", "transfer gap"))
+        assert all(
+            name in top for name in ("classification", "size=8)", *ENCODERS, *ATTACKS, "accuracy", "transfer ratio")
+        )
         return
     end = next(line.index("metric") for line in top.splitlines() if "metric" in line)
     names = "".join(line[:end] for line in top.splitlines()).replace(" ", "")
     for encoder in ENCODERS:
         row = names.split(encoder, 1)
         assert row[0].endswith("classification/scenes(train=64,val=32,test=32,size=8)/")
-        assert all(name.replace(" ", "") in row[1] for name in (*ATTACKS, "clean", "downstream", "transfergap"))
+        assert all(name.replace(" ", "") in row[1] for name in (*ATTACKS, "clean", "downstream", "transferratio"))
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
 def test_the_long_layout_keeps_to_the_width(result_of: Results, width: int) -> None:
     made = _make("table", _many(result_of), width=width)
     assert max(map(len, made.splitlines())) <= width
-    assert "transfer gap" in made
+    assert "transfer ratio" in made
     numbers = [line for line in made.splitlines() if " accuracy " in line]
     assert [line.count("[0.") for line in numbers] == [1] * 16
 
@@ -246,7 +268,9 @@ def test_the_wide_layout_where_it_fits(full: list[Result]) -> None:
     assert "task / data / encoder" in _make("table", full, width=60)
 
 
-def test_the_width_is_the_terminals_or_160_where_there_is_none(full: list[Result], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_width_is_the_terminals_or_160_where_there_is_none(
+    full: list[Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     assert _make("table", full) == _make("table", full, width=160)
     monkeypatch.setenv("COLUMNS", "60")
@@ -257,7 +281,10 @@ def test_why_a_number_has_a_mark_stands_below_the_terminals_table(result_of: Res
     warn, fail = Finding("rounding", "warn", 0.2, "moved by 0.2"), Finding("budget", "fail", 1.0, "too far\nout")
     blind = Finding("gradient", "unchecked", None, "none taken")
     many = [result_of(f"{i}" * 20, attack=f"pgd(steps={i})", findings=(warn, blind)) for i in range(9)]
-    many += [result_of("b" * 20, attack="embed", findings=(fail,)), result_of("c" * 20, attack="noise", failed="out of\nmemory")]
+    many += [
+        result_of("b" * 20, attack="embed", findings=(fail,)),
+        result_of("c" * 20, attack="noise", failed="out of\nmemory"),
+    ]
     made = _make("table", many, width=300)
     below = made.split("a check failed")[1].splitlines()[1:]
     below = [line for line in below if line]
@@ -270,7 +297,7 @@ def test_why_a_number_has_a_mark_stands_below_the_terminals_table(result_of: Res
     assert "none taken" not in made
 
 
-# --- checks ------------------------------------------------------------------------------------------------------------------
+# --- checks -----------------------------------------------------------------------------------------------------------
 
 
 def test_csv_says_what_the_checks_found(result_of: Results) -> None:
@@ -290,10 +317,10 @@ def test_csv_says_what_the_checks_found(result_of: Results) -> None:
     assert [line["checks"] for line in lines] == ["fail: b, e; warn: a", "unchecked", "unchecked", "ok", "", ""]
 
 
-# --- warm and cold -----------------------------------------------------------------------------------------------------------
+# --- warm and cold ----------------------------------------------------------------------------------------------------
 
 WARM = f"warm(attack=pgd, eps=[{2 / 255}])"
-ON = "each budget goes on from the smaller ones"
+ON = "each budget continues from the smaller ones"
 
 
 @pytest.mark.parametrize("kind", ["md", "table"])
@@ -316,7 +343,10 @@ def test_warm_and_cold_are_both_seen(result_of: Results, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["md", "table"])
 def test_two_numbers_of_one_cell_are_both_seen(result_of: Results, kind: str) -> None:
     """From two folders: attacked in two precisions, or by two versions of a component."""
-    half, full = (result_of(f"{i}" * 20, 0.1 * i, attack="pgd", made_by={"precision": name}) for i, name in ((5, "bf16"), (6, "fp32")))
+    half, full = (
+        result_of(f"{i}" * 20, 0.1 * i, attack="pgd", made_by={"precision": name})
+        for i, name in ((5, "bf16"), (6, "fp32"))
+    )
     older = result_of("7" * 20, 0.7, attack="pgd", made_by={"precision": "bf16"})
     made = _make(kind, [half, full, older, half])
     assert all(text in made for text in ("downstream (fp32)", "downstream (777777)"))
@@ -331,24 +361,28 @@ def test_warm_starts_that_differ_are_told_apart(result_of: Results) -> None:
 
 def test_the_caption_says_of_which_attacks_budgets_go_on(result_of: Results) -> None:
     ladder = [result_of("1" * 20, attack="pgd", eps=2 / 255), result_of("2" * 20, attack=WARM)]
-    assert f"; {ON}" in rows.caption(ladder)
+    assert f"; {ON}" in wording.caption(ladder)
     cold = [result_of("3" * 20, attack="noise", eps=eps / 255) for eps in (2, 8)]
-    assert f"; downstream: {ON}" in rows.caption([*ladder, *cold])
-    assert ON not in rows.caption(cold)
+    assert f"; downstream: {ON}" in wording.caption([*ladder, *cold])
+    assert ON not in wording.caption(cold)
 
 
-# --- transfer gap ------------------------------------------------------------------------------------------------------------
+# --- transfer ratio ---------------------------------------------------------------------------------------------------
 
 
 def _gaps(result_of: Results, attacks: dict[str | None, float], **changes: object) -> list[str]:
-    results = [result_of(f"{i}" * 20, value, attack=attack, **changes) for i, (attack, value) in enumerate(attacks.items())]
-    return rows.transfer_gaps(rows.layout(results)[1])
+    results = [
+        result_of(f"{i}" * 20, value, attack=attack, **changes) for i, (attack, value) in enumerate(attacks.items())
+    ]
+    return transfer.transfer_ratios(layout.layout(results)[1])
 
 
-def test_a_transfer_gap_needs_an_attack_that_sees_the_head(result_of: Results) -> None:
+def test_a_transfer_ratio_needs_an_attack_that_sees_the_head(result_of: Results) -> None:
     for blind in ("noise", "stored:runs/a/adversarial/b", "curve(attack=noise)", "worst(attacks=[noise, embed])"):
         assert _gaps(result_of, {None: 0.9, "embed": 0.5, blind: 0.3}) == [], blind
-        assert _gaps(result_of, {None: 0.9, "embed": 0.6, blind: 0.1 if blind[0] != "w" else 0.7, "pgd": 0.3}) == ["0.50"], blind
+        assert _gaps(result_of, {None: 0.9, "embed": 0.6, blind: 0.1 if blind[0] != "w" else 0.7, "pgd": 0.3}) == [
+            "0.50"
+        ], blind
     assert _gaps(result_of, {None: 0.9, "noise": 0.5, "pgd": 0.3}) == []
 
 
@@ -366,7 +400,15 @@ def test_a_transfer_gap_needs_an_attack_that_sees_the_head(result_of: Results) -
     ],
 )
 def test_attacks_on_the_encoder_alone(result_of: Results, attack: str) -> None:
-    for seeing in ("pgd", "apgd(objective=dlr)", "worst", "worst(attacks=[embed, pgd])", "curve", "curve(attack=apgd)", "square"):
+    for seeing in (
+        "pgd",
+        "apgd(objective=dlr)",
+        "worst",
+        "worst(attacks=[embed, pgd])",
+        "curve",
+        "curve(attack=apgd)",
+        "square",
+    ):
         assert _gaps(result_of, {None: 0.9, attack: 0.6, seeing: 0.3}) == ["0.50"], seeing
 
 
@@ -376,26 +418,32 @@ def test_damage_has_a_sign(result_of: Results) -> None:
     assert _gaps(result_of, {None: 0.5, "embed": 0.3, "pgd": 0.5}) == []
     facts = {"name": "depth", "headline": "accuracy", "higher_is_better": False, "attack": "pgd"}
     results = [
-        result_of(f"{i}" * 20, value, attack=attack) for i, (attack, value) in enumerate([(None, 0.4), ("embed", 0.5), ("pgd", 0.8)])
+        result_of(f"{i}" * 20, value, attack=attack)
+        for i, (attack, value) in enumerate([(None, 0.4), ("embed", 0.5), ("pgd", 0.8)])
     ]
     results = [replace(result, task=facts) for result in results]
-    assert rows.transfer_gaps(rows.layout(results)[1]) == ["0.25"]
+    assert transfer.transfer_ratios(layout.layout(results)[1]) == ["0.25"]
     results[1] = replace(results[1], metrics={"accuracy": 0.3})
-    assert rows.transfer_gaps(rows.layout(results)[1]) == ["0.00"]
+    assert transfer.transfer_ratios(layout.layout(results)[1]) == ["0.00"]
 
 
 def test_representation_has_no_gap_and_says_what_it_compares(result_of: Results) -> None:
     facts = {"name": "representation", "headline": "alignment", "higher_is_better": False, "attack": "pgd"}
     values = {None: 0.8, "embed": 0.9, "pgd": 1.2}
     results = [
-        replace(result_of(f"{i}" * 20, attack=attack, findings=()), task=facts, metrics={"alignment": value}, intervals={})
+        replace(
+            result_of(f"{i}" * 20, attack=attack, findings=()), task=facts, metrics={"alignment": value}, intervals={}
+        )
         for i, (attack, value) in enumerate(values.items())
     ]
     results = [replace(result, cell=replace(result.cell, task="representation(projector=true)")) for result in results]
-    said = "alignment is of two views of a picture where clean, of a picture and its attacked self where attacked: not to be compared"
+    said = (
+        "alignment is of two views of an image where clean, of an image and its attacked self where attacked: "
+        "not to be compared"
+    )
     for kind in ("md", "table"):
         made = _shown(_make(kind, results))
-        assert "transfer gap" not in made
+        assert "transfer ratio" not in made
         assert said in made
         assert "these rows have no checks" in made
     assert "two views" not in _make("md", [result_of()])
@@ -403,5 +451,8 @@ def test_representation_has_no_gap_and_says_what_it_compares(result_of: Results)
 
 def test_the_papers_name_and_no_path(full: list[Result]) -> None:
     made = _make("paper", full)
-    assert "paper: Benchmarking Robust Self-Supervised Learning Across Diverse Downstream Tasks (arXiv 2407.12588, 2024)\n" in made
+    assert (
+        "paper: Benchmarking Robust Self-Supervised Learning Across Diverse Downstream Tasks (arXiv 2407.12588, 2024)\n"
+        in made
+    )
     assert "seeds" not in made

@@ -5,19 +5,22 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from brittle import ensemble, spec
-from brittle.ascent import Climb, Keep, walk
-from brittle.errors import UsageError
-from brittle.rng import Rng
-from brittle.threat import Threat
+from brittle.attacks.parts import ensemble
+from brittle.attacks.parts.ascent import Climb, Keep, walk
+from brittle.core import components, spec
+from brittle.core.errors import UsageError
+from brittle.core.traits import AttackTraits, Passes
 from brittle.types import AtLeastOne, Batch, Count, Model, Objective
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
-VERSION = 2
 MOMENTUM = 0.75
 ENOUGH = 0.75  # share of steps that must have improved for the step size to stay
-FIRST, SHORTER, SHORTEST = 0.22, 0.03, 0.06  # lengths of the spans between two looks at the progress, as shares of all steps
+# lengths of the spans between two checks of the progress, as shares of all steps
+FIRST, SHORTER, SHORTEST = 0.22, 0.03, 0.06
 SCOUTS, STRIDE = 0.2, 0.25  # the most of all steps that scouting may take; length of its steps as a share of eps
-PHASES = ((2.0, 0.3), (1.5, 0.3), (1.0, 0.4))  # eps as a multiple of the threat's, and its share of the steps (SEA 2024)
+# eps as a multiple of the threat's, and its share of the steps (SEA 2024)
+PHASES = ((2.0, 0.3), (1.5, 0.3), (1.0, 0.4))
 
 
 def apgd(
@@ -39,13 +42,13 @@ def apgd(
 
     Args:
         objective: spec of what is climbed, such as ``task_loss`` or ``dlr``.
-        targets: climb towards each of so many most likely wrong classes in turn, the ``rank`` of the objective, on the images not yet
-            beaten; fewer where there are fewer classes. 0: away from the right one.
-        scout: so many of the steps, a fifth of them at most, go to a plain climb as ``pgd`` has it, from a start of its own. APGD's first
-            step of twice eps leads nearly every start to the same corner of the ball, where a short step may find a higher one. 0: APGD as
-            published. None where balls shrink, or after a first restart.
-        shrink: begin in balls of twice and 1.5 times eps, 30 % of the steps in each, and go on from there in the threat's own (SEA,
-            Croce, Singh and Hein 2024).
+        targets: climb towards each of this many most likely wrong classes in turn, the ``rank`` of the objective, on
+            the images not yet beaten; fewer where there are fewer classes. 0: away from the right one.
+        scout: this many of the steps, a fifth of them at most, go to a plain climb as in ``pgd``, from its own start.
+            APGD's first step of twice eps leads nearly every start to the same corner of the ball, where a short step
+            may find a higher one. 0: APGD as published. None where balls shrink, or after a first restart.
+        shrink: begin in balls of twice and 1.5 times eps, 30 % of the steps in each, and continue from there in the
+            threat's own (SEA, Croce, Singh and Hein 2024).
         keep: which iterate, as in ``pgd``.
 
     Raises:
@@ -54,22 +57,37 @@ def apgd(
 
     def climb(text: str) -> ensemble.Member:
         def attack(model: Model, batch: Batch, threat: Threat, rng: Rng) -> Tensor:
-            climbed = spec.build("objectives", text, model, batch)
+            climbed = components.build("objectives", text, model, batch)
             phases = PHASES if shrink else ((1.0, 1.0),)
-            return _auto_pgd(climbed, model, batch, threat, rng, steps=steps, restarts=restarts, keep=keep, phases=phases, scout=scout)
+            return _auto_pgd(
+                climbed,
+                model,
+                batch,
+                threat,
+                rng,
+                steps=steps,
+                restarts=restarts,
+                keep=keep,
+                phases=phases,
+                scout=scout,
+            )
 
         return attack
 
     if not targets:
         return climb(objective)(model, batch, threat, rng)
-    return ensemble.worst_of((climb(text) for text in _towards(objective, targets, model, batch)), model, batch, threat, rng)
+    return ensemble.worst_of(
+        (climb(text) for text in _towards(objective, targets, model, batch)), model, batch, threat, rng
+    )
 
 
 def _towards(objective: str, targets: int, model: Model, batch: Batch) -> Iterator[str]:
     """The objective's spec, once for each wrong class by its rank."""
-    full = spec.complete("objectives", objective)
+    full = components.complete("objectives", objective)
     if "rank" not in full.settings:
-        raise UsageError(f"apgd(objective={objective}, targets={targets}): it has no target class; take dlr or targeted")
+        raise UsageError(
+            f"apgd(objective={objective}, targets={targets}): it has no target class; take dlr or targeted"
+        )
     with torch.no_grad():
         classes = model(batch.images[:1]).shape[1]
     for rank in range(1, min(targets, classes - 1) + 1):
@@ -106,7 +124,7 @@ def _auto_pgd(
             if not length:
                 continue
             start = ball.sample(clean, rng) if images is None else ball.project(clean, images)
-            # what is found in a larger ball than the threat's must never be kept
+            # an iterate from a larger ball than the threat's must never be kept
             climb = kept if own else Climb(objective, model, batch, keep)
             images = _phase(climb, clean, ball, start, length)
             spent += length
@@ -132,17 +150,29 @@ def _phase(climb: Climb, clean: Tensor, ball: Threat, images: Tensor, steps: int
         new, gradient = climb.at(images, number / (steps + 1))
         improved += new > loss
         better = (new > peak).view(-1, 1, 1, 1)
-        top, top_gradient, peak = torch.where(better, images, top), torch.where(better, gradient, top_gradient), torch.maximum(new, peak)
+        top, top_gradient, peak = (
+            torch.where(better, images, top),
+            torch.where(better, gradient, top_gradient),
+            torch.maximum(new, peak),
+        )
         loss, since = new, since + 1
         if since < span:
             continue
         halve = (improved <= ENOUGH * span) | (~halved & (last_peak >= peak))
         last_peak, halved, improved = peak, halve, torch.zeros_like(loss)
-        rows = halve.view(-1, 1, 1, 1)
+        mask = halve.view(-1, 1, 1, 1)
         size, images, gradient = (
-            torch.where(rows, size / 2, size),
-            torch.where(rows, top, images),
-            torch.where(rows, top_gradient, gradient),
+            torch.where(mask, size / 2, size),
+            torch.where(mask, top, images),
+            torch.where(mask, top_gradient, gradient),
         )
         span, since = max(span - max(int(SHORTER * steps), 1), int(SHORTEST * steps), 1), 0
     return top
+
+
+def _passes(*, steps: int, restarts: int, targets: int, **_settings: object) -> Passes:
+    climbs = restarts * max(targets, 1)
+    return Passes(climbs * (steps + 3) + (targets + 2 if targets else 1), climbs * (steps + 2))
+
+
+TRAITS = AttackTraits(version=2, passes=_passes)

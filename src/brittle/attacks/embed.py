@@ -2,13 +2,12 @@
 
 from torch import Tensor
 
-from brittle.ascent import Keep, ascend
-from brittle.objectives import embedding as objective
-from brittle.rng import Rng
-from brittle.threat import Threat
+from brittle.attacks.parts.ascent import Keep, ascend, passes
+from brittle.core.traits import AttackTraits
+from brittle.objectives.embedding import Distance, Layer, Tokens, embedding
 from brittle.types import AtLeastOne, Batch, Count, Model, Positive
-
-HEADLESS = True  # so its images are computed once and scored by every head
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
 
 def embed(
@@ -18,15 +17,30 @@ def embed(
     rng: Rng,
     /,
     *,
-    distance: objective.Distance = "l2",
-    tokens: objective.Tokens = "cls",
-    layer: objective.Layer = "final",
+    distance: Distance = "l2",
+    tokens: Tokens = "cls",
+    layer: Layer = "final",
     steps: Count = 20,
     step: Positive = 0.25,
     random_start: bool = True,
     restarts: AtLeastOne = 1,
     keep: Keep = "best",
 ) -> Tensor:
-    """EmbedAttack (arXiv 2407.12588, 2024); ``distance``, ``tokens`` and ``layer`` as in ``embedding``, the rest as in ``pgd``."""
-    climbed = objective.embedding(model, batch, distance=distance, tokens=tokens, layer=layer)
-    return ascend(climbed, model, batch, threat, rng, steps=steps, step=step, random_start=random_start, restarts=restarts, keep=keep)
+    """EmbedAttack (arXiv 2407.12588, 2024); ``distance``, ``tokens`` and ``layer`` as in ``embedding``, the rest as in
+    ``pgd``."""
+    climbed = embedding(model, batch, distance=distance, tokens=tokens, layer=layer)
+    return ascend(
+        climbed,
+        model,
+        batch,
+        threat,
+        rng,
+        steps=steps,
+        step=step,
+        random_start=random_start,
+        restarts=restarts,
+        keep=keep,
+    )
+
+
+TRAITS = AttackTraits(objective="embedding", passes=passes)

@@ -2,20 +2,33 @@
 
 from torch import Tensor
 
-from brittle import ensemble
-from brittle.rng import Rng
-from brittle.threat import Threat
+from brittle.attacks.parts import ensemble
+from brittle.core.traits import AttackTraits, Passes
 from brittle.types import AtLeastOne, Batch, Model
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
-PARTS = ("embed",)
 VARIANTS = ("", "distance=cosine, ", "tokens=grid, ", "distance=cosine, tokens=all, ")
 
 
-def embed_worst(model: Model, batch: Batch, threat: Threat, rng: Rng, /, *, steps: AtLeastOne = 20, restarts: AtLeastOne = 2) -> Tensor:
-    """The worst per image of EmbedAttack (arXiv 2407.12588, 2024) in L2 and cosine, on the pooled feature, the grid and all tokens.
+def embed_worst(
+    model: Model, batch: Batch, threat: Threat, rng: Rng, /, *, steps: AtLeastOne = 20, restarts: AtLeastOne = 2
+) -> Tensor:
+    """The worst per image of EmbedAttack (arXiv 2407.12588, 2024) in L2 and cosine, on the pooled feature, the grid and
+    all tokens.
 
     Args:
         steps, restarts: of each.
     """
-    parts = (f"embed({variant}steps={steps}, restarts={restarts})" for variant in VARIANTS)
-    return ensemble.worst_of(map(ensemble.member, parts), model, batch, threat, rng)
+    return ensemble.worst_of(map(ensemble.member, _climbs(steps, restarts)), model, batch, threat, rng)
+
+
+def _climbs(steps: int, restarts: int) -> list[str]:
+    return [f"embed({variant}steps={steps}, restarts={restarts})" for variant in VARIANTS]
+
+
+TRAITS = AttackTraits(
+    members=_climbs,
+    picks=True,
+    passes=lambda **_settings: Passes(len(VARIANTS) + 1, 0),
+)

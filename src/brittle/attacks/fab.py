@@ -1,4 +1,5 @@
-"""FAB: the closest misclassified image, by projections onto the linearised boundary to one class after another (targeted FAB)."""
+"""FAB: the closest misclassified image, by projections onto the linearised boundary to one class after another
+(targeted FAB)."""
 
 import math
 from typing import Annotated
@@ -7,13 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from brittle import hyperplane
-from brittle.errors import CellError
-from brittle.rng import Rng
-from brittle.threat import TINY, Norm, Threat
+from brittle.attacks.parts import box_projection
+from brittle.core.errors import CellError
+from brittle.core.traits import AttackTraits, Passes
 from brittle.types import AtLeastOne, Batch, Model
-
-TASKS = ("classification",)
+from brittle.types.rng import Rng
+from brittle.types.threat import TINY, Norm, Threat
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A setting between 0 and 1."""
@@ -35,19 +35,21 @@ def fab(
 ) -> Tensor:
     """Targeted FAB (Croce & Hein 2020), with the settings of AutoAttack's standard version.
 
-    It looks for the smallest change, and returns the closest misclassified image it met where that lies within ``eps``, else the clean
-    one. Images that are wrong already are returned as they are; those beaten on the way to one class are spared the next.
+    It looks for the smallest change, and returns the closest misclassified image it met where that lies within ``eps``,
+    else the clean one. Images that are wrong already are returned as they are; those beaten on the way to one class are
+    spared the next.
 
     Args:
         steps: steps to each class, of two forwards and one backward.
-        restarts: how many times to go to each class, first from the clean image, then from random points at half of eps.
-        targets: how many classes, the most likely first; all there are, if fewer.
+        restarts: how many times to go to each class, first from the clean image, then from random points at half of
+            eps.
+        targets: how many classes, the most likely first; all of them if there are fewer.
         alpha_max: how much at most of the step starts at the clean image.
         eta: how far a step goes, 1 being just onto the hyperplane.
         beta: how much of the distance is kept when stepping back from a misclassified image.
     """
     clean = batch.images.detach()
-    found = clean.clone()
+    adversarial = clean.clone()
     scores = _predict(model, clean)
     left = _right(model, scores, batch.target).nonzero().flatten()
     first = scores.scatter(1, batch.target.view(-1, 1), math.inf)  # also where it ties with another class
@@ -55,14 +57,25 @@ def fab(
     for other in ranked[:, 1:].T:
         for restart in range(restarts):
             if not len(left):
-                return found
+                return adversarial
             part, target = clean[left], batch.target[left]
             start = _around(part, threat, rng.rows(left)) if restart else part
-            images = _closest(model, part, target, other[left], start, threat.norm, steps=steps, alpha_max=alpha_max, eta=eta, beta=beta)
+            images = _closest(
+                model,
+                part,
+                target,
+                other[left],
+                start,
+                threat.norm,
+                steps=steps,
+                alpha_max=alpha_max,
+                eta=eta,
+                beta=beta,
+            )
             beaten = (images != part).flatten(1).any(1) & (threat.violation(part, images) == 0)
-            found[left[beaten]] = images[beaten]
+            adversarial[left[beaten]] = images[beaten]
             left = left[~beaten]
-    return found
+    return adversarial
 
 
 def _closest(
@@ -78,14 +91,15 @@ def _closest(
     eta: float,
     beta: float,
 ) -> Tensor:
-    """The closest misclassified image met on the way from ``start`` to the classes ``other`` [B]; the clean one where none was met."""
+    """The closest misclassified image met on the way from ``start`` to the classes ``other`` [B]; the clean one where
+    none was met."""
     images, best = start, clean
     least = clean.new_full((len(clean), 1, 1, 1), math.inf)
     for number in range(steps):
         lead, normal = _linear(model, images, target, other, number)
         lead_at_clean = lead + ((clean - images) * normal).flatten(1).sum(1)
-        here = hyperplane.shortest(images, normal, -lead, norm)
-        there = hyperplane.shortest(clean, normal, -lead_at_clean, norm)
+        here = box_projection.project(images, normal, -lead, norm)
+        there = box_projection.project(clean, normal, -lead_at_clean, norm)
         near, far = _size(here, norm).clamp(min=1e-8), _size(there, norm).clamp(min=1e-8)
         alpha = (near / (near + far)).clamp(max=alpha_max)
         images = ((1 - alpha) * (images + eta * here) + alpha * (clean + eta * there)).clamp(0, 1)
@@ -104,23 +118,21 @@ def _linear(model: Model, images: Tensor, target: Tensor, other: Tensor, number:
         scores = model(images)
         lead = (scores.gather(1, other.view(-1, 1)) - scores.gather(1, target.view(-1, 1))).squeeze(1)
         if not lead.isfinite().all():
-            raise CellError(f"nonfinite: the loss is {lead[~lead.isfinite()][0].item()} at step {number}; check the model")
+            value = lead[~lead.isfinite()][0].item()
+            raise CellError(f"the loss is {value} at step {number}; check the model", check="nonfinite")
         (normal,) = torch.autograd.grad(lead.sum(), images)
     if not normal.isfinite().all():
-        raise CellError(f"nonfinite: the gradient at step {number} is nan or inf; check the model")
+        raise CellError(f"the gradient at step {number} is nan or inf; check the model", check="nonfinite")
     return lead.detach(), normal
 
 
 def _predict(model: Model, images: Tensor) -> Tensor:
-    """Scores in float32, whatever the gradients are taken in: this close to the boundary a verdict in bfloat16 is worth nothing."""
-    fast, model.bf16 = model.bf16, False
-    try:
-        with torch.no_grad():
-            scores = model(images)
-    finally:
-        model.bf16 = fast
+    """Scores in float32, whatever the gradients are taken in: this close to the boundary a decision in bfloat16 is
+    worthless."""
+    with model.using(bf16=False), torch.no_grad():
+        scores = model(images)
     if scores.isnan().any():
-        raise CellError("nonfinite: the prediction is nan; check the model")
+        raise CellError("the prediction is nan; check the model", check="nonfinite")
     return scores
 
 
@@ -132,7 +144,8 @@ def _right(model: Model, scores: Tensor, target: Tensor) -> Tensor:
 
 
 def _around(clean: Tensor, threat: Threat, rng: Rng) -> Tensor:
-    """A random point at half of eps: an image still here has no adversarial one within eps, so the paper's minimum of both is eps."""
+    """A random point at half of eps: an image still here has no adversarial one within eps, so the paper's minimum of
+    both is eps."""
     direction = 2 * rng.uniform(clean) - 1 if threat.norm == "linf" else rng.normal(clean)
     return (clean + 0.5 * threat.eps * direction / _size(direction, threat.norm).clamp(min=TINY)).clamp(0, 1)
 
@@ -141,3 +154,10 @@ def _size(change: Tensor, norm: Norm) -> Tensor:
     """Each image's size in the norm, [B,1,1,1]."""
     order = math.inf if norm == "linf" else 2.0
     return torch.linalg.vector_norm(change, order, (1, 2, 3), keepdim=True)
+
+
+def _passes(*, steps: int, restarts: int, targets: int, **_settings: object) -> Passes:
+    return Passes(1 + 2 * steps * restarts * targets, steps * restarts * targets)
+
+
+TRAITS = AttackTraits(needs=("classes", "per_image"), passes=_passes)

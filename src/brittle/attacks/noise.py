@@ -2,14 +2,17 @@
 
 from torch import Tensor
 
-from brittle.rng import Rng
-from brittle.threat import Threat
+from brittle.core.traits import AttackTraits
 from brittle.types import Batch, Model
-
-HEADLESS = True
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
 
 def noise(model: Model, batch: Batch, threat: Threat, rng: Rng, /) -> Tensor:
-    """One random corner of the ball (linf: every value moved by plus or minus eps; l2: a random direction of length eps)."""
+    """One random corner of the ball (linf: every value moved by plus or minus eps; l2: a random direction of length
+    eps)."""
     direction = rng.normal(batch.images)
     return threat.project(batch.images, threat.ascend(batch.images, direction, threat.eps))
+
+
+TRAITS = AttackTraits(sees="nothing")

@@ -2,11 +2,12 @@
 
 from torch import Tensor
 
-from brittle import spec
-from brittle.ascent import Keep, ascend
-from brittle.rng import Rng
-from brittle.threat import Threat
+from brittle.attacks.parts.ascent import Keep, ascend, passes
+from brittle.core import components
+from brittle.core.traits import AttackTraits
 from brittle.types import AtLeastOne, Batch, Count, Model, Positive
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
 
 def pgd(
@@ -31,5 +32,19 @@ def pgd(
         restarts: how many times to climb.
         keep: ``best`` iterate per image or the ``last`` one.
     """
-    climbed = spec.build("objectives", objective, model, batch)
-    return ascend(climbed, model, batch, threat, rng, steps=steps, step=step, random_start=random_start, restarts=restarts, keep=keep)
+    climbed = components.build("objectives", objective, model, batch)
+    return ascend(
+        climbed,
+        model,
+        batch,
+        threat,
+        rng,
+        steps=steps,
+        step=step,
+        random_start=random_start,
+        restarts=restarts,
+        keep=keep,
+    )
+
+
+TRAITS = AttackTraits(passes=passes)

@@ -1,4 +1,5 @@
-"""Square Attack: random search that asks for scores only, never for a gradient, so that nothing that hides gradients stops it."""
+"""Square Attack: random search that asks for scores only, never for a gradient, so that nothing that hides gradients
+stops it."""
 
 from bisect import bisect_left
 from typing import Annotated, Literal
@@ -7,17 +8,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from brittle.errors import CellError
-from brittle.rng import Rng
-from brittle.threat import TINY, Threat
+from brittle.core.errors import CellError
+from brittle.core.traits import AttackTraits, Passes
 from brittle.types import AtLeastOne, Batch, Model, per_image
+from brittle.types.rng import Rng
+from brittle.types.threat import TINY, Threat
 
 Share = Annotated[float, Field(gt=0, le=1)]
 """A setting that is a share of something: above 0, at most 1."""
 Variant = Literal["paper", "autoattack"]
 
-HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries: the share of changed pixels is halved after each
-BLOCK = 100  # queries whose random numbers an image draws at once, since a call of its generator costs as much as a small network
+# of 10,000 queries: the share of changed pixels is halved after each
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+BLOCK = 100  # queries whose random numbers are drawn at once: a call of a generator costs as much as a small network
 
 
 def square(
@@ -32,18 +35,20 @@ def square(
     restarts: AtLeastOne = 1,
     variant: Variant = "autoattack",
 ) -> Tensor:
-    """Square Attack (Andriushchenko et al. 2020): stripes (l2: tiles) first, then squares at random places, kept where they help.
+    """Square Attack (Andriushchenko et al. 2020): stripes (l2: tiles) first, then squares at random places, kept where
+    they help.
 
-    Logits [B, C] are judged by their margin, any other prediction by the mean of its task's loss. An image is left alone once nothing in
-    it is right; one where that is so from the start, or that is all void, stays clean.
+    Logits [B, C] are judged by their margin, any other prediction by the mean of its task's loss. An image is left
+    alone once nothing in it is right; one where that is so from the start, or that is all void, stays clean.
 
     Args:
-        queries: how often an image is asked about in each restart, besides once about the clean one.
-        p_init: share of the pixels in the first squares; halved nine times on the way, at the paper's shares of the queries.
-        restarts: how many times to search, from the clean image each time; the best find per image is returned.
-        variant: ``autoattack`` does two things as that code does, so that numbers agree: squares never reach the last row and column, and
-            the shares are those of 10,000 queries however many there are. ``paper`` does neither and is stronger, most of all on small
-            pictures.
+        queries: how often the model is asked about an image in each restart, besides once about the clean one.
+        p_init: share of the pixels in the first squares; halved nine times on the way, at the paper's shares of the
+            queries.
+        restarts: how many times to search, from the clean image each time; the best result per image is returned.
+        variant: ``autoattack`` follows that code in two things, so that numbers agree: squares never reach the last
+            row and column, and the shares are those of 10,000 queries however many there are. ``paper`` does neither
+            and is stronger, most of all on small images.
 
     Raises:
         CellError: a score is not finite.
@@ -51,7 +56,7 @@ def square(
     with torch.no_grad():
         clean = batch.images.detach()
         start, over = _judge(model, clean, batch.target)
-        found, worth = clean.clone(), start.clone()
+        best, worth = clean.clone(), start.clone()
         for _ in range(restarts):
             left = (~over).nonzero().flatten()
             part = Batch(clean[left], batch.target[left], ())
@@ -59,8 +64,8 @@ def square(
                 model, part, threat, rng.rows(left), start[left], queries=queries, p_init=p_init, variant=variant
             )
             better = beaten | (reached > worth[left])
-            found[left[better]], worth[left[better]], over[left] = images[better], reached[better], beaten
-    return found
+            best[left[better]], worth[left[better]], over[left] = images[better], reached[better], beaten
+    return best
 
 
 def _judge(model: Model, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,14 +79,24 @@ def _judge(model: Model, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor
     else:
         worth = per_image(model.task.loss(prediction, target))
     if not worth.isfinite().all():
-        raise CellError(f"nonfinite: a score is {worth[~worth.isfinite()][0].item()}; check the model")
+        value = worth[~worth.isfinite()][0].item()
+        raise CellError(f"a score is {value}; check the model", check="nonfinite")
     return worth, worth == 0 if right is None else ~right.reshape(len(right), -1).any(1)
 
 
 def _search(
-    model: Model, batch: Batch, threat: Threat, rng: Rng, start: Tensor, *, queries: int, p_init: float, variant: Variant
+    model: Model,
+    batch: Batch,
+    threat: Threat,
+    rng: Rng,
+    start: Tensor,
+    *,
+    queries: int,
+    p_init: float,
+    variant: Variant,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One random search from the clean images, whose worth is ``start`` [B]: the best images, their worth, and which are beaten."""
+    """One random search from the clean images, whose worth is ``start`` [B]: the best images, their worth, and which
+    are beaten."""
     clean, size = batch.images, torch.tensor([*batch.images.shape[2:]] * 2, device=start.device)
     images, worth, beaten = clean.clone(), start.clone(), torch.zeros_like(start, dtype=torch.bool)
     begin, change = (_stripes, _repaint) if threat.norm == "linf" else (_tiles, _transfer)
@@ -109,13 +124,15 @@ def _search(
 
 
 def _side(threat: Threat, images: Tensor, p_init: float, progress: float) -> int:
-    """Edge of the squares in pixels after a share of the queries; l2: odd and at least 3, so that a bump has a middle."""
+    """Edge of the squares in pixels after a share of the queries; l2: odd and at least 3, so that a bump has a
+    middle."""
     share = p_init / 2 ** bisect_left(HALVINGS, 10_000 * progress)
     side = max(round((share * images.shape[2] * images.shape[3]) ** 0.5), 1)
     return min(side if threat.norm == "linf" else max(side, 3) | 1, *images.shape[2:])
 
 
-# --- directions, from which ``Threat.ascend`` makes images: each of the functions returns one shaped as the clean images or their delta ---
+# Directions, from which ``Threat.ascend`` makes images: each of these functions returns one shaped as the clean images
+# or their delta.
 
 
 def _sign(uniform: Tensor) -> Tensor:
@@ -132,7 +149,11 @@ def _tiles(clean: Tensor, rng: Rng) -> Tensor:
     batch, channels, height, width = clean.shape
     side = max(min(height, width) // 5, 1)
     rows, columns = height // side, width // side
-    draws = rng.uniform(clean.new_empty(batch, channels + 1, rows, columns)).repeat_interleave(side, 2).repeat_interleave(side, 3)
+    draws = (
+        rng.uniform(clean.new_empty(batch, channels + 1, rows, columns))
+        .repeat_interleave(side, 2)
+        .repeat_interleave(side, 3)
+    )
     bumps = _bumps(side, clean).repeat(1, rows, columns)
     tiles = torch.where(draws[:, :1] < 0.5, bumps[0], bumps[1]) * _sign(draws[:, 1:])
     top, edge = (height - rows * side) // 2, (width - columns * side) // 2
@@ -140,13 +161,15 @@ def _tiles(clean: Tensor, rng: Rng) -> Tensor:
 
 
 def _repaint(delta: Tensor, side: int, corners: Tensor, draws: Tensor, _eps: float) -> Tensor:
-    """linf: one square gets a new sign per channel. ``corners`` [B,4] of two squares, ``draws`` [B,1+C] uniform: a turn, and signs."""
+    """linf: one square gets a new sign per channel. ``corners`` [B,4] of two squares, ``draws`` [B,1+C] uniform: a
+    turn, and signs."""
     *_, inside = _window(delta, side, corners[:, :2])
     return torch.where(inside, _sign(draws[:, 1:, None, None]), delta)
 
 
 def _transfer(delta: Tensor, side: int, corners: Tensor, draws: Tensor, eps: float) -> Tensor:
-    """l2: the mass of a second square, and what the image has not used of its budget, goes into a bump that is added in the first."""
+    """l2: the mass of a second square, and what the image has not used of its budget, goes into a bump that is added in
+    the first."""
     down, across, first = _window(delta, side, corners[:, :2])
     *_, second = _window(delta, side, corners[:, 2:])
     turn = (draws[:, 0] < 0.5).long()[:, None, None]
@@ -158,7 +181,8 @@ def _transfer(delta: Tensor, side: int, corners: Tensor, draws: Tensor, eps: flo
 
 
 def _window(delta: Tensor, side: int, corner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows below a square's top [B,H,1], columns right of its left edge [B,1,W], and its inside [B,1,H,W]; ``corner`` [B,2]."""
+    """Rows below a square's top [B,H,1], columns right of its left edge [B,1,W], and its inside [B,1,H,W]; ``corner``
+    [B,2]."""
     height, width = (torch.arange(size, device=delta.device) for size in delta.shape[2:])
     down, across = (height - corner[:, :1])[:, :, None], (width - corner[:, 1:])[:, None]
     inside = (down >= 0) & (down < side) & (across >= 0) & (across < side)
@@ -166,7 +190,8 @@ def _window(delta: Tensor, side: int, corner: Tensor) -> tuple[Tensor, Tensor, T
 
 
 def _bumps(side: int, like: Tensor) -> Tensor:
-    """[2,side,side], of length 1: a hill in the upper half and a pit in the lower, and the same turned (the paper's eta)."""
+    """[2,side,side], of length 1: a hill in the upper half and a pit in the lower, and the same turned (the paper's
+    eta)."""
     halves: list[Tensor] = []
     for rows in (side // 2, side - side // 2):
         place = torch.meshgrid(torch.arange(rows), torch.arange(side), indexing="ij")
@@ -182,3 +207,10 @@ def _bumps(side: int, like: Tensor) -> Tensor:
 def _norm(delta: Tensor) -> Tensor:
     """Length of each channel [B,C,1,1], never 0."""
     return delta.square().sum((2, 3), keepdim=True).sqrt().clamp(min=TINY)
+
+
+def _passes(*, queries: int, restarts: int, **_settings: object) -> Passes:
+    return Passes(1 + queries * restarts, 0)
+
+
+TRAITS = AttackTraits(passes=_passes)

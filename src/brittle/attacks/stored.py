@@ -8,30 +8,37 @@ from typing import Any
 
 from torch import Tensor
 
-from brittle import files
-from brittle.errors import MissingError, UsageError
-from brittle.rng import Rng
-from brittle.shelf import Shelf
-from brittle.threat import Threat
+from brittle.attacks.parts.image_store import ImageStore
+from brittle.core import files
+from brittle.core.errors import MissingError, UsageError
+from brittle.core.traits import AttackTraits, StoredImages
 from brittle.types import Batch, Model
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
 
 def expand(argument: str, /) -> list[str]:
-    """The kept sets of a run folder, or the one that is named itself.
+    """The kept sets of images in a run folder, or the set itself that is named.
 
     Raises:
         MissingError: there is none.
     """
     root = Path(argument).expanduser()
-    found = [argument] if (root / "cell.json").is_file() else [str(path.parent) for path in sorted(root.glob("adversarial/*/cell.json"))]
-    if not found:
-        raise MissingError(f"stored:{argument}: no adversarial images there; make some with brittle run ... --keep-adversarial")
-    return found
+    folders = (
+        [argument]
+        if (root / "cell.json").is_file()
+        else [str(path.parent) for path in sorted(root.glob("adversarial/*/cell.json"))]
+    )
+    if not folders:
+        raise MissingError(
+            f"stored:{argument}: no adversarial images there; make some with brittle run ... --keep-adversarial"
+        )
+    return folders
 
 
 @cache
 def fingerprint(argument: str, /) -> str:
-    """What stands for the images: the names and sizes of their files, and the cell they are of."""
+    """Hash of the names and sizes of the images' files, and of the file of their cell."""
     paths = sorted(Path(argument).expanduser().glob("*"))
     return files.sha256("\n".join(f"{path.name} {path.stat().st_size}" for path in paths).encode())
 
@@ -42,22 +49,27 @@ def about(argument: str, /) -> Mapping[str, Any]:
 
 
 @cache
-def _shelf(argument: str) -> Shelf:
-    return Shelf(Path(argument).expanduser())
+def _images(argument: str) -> ImageStore:
+    return ImageStore(Path(argument).expanduser())
 
 
 def stored(argument: str, model: Model, batch: Batch, threat: Threat, rng: Rng, /) -> Tensor:
-    """The images kept under ``argument`` for the pictures of ``batch``.
+    """The images kept under ``argument`` for the images of ``batch``.
 
     Raises:
-        MissingError: one of the pictures is not among them.
+        MissingError: one of the images is not among them.
         UsageError: they are of another size than this encoder or task looks at.
     """
-    found = _shelf(argument).get(batch.ids)
-    if found is None:
-        raise MissingError(f"stored:{argument}: has not all pictures of this cell ({batch.ids[0]} ...); keep the same data set and limit")
-    images = found["images"].to(batch.images)
+    tensors = _images(argument).get(batch.ids)
+    if tensors is None:
+        raise MissingError(
+            f"stored:{argument}: has not all images of this cell ({batch.ids[0]} ...); keep the same data set and limit"
+        )
+    images = tensors["images"].to(batch.images)
     if images.shape != batch.images.shape:
-        sizes = " and ".join("x".join(map(str, each.shape[-2:])) for each in (images, batch.images))
-        raise UsageError(f"stored:{argument}: its pictures and those of this cell are {sizes}; take encoders of one size")
+        sizes = " and ".join("x".join(map(str, batched.shape[-2:])) for batched in (images, batch.images))
+        raise UsageError(f"stored:{argument}: its images and those of this cell are {sizes}; take encoders of one size")
     return images
+
+
+TRAITS = AttackTraits(sees="nothing", stored=StoredImages(expand, fingerprint, about))

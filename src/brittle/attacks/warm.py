@@ -1,25 +1,30 @@
-"""An attack that goes on from what it found with smaller budgets, so that no budget gives a better number than a smaller one."""
+"""An attack that continues from what it found with smaller budgets, so that no budget gives a better number than a
+smaller one."""
 
 from collections.abc import Sequence
 
 from torch import Tensor
 
-from brittle import ensemble
-from brittle.rng import Rng
-from brittle.threat import Threat
+from brittle.attacks.parts import ensemble
+from brittle.core.traits import AttackTraits, Passes
 from brittle.types import Batch, Model, Positive
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
 
-def warm(model: Model, batch: Batch, threat: Threat, rng: Rng, /, *, attack: str = "pgd", eps: Sequence[Positive] = ()) -> Tensor:
-    """``attack`` with each of the smaller budgets ``eps`` in turn, each going on from the last, then with the threat's own; for each image
-    the worse of what it found and what it began with.
+def warm(
+    model: Model, batch: Batch, threat: Threat, rng: Rng, /, *, attack: str = "pgd", eps: Sequence[Positive] = ()
+) -> Tensor:
+    """``attack`` with each of the smaller budgets ``eps`` in turn, each continuing from the last, then with the
+    threat's own; for each image the worse of what it found and what it began with.
 
-    A batch with a ``start`` has the smaller budgets behind it. A run with several budgets makes its cells of this attack by itself.
+    A batch with a ``start`` has been through the smaller budgets already. A run with several budgets uses this attack
+    for its cells automatically.
     """
     climb = ensemble.member(attack)
     if batch.start is None:
-        for each in sorted(size for size in eps if size < threat.eps):
-            smaller = Threat(threat.norm, each)
+        for radius in sorted(size for size in eps if size < threat.eps):
+            smaller = Threat(threat.norm, radius)
             batch = batch._replace(start=_worse(climb, model, batch, smaller, rng.again()))
     return _worse(climb, model, batch, threat, rng)
 
@@ -33,3 +38,6 @@ def _worse(climb: ensemble.Member, model: Model, batch: Batch, threat: Threat, r
         return part.start
 
     return ensemble.worst_of([climb, stay], model, batch, threat, rng)
+
+
+TRAITS = AttackTraits(picks=True, passes=lambda **_settings: Passes(3, 0))

@@ -4,14 +4,17 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from brittle import ensemble
-from brittle.errors import UsageError
-from brittle.rng import Rng
-from brittle.threat import Threat
+from brittle.attacks.parts import ensemble
+from brittle.core.errors import UsageError
+from brittle.core.traits import AttackTraits, Passes
 from brittle.types import Batch, Model
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
 
-def worst(model: Model, batch: Batch, threat: Threat, rng: Rng, /, *, attacks: Sequence[str] = ("pgd", "embed")) -> Tensor:
+def worst(
+    model: Model, batch: Batch, threat: Threat, rng: Rng, /, *, attacks: Sequence[str] = ("pgd", "embed")
+) -> Tensor:
     """For each image what hurt it most (wrong label, lowest pixel accuracy, highest RMSE; then the highest loss).
 
     Args:
@@ -23,3 +26,6 @@ def worst(model: Model, batch: Batch, threat: Threat, rng: Rng, /, *, attacks: S
     if not attacks:
         raise UsageError("worst(attacks=[]): name at least one attack, such as worst(attacks=[pgd, embed])")
     return ensemble.worst_of(map(ensemble.member, attacks), model, batch, threat, rng)
+
+
+TRAITS = AttackTraits(picks=True, passes=lambda attacks: Passes(1 + len(attacks), 0))

@@ -1,20 +1,23 @@
-"""An attack that asks for scores only does less harm. If not, gradients mislead this one: report the worse of the two."""
+"""An attack that asks for scores only does less harm. If not, gradients mislead this one: report the worse of the
+two."""
 
-from brittle import spec
-from brittle.evidence import Evidence, exceeds
-from brittle.plan import Finding
+from brittle.checks.parts.evidence import Evidence, exceeds
+from brittle.core.records import Finding
+from brittle.core.traits import CheckTraits
 
-FULL = True
-NAME, ATTACK = "square", "square(queries=300)"
+ATTACK = "square(queries=300)"
 
 
 def blackbox(evidence: Evidence, /) -> Finding:
-    """Square Attack (Andriushchenko et al. 2020) with 300 queries on the sample: ``fail`` where it does clearly more damage, ``warn`` where
-    that may be luck."""
-    if NAME not in spec.names("attacks"):
-        return Finding("blackbox", "unchecked", None, f"there is no attack {NAME!r}")
+    """Square Attack (Andriushchenko et al. 2020) with 300 queries on the sample: ``fail`` where it does clearly more
+    damage, ``warn`` where that may be luck."""
     if evidence.headless:
         return Finding("blackbox", "unchecked", None, "the attack looks at no head, which the black box asks")
     damage = evidence.judge(evidence.again(evidence.batch, attack=ATTACK)).damage
     more, verdict = exceeds(damage, evidence.hit.damage, evidence.unit)
-    return Finding("blackbox", verdict, more, f"{ATTACK} does {more:+.3f} damage beside this attack ({len(damage)} pictures)")
+    return Finding(
+        "blackbox", verdict, more, f"{ATTACK} does {more:+.3f} damage beside this attack ({len(damage)} images)"
+    )
+
+
+TRAITS = CheckTraits(evidence="full", attacks=(ATTACK,))

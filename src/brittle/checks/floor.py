@@ -1,19 +1,21 @@
-"""With a huge eps the attack leaves nothing. If not, the model misleads it: what survives is no robustness, try a black box."""
+"""With a huge eps the attack leaves nothing. If not, the model misleads it: what survives is no robustness, try a black
+box."""
 
 from torch import Tensor
 
-from brittle.evidence import Evidence, exceeds
-from brittle.plan import Finding
+from brittle.checks.parts.evidence import Evidence, exceeds
+from brittle.core.records import Finding
 
-HUGE = 0.5  # of the range of a value: every picture can become grey all over, and almost any other
+HUGE = 0.5  # of the range of a value: every image can become grey all over, and almost any other
 SPARED, MANY = 0.1, 0.5  # share of right answers that may be left
 WORSE = 0.1  # by how much damage must rise at least where the floor is not known
 
 
 def floor(evidence: Evidence, /) -> Finding:
-    """A few pictures with eps 0.5 (l2: the length of that change everywhere), or twice the threat's where that is more. ``fail`` where this
-    does clearly less damage than the threat's own eps; where more than half is still right of what is right or wrong (``warn`` above a
-    tenth); and where, for an error in metres or an attack that looks at no head, it is not worse than clean by a tenth."""
+    """A few images with eps 0.5 (l2: the length of that change everywhere), or twice the threat's where that is more.
+    ``fail`` where this does clearly less damage than the threat's own eps; where more than half is still right of what
+    is right or wrong (``warn`` above a tenth); and where, for an error in metres or an attack that looks at no head, it
+    is not worse than clean by a tenth."""
     few, threat = evidence.few, evidence.threat
     if evidence.blind:
         return Finding("floor", "unchecked", None, "the attack looks at nothing, so no eps leads it to the floor")
@@ -27,7 +29,9 @@ def floor(evidence: Evidence, /) -> Finding:
         verdict = "fail" if 1 - reached > MANY else "warn" if 1 - reached > SPARED and verdict == "ok" else verdict
     elif reached < min(clean + WORSE * evidence.unit, 1 - SPARED if evidence.graded else float("inf")):
         verdict = "fail"
-    return Finding("floor", verdict, reached, f"damage is {clean:.3f} clean, {hit:.3f} attacked, {reached:.3f} with eps {eps:.3g}")
+    return Finding(
+        "floor", verdict, reached, f"damage is {clean:.3f} clean, {hit:.3f} attacked, {reached:.3f} with eps {eps:.3g}"
+    )
 
 
 def _mean(values: Tensor) -> float:

@@ -1,18 +1,27 @@
-"""A larger eps does more harm. If not, the attack fails at one of them: do not trust the number, look at its step and its gradient."""
+"""A larger eps does more harm. If not, the attack fails at one of them: do not trust the number, look at its step and
+its gradient."""
 
-from brittle.evidence import Evidence, exceeds
-from brittle.plan import Finding
-
-FULL = True
+from brittle.checks.parts.evidence import Evidence, exceeds
+from brittle.core.records import Finding
+from brittle.core.traits import CheckTraits
 
 
 def monotone(evidence: Evidence, /) -> Finding:
-    """The sample with half and twice eps: ``fail`` where the smaller does clearly more damage, ``warn`` where that may be luck."""
+    """The sample with half and twice eps: ``fail`` where the smaller does clearly more damage, ``warn`` where that may
+    be luck."""
     if evidence.blind:
         return Finding("monotone", "unchecked", None, "the attack looks at nothing, so what it does is luck")
     eps = evidence.threat.eps
     half, double = (evidence.judge(evidence.again(evidence.batch, eps=factor * eps)).damage for factor in (0.5, 2))
-    found = [exceeds(half, evidence.hit.damage, evidence.unit), exceeds(evidence.hit.damage, double, evidence.unit)]
-    fall, verdict = max(found, key=lambda pair: (("unchecked", "ok", "warn", "fail").index(pair[1]), pair[0]))
-    levels = ", ".join(f"{float(damage.nanmean().nan_to_num(0.0)):.3f}" for damage in (half, evidence.hit.damage, double))
+    comparisons = [
+        exceeds(half, evidence.hit.damage, evidence.unit),
+        exceeds(evidence.hit.damage, double, evidence.unit),
+    ]
+    fall, verdict = max(comparisons, key=lambda pair: (("unchecked", "ok", "warn", "fail").index(pair[1]), pair[0]))
+    levels = ", ".join(
+        f"{float(damage.nanmean().nan_to_num(0.0)):.3f}" for damage in (half, evidence.hit.damage, double)
+    )
     return Finding("monotone", verdict, fall, f"damage with half, once and twice eps: {levels}")
+
+
+TRAITS = CheckTraits(evidence="full")

@@ -1,13 +1,15 @@
-"""The number survives saving the pictures with 8 bits. If not, it is about changes no file can hold: report the rounded number."""
+"""The number survives saving the images with 8 bits. If not, it is about changes no file can hold: report the rounded
+number."""
 
-from brittle.evidence import Evidence
-from brittle.plan import Finding
+from brittle.checks.parts.evidence import Evidence
+from brittle.core.records import Finding
 
 TOLERATED = 0.05
 
 
 def rounding(evidence: Evidence, /) -> Finding:
-    """``warn`` where the headline metric moves by more than 5 % of its value and of 0.05 once the attacked pictures are 8-bit."""
+    """``warn`` where the headline metric moves by more than 5 % of its value and of 0.05 once the attacked images are
+    8-bit."""
     name = evidence.task.headline
     exact, saved = evidence.metrics[name], evidence.metrics_uint8[name]
     gap = abs(saved - exact)

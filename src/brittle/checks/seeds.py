@@ -1,15 +1,20 @@
-"""Another seed of the random starts gives about the same. If not, the attack depends on luck: take more restarts or the worst of seeds."""
+"""Another seed of the random starts gives about the same. If not, the attack depends on luck: take more restarts or the
+worst of seeds."""
 
-from brittle.evidence import Evidence, exceeds
-from brittle.plan import Finding
-
-FULL = True
+from brittle.checks.parts.evidence import Evidence, exceeds
+from brittle.core.records import Finding
+from brittle.core.traits import CheckTraits
 
 
 def seeds(evidence: Evidence, /) -> Finding:
     """The sample with the next seed: ``warn`` where damage differs clearly, in either direction."""
     damage = evidence.judge(evidence.again(evidence.batch, seed=evidence.seed + 1)).damage
     pairs = [(damage, evidence.hit.damage), (evidence.hit.damage, damage)]
-    gap, verdict = max((exceeds(one, other, evidence.unit) for one, other in pairs), key=lambda pair: pair[0])
+    gap, verdict = max((exceeds(left, right, evidence.unit) for left, right in pairs), key=lambda pair: pair[0])
     clear = verdict == "fail"
-    return Finding("seeds", "warn" if clear else "ok", gap, f"damage differs by {gap:.3f} with another seed ({len(damage)} pictures)")
+    return Finding(
+        "seeds", "warn" if clear else "ok", gap, f"damage differs by {gap:.3f} with another seed ({len(damage)} images)"
+    )
+
+
+TRAITS = CheckTraits(evidence="full")

@@ -1,7 +1,8 @@
-"""The model returns logits. If they are probabilities, the loss of a second softmax saturates: take the softmax off the model."""
+"""The model returns logits. If they are probabilities, the loss of a second softmax saturates: take the softmax off the
+model."""
 
-from brittle.evidence import Evidence
-from brittle.plan import Finding
+from brittle.checks.parts.evidence import Evidence
+from brittle.core.records import Finding
 
 CLOSE = 1e-3
 

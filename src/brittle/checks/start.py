@@ -1,16 +1,17 @@
-"""The attack gets above where it started. If not, its direction or its step is wrong: try another step or objective, or mend the attack."""
+"""The attack gets above where it started. If not, its direction or its step is wrong: try another step or objective, or
+fix the attack."""
 
 import numpy as np
 
-from brittle.evidence import Evidence, exceeds
-from brittle.plan import Finding
+from brittle.checks.parts.evidence import Evidence, exceeds
+from brittle.core.records import Finding
 
 SOME, MANY = 0.05, 0.5
 
 
 def start(evidence: Evidence, /) -> Finding:
-    """``fail`` where the best iterate of more than half of the pictures not all wrong is the first one (``warn`` above 5 %), or where the
-    task's loss is clearly lower after the attack than before."""
+    """``fail`` where the best iterate of more than half of the images not all wrong is the first one (``warn`` above 5
+    %), or where the task's loss is clearly lower after the attack than before."""
     first, best = evidence.samples["loss_first"], evidence.samples["loss_best"]
     known = np.isfinite(first) & evidence.left
     if not evidence.climbs:
@@ -21,5 +22,8 @@ def start(evidence: Evidence, /) -> Finding:
     fell, verdict = exceeds(evidence.clean.loss, evidence.hit.loss, float(evidence.clean.loss.abs().mean()))
     if verdict != "fail" and stuck > SOME:
         verdict = "fail" if stuck > MANY else "warn"
-    why = f"{stuck:.1%} of the pictures not all wrong never got above their start; the loss rose by {-fell:.3g} from clean to attacked"
+    why = (
+        f"{stuck:.1%} of the images not all wrong never got above their start; the loss rose by {-fell:.3g} from "
+        "clean to attacked"
+    )
     return Finding("start", verdict, stuck, why)

@@ -1,1 +1,2 @@
-"""Components of the kind datasets: where pictures and targets come from: the function NAME in NAME.py, imported only when named."""
+"""Components of the kind datasets: where images and targets come from: the function NAME in NAME.py, imported only when
+named."""

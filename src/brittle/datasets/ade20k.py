@@ -2,32 +2,53 @@
 
 from pathlib import Path
 
-from brittle.datasets._labelled import READERS, ZERO_IS_VOID, Pictures, Row, found, held_out, inside, lines, mapped, nonempty, root_of
+from brittle.core.traits import DatasetTraits
+from brittle.datasets.parts.listed import (
+    READERS,
+    ZERO_IS_VOID,
+    ListedImages,
+    Row,
+    held_out,
+    image_paths,
+    inside,
+    lines,
+    mapped,
+    nonempty,
+    root_of,
+)
 
 CLASSES = 150
-LICENCE = "BSD-3-Clause for annotations and code; pictures for non-commercial research and education (MIT CSAIL)"
-SOURCE = "http://sceneparsing.csail.mit.edu (ADEChallengeData2016.zip)"
-LAYOUT = (
-    "DIR (or DIR/ADEChallengeData2016) with images/{training,validation}/*.jpg, annotations/{training,validation}/*.png, objectInfo150.txt"
+TRAITS = DatasetTraits(
+    licence="BSD-3-Clause for annotations and code; images for non-commercial research and education (MIT CSAIL)",
+    source="http://sceneparsing.csail.mit.edu (ADEChallengeData2016.zip)",
+    layout=(
+        "DIR (or DIR/ADEChallengeData2016) with images/{training,validation}/*.jpg, "
+        "annotations/{training,validation}/*.png, objectInfo150.txt"
+    ),
+    protocol="published training 20,210 (a tenth by name is val) and validation 2,000, which is test; 0 = other is "
+    "void, 1..150 become 0..149",
 )
-PROTOCOL = "published training 20,210 (a tenth by name is val) and validation 2,000, which is test; 0 = other is void, 1..150 become 0..149"
 
 
-def ade20k(argument: str, split: str, /) -> Pictures:
+def ade20k(argument: str, split: str, /) -> ListedImages:
     """SceneParse150 of ADE20k (Zhou et al. 2017). Target: ``mask``.
 
     Args:
         argument: the folder with ``images`` and ``annotations``, or the one above ``ADEChallengeData2016``.
 
     Raises:
-        MissingError: folder or files are not there.
+        MissingError: the folder or a file is missing.
     """
-    root = inside(root_of("ade20k", argument, "it must hold images and annotations"), ("ADEChallengeData2016",), "images, annotations")
+    root = inside(
+        root_of("ade20k", argument, "it must hold images and annotations"),
+        ("ADEChallengeData2016",),
+        "images, annotations",
+    )
     part = "validation" if split == "test" else "training"
-    rows = [_row(root, path, part) for path in found(root / "images" / part)]
+    rows = [_row(root, path, part) for path in image_paths(root / "images" / part)]
     rows = rows if split == "test" else held_out(rows, split)
     readers = {**READERS, "mask": mapped(ZERO_IS_VOID)}
-    return Pictures(nonempty(rows, root, split), {"mask": _names(root)}, licence=LICENCE, readers=readers)
+    return ListedImages(nonempty(rows, root, split), {"mask": _names(root)}, licence=TRAITS.licence, readers=readers)
 
 
 def _row(root: Path, path: Path, part: str) -> Row:
@@ -36,10 +57,10 @@ def _row(root: Path, path: Path, part: str) -> Row:
 
 
 def _names(root: Path) -> list[str]:
-    """The first name of each class in ``objectInfo150.txt``, else numbers as published."""
-    table = root / "objectInfo150.txt"
-    if table.is_file():
-        names = [line.split("\t")[-1].split(",")[0].strip() for line in lines(table)[1:]]
+    """The first name of each class in ``objectInfo150.txt``, else the published numbers."""
+    path = root / "objectInfo150.txt"
+    if path.is_file():
+        names = [line.split("\t")[-1].split(",")[0].strip() for line in lines(path)[1:]]
         if len(names) == CLASSES:
             return names
     return [f"class {i}" for i in range(1, CLASSES + 1)]

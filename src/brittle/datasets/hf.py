@@ -1,4 +1,5 @@
-"""Data sets of the Hugging Face hub as parquet, from its cache or a folder: ``hf:ORG/NAME(task=segmentation, mask=annotation)``."""
+"""Data sets of the Hugging Face hub as parquet, from its cache or a folder: ``hf:ORG/NAME(task=segmentation,
+mask=annotation)``."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -9,40 +10,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brittle import files, pictures, spec
-from brittle.datasets import _parquet
-from brittle.datasets._labelled import HELD_OUT, ZERO_IS_VOID, library, share, with_valid_depth
-from brittle.datasets._readable import Readable
-from brittle.errors import CellError, MissingError, UsageError
-from brittle.types import Count, Positive, Sample
-
-LICENCE = "see its card on the hub"
-SOURCE = "https://huggingface.co/datasets"
-LAYOUT = (
-    "hf:ORG/NAME in the hub's cache (HF_HOME), or hf:DIR with data/SPLIT-*.parquet, CONFIG/SPLIT-*.parquet or CONFIG/SPLIT/0000.parquet; "
-    "the image column holds {bytes, path} or bytes; a label is a number or a word; a mask is a picture of class numbers; depth is a "
-    "picture or a list"
-)
-PROTOCOL = (
-    "test is split test, else validation; val is validation where test is another, else a tenth of train; name them to decide otherwise"
-)
+from brittle.core import files
+from brittle.core.errors import CellError, MissingError, UsageError
+from brittle.core.traits import DatasetTraits
+from brittle.datasets.parts import parquet
+from brittle.datasets.parts.listed import HELD_OUT, ZERO_IS_VOID, library, share, with_valid_depth
+from brittle.datasets.parts.readable import Readable
+from brittle.planning.identity import task_of
+from brittle.types import Count, DatasetDefaults, Positive, Sample, image_files
 
 
-class Hub:
+class Hub(DatasetDefaults):
     """One split of parquet shards, or the part of it that is held out.
 
     Args:
         columns: the column of the image and of each kind of target.
         rows: which rows of the shards.
-        scale: metres of one step of an integer depth picture.
-        zero_void: masks in which 0 is nothing and class c is written c + 1.
+        scale: metres per step of an integer depth image.
+        zero_void: masks in which 0 is void and class c is stored as c + 1.
     """
 
-    licence = LICENCE
+    licence = "see its card on the hub"
 
     def __init__(
         self,
-        shards: _parquet.Shards,
+        shards: parquet.Shards,
         name: str,
         columns: Mapping[str, str],
         rows: Sequence[int],
@@ -55,8 +47,10 @@ class Hub:
         self._name = name
         self._labels = shards.column(columns["label"]) if "label" in columns else []
         if self._labels:
-            self._check_labels(self._labels)
-        self.fingerprint = files.sha256(f"{shards.stamp} {dict(columns)} {len(rows)} {sum(rows)} {names} {how}".encode())
+            self._validate_labels(self._labels)
+        self.fingerprint = files.sha256(
+            f"{shards.stamp} {dict(columns)} {len(rows)} {sum(rows)} {names} {how}".encode()
+        )
 
     @cached_property
     def ids(self) -> Sequence[str]:
@@ -65,33 +59,39 @@ class Hub:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def _check_labels(self, values: Sequence[Any]) -> None:
-        """Nothing, if every label of the split is one of the classes."""
+    def _validate_labels(self, values: Sequence[Any]) -> None:
+        """Raise UsageError unless every label of the split is one of the classes."""
         count = len(self.classes["label"])
         for i in self._rows:
             value = values[i]
-            if (value not in self._place) if isinstance(value, str) else not (isinstance(value, int) and 0 <= value < count):
-                hint = "name a split that has labels with split_test=, or mend the data set"
+            if (
+                (value not in self._place)
+                if isinstance(value, str)
+                else not (isinstance(value, int) and 0 <= value < count)
+            ):
+                hint = "name a split that has labels with split_test=, or fix the data set"
                 raise UsageError(f"{self._name}-{i:07d}: label {value!r} is none of the {count} classes; {hint}")
 
     def raw(self, index: int, /) -> Sample:
-        """The sample with depth as its column has it."""
+        """The sample with depth as stored in its column."""
         row = self._shards.row(self._rows[index])
         read = {"label": self._label, "mask": self._mask, "depth": self._depth}
-        targets = {kind: read[kind](row[column], self.ids[index]) for kind, column in self._columns.items() if kind != "image"}
-        return Sample(pictures.read(_content(row[self._columns["image"]], self.ids[index])), targets)
+        targets = {
+            kind: read[kind](row[column], self.ids[index]) for kind, column in self._columns.items() if kind != "image"
+        }
+        return Sample(image_files.read(_content(row[self._columns["image"]], self.ids[index])), targets)
 
-    def glance(self, index: int, kind: str) -> tuple[Sequence[int], Tensor]:
-        """Size of the picture (H, W) and its target, the picture itself not decoded; of a labelled one no row is read."""
+    def glance(self, index: int, kind: str, /) -> tuple[Sequence[int], Tensor]:
+        """Size of the image (H, W) and its target, without decoding the image; for a label no row is read."""
         place, name = self._rows[index], self.ids[index]
         if kind == "label":
             return (), self._label(self._labels[place], name)
         row = self._shards.row(place)
         target = {"mask": self._mask, "depth": self._depth}[kind](row[self._columns[kind]], name)
-        return pictures.size(_content(row[self._columns["image"]], name)), target
+        return image_files.size(_content(row[self._columns["image"]], name)), target
 
-    def clean(self, sample: Sample) -> Sample:
-        """The same with void (0) for depth that is no finite number above 0."""
+    def clean(self, sample: Sample, /) -> Sample:
+        """The sample with void (0) for depth that is not a finite number above 0."""
         return with_valid_depth(sample)
 
     def __getitem__(self, index: int, /) -> Sample:
@@ -101,32 +101,38 @@ class Hub:
         return torch.tensor(self._place[value] if isinstance(value, str) else int(value))
 
     def _mask(self, value: Any, name: str) -> Tensor:
-        mask = torch.from_numpy(np.array(value)).long() if isinstance(value, list) else pictures.read_mask(_content(value, name))
+        mask = (
+            torch.from_numpy(np.array(value)).long()
+            if isinstance(value, list)
+            else image_files.read_mask(_content(value, name))
+        )
         return ZERO_IS_VOID[mask.clamp(0, 255)] if self._zero_void else mask
 
     def _depth(self, value: Any, name: str) -> Tensor:
         if isinstance(value, list):
             metres = torch.from_numpy(np.array(value, dtype=np.float32))
             return metres.reshape(1, *metres.shape[-2:])
-        return pictures.read_depth(_content(value, name), self._scale)
+        return image_files.read_depth(_content(value, name), self._scale)
 
 
 def download(argument: str, *, revision: str, **_others: object) -> Path:
-    """Fetch the parquet files of ``ORG/NAME`` into the hub's cache; their folder there.
+    """Download the parquet files of ``ORG/NAME`` into the hub's cache; returns their folder.
 
     Raises:
         OSError, ValueError: the hub cannot be reached, or has no such data set.
     """
     return Path(
-        library("huggingface_hub").snapshot_download(argument, repo_type="dataset", revision=revision or None, allow_patterns="*.parquet")
+        library("huggingface_hub").snapshot_download(
+            argument, repo_type="dataset", revision=revision or None, allow_patterns="*.parquet"
+        )
     )
 
 
 def _content(value: Any, name: str) -> tuple[str, bytes]:
-    """A picture's bytes from a column of bytes or of {bytes, path}."""
+    """An image's bytes from a column of bytes or of {bytes, path}."""
     data = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(data, bytes):
-        raise CellError(f"{name}: holds no picture's bytes; fetch the data set with its pictures embedded")
+        raise CellError(f"{name}: holds no image bytes; fetch the data set with its images embedded")
     return name, data
 
 
@@ -154,13 +160,14 @@ def hf(
 
     Args:
         argument: ``ORG/NAME`` in the hub's cache, or a folder with parquet files.
-        task: a task, whose kind of target is in the column of that name (label, mask, depth) where none is named below.
+        task: its kind of target (label, mask, depth) is read from the column of that name where none is named below.
         image, label, mask, depth: columns; a target without one is left out.
-        classes: number of classes; 0 takes the hub's names, else the words or the largest number in the training labels.
-        zero_void: masks in which 0 is nothing and class c is written c + 1, as in ADE20k.
-        depth_scale: metres of one step of an integer depth picture.
+        classes: number of classes; 0 takes the hub's names, else the words or the largest number in the training
+            labels.
+        zero_void: masks in which 0 is void and class c is stored as c + 1, as in ADE20k.
+        depth_scale: metres per step of an integer depth image.
         split_train, split_val, split_test: the hub's names of the splits.
-        skip_unreadable: leave out what cannot be read, and say how much, instead of failing at it.
+        skip_unreadable: leave out images that cannot be read and report how many, instead of failing.
 
     Raises:
         MissingError: not in the cache, no such folder, or shards are missing.
@@ -168,42 +175,51 @@ def hf(
     """
     if not argument:
         raise MissingError("hf: no data set given; write hf:ORG/NAME or hf:DIR with parquet files in DIR")
-    root = _parquet.snapshot(argument, revision)
-    kind = spec.build("tasks", task).target
-    targets = {key: value for key, value in {"label": label, "mask": mask, "depth": depth}.items() if value} or {kind: kind}
+    root = parquet.snapshot(argument, revision)
+    kind = task_of(task).target
+    targets = {key: value for key, value in {"label": label, "mask": mask, "depth": depth}.items() if value} or (
+        {kind.name: kind.name} if kind else {}
+    )
     columns = {"image": image, **targets}
-    there = _parquet.shards(root, config)
-    names = _published(there, split_train, split_val, split_test)
-    made = {part: _parquet.Shards(root, there[name], list(columns.values())) for part, name in names.items() if part in ("train", split)}
-    rows, source = _rows(made, names, split)
+    paths = parquet.shards(root, config)
+    names = _published(paths, split_train, split_val, split_test)
+    shards = {
+        part: parquet.Shards(root, paths[name], list(columns.values()))
+        for part, name in names.items()
+        if part in ("train", split)
+    }
+    rows, source = _rows(shards, names, split)
     if not rows:
         raise UsageError(f"{root}: the {split} split ({names[source]}) is empty; name another with split_{split}=")
-    titles = {key: _classes(made["train"], key, value, classes) for key, value in targets.items()}
-    data = Hub(made[source], f"{names[source]}", columns, rows, titles, scale=depth_scale, zero_void=zero_void)
+    titles = {key: _classes(shards["train"], key, value, classes) for key, value in targets.items()}
+    data = Hub(shards[source], f"{names[source]}", columns, rows, titles, scale=depth_scale, zero_void=zero_void)
     return Readable(data, f"{argument} {split}") if skip_unreadable else data
 
 
-def _published(there: Mapping[str, object], train: str, val: str, test: str) -> dict[str, str]:
+def _published(available: Mapping[str, object], train: str, val: str, test: str) -> dict[str, str]:
     """The hub's name of each of our splits; no ``val`` where it is held out of the training split."""
-    second = next((name for name in ("validation", "val", "valid", "dev") if name in there), "")
-    test = test or ("test" if "test" in there else second)
+    second = next((name for name in ("validation", "val", "valid", "dev") if name in available), "")
+    test = test or ("test" if "test" in available else second)
     val = val or (second if second != test else "")
     names = {"train": train, "val": val, "test": test}
-    for part in [part for part, name in names.items() if (part != "val" or name) and name not in there]:
-        raise UsageError(f"no split {names[part] or part!r} among the parquet files, which have {', '.join(there)}; say split_{part}=NAME")
+    for part in [part for part, name in names.items() if (part != "val" or name) and name not in available]:
+        raise UsageError(
+            f"no split {names[part] or part!r} among the parquet files, which have {', '.join(available)}; say "
+            f"split_{part}=NAME"
+        )
     return {part: name for part, name in names.items() if name}
 
 
-def _rows(made: Mapping[str, _parquet.Shards], names: Mapping[str, str], split: str) -> tuple[list[int], str]:
-    """Which rows of which published split ours are."""
+def _rows(shards: Mapping[str, parquet.Shards], names: Mapping[str, str], split: str) -> tuple[list[int], str]:
+    """The row numbers of one of our splits, and the name of the published split that they are in."""
     if "val" in names or split == "test":
-        return list(range(len(made[split]))), split
-    every = range(len(made["train"]))
+        return list(range(len(shards[split]))), split
+    every = range(len(shards["train"]))
     kept = [i for i in every if (share(f"{names['train']}-{i:07d}") < HELD_OUT) == (split == "val")]
     return (kept or list(every)[-1:] if split == "val" else kept), "train"
 
 
-def _classes(train: _parquet.Shards, kind: str, column: str, classes: int) -> Sequence[str]:
+def _classes(train: parquet.Shards, kind: str, column: str, classes: int) -> Sequence[str]:
     if kind not in ("label", "mask"):
         return ()
     if classes:
@@ -216,3 +232,21 @@ def _classes(train: _parquet.Shards, kind: str, column: str, classes: int) -> Se
     if values and isinstance(values[0], str):
         return sorted(set(values))
     return [str(i) for i in range(max((value for value in values if isinstance(value, int)), default=-1) + 1)]
+
+
+TRAITS = DatasetTraits(
+    licence="see its card on the hub",
+    source="https://huggingface.co/datasets",
+    layout=(
+        "hf:ORG/NAME in the hub's cache (HF_HOME), or hf:DIR with data/SPLIT-*.parquet, CONFIG/SPLIT-*.parquet or "
+        "CONFIG/SPLIT/0000.parquet; "
+        "the image column holds {bytes, path} or bytes; a label is a number or a word; a mask is an image of class "
+        "numbers; depth is a "
+        "image or a list"
+    ),
+    protocol=(
+        "test is split test, else validation; val is validation where test is another, else a tenth of train; name "
+        "them to decide otherwise"
+    ),
+    download=download,
+)

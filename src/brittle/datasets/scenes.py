@@ -1,4 +1,5 @@
-"""Our own procedural rooms: shape of the main solid, a class for each pixel, and depth in metres, rendered on first use and cached."""
+"""Our own procedural rooms: shape of the main solid, a class for each pixel, and depth in metres, rendered on first use
+and cached."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -9,30 +10,35 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from brittle import files
-from brittle.datasets import _render
-from brittle.errors import UsageError
-from brittle.progress import progress
-from brittle.types import Count, Sample
+from brittle.core import files
+from brittle.core.errors import UsageError
+from brittle.core.progress import progress
+from brittle.core.traits import DatasetTraits
+from brittle.datasets.parts import render
+from brittle.types import Count, DatasetDefaults, Sample
 
 VERSION = 2
-CHUNK = 256  # pictures a cache file
-RAYS = 2**20  # cast at once: what is gained by more is small, what they take of memory is not
+CHUNK = 256  # images per cache file
+RAYS = 2**20  # cast at once: more gains little speed and takes much memory
 SPLITS = ("train", "val", "test")
-LICENCE = "Apache-2.0 (made by this package)"
-SOURCE = "rendered on first use; nothing to fetch"
-LAYOUT = "none; give no folder"
-PROTOCOL = "shape of the main solid, a class for each pixel, depth in metres; nothing is void"
+TRAITS = DatasetTraits(
+    version=VERSION,
+    licence="Apache-2.0 (made by this package)",
+    source="rendered on first use; nothing to fetch",
+    layout="none; give no folder",
+    protocol="shape of the main solid, a class for each pixel, depth in metres; nothing is void",
+)
 
 
-class Scenes:
-    """One split. Picture i depends on (seed, split, i) alone, so a longer split begins with the shorter one.
+class Scenes(DatasetDefaults):
+    """One split. Image i depends on (seed, split, i) alone, so a longer split begins with the shorter one.
 
-    Targets: ``label`` (shape of the main solid), ``mask`` (wall, floor or a shape; nothing is void), ``depth`` (metres along the axis).
+    Targets: ``label`` (shape of the main solid), ``mask`` (wall, floor or a shape; nothing is void), ``depth`` (metres
+    along the axis).
     """
 
-    licence = LICENCE
-    classes: Mapping[str, Sequence[str]] = {"label": _render.SHAPES, "mask": _render.CLASSES, "depth": ()}
+    licence = TRAITS.licence
+    classes: Mapping[str, Sequence[str]] = {"label": render.SHAPES, "mask": render.CLASSES, "depth": ()}
 
     def __init__(self, split: str, length: int, size: int, seed: int) -> None:
         if not 8 <= size <= 4096:
@@ -51,9 +57,13 @@ class Scenes:
     def __getitem__(self, index: int, /) -> Sample:
         if not 0 <= index < self.length:
             raise IndexError(index)
-        chunk, row = self._chunk(index // CHUNK), index % CHUNK
-        targets = {"label": chunk["label"][row].long(), "mask": chunk["mask"][row].long(), "depth": chunk["depth"][row]}
-        return Sample(chunk["image"][row], targets)
+        chunk, place = self._chunk(index // CHUNK), index % CHUNK
+        targets = {
+            "label": chunk["label"][place].long(),
+            "mask": chunk["mask"][place].long(),
+            "depth": chunk["depth"][place],
+        }
+        return Sample(chunk["image"][place], targets)
 
     def _chunk(self, number: int) -> dict[str, Tensor]:
         if number not in self._chunks:
@@ -64,29 +74,33 @@ class Scenes:
         return self._chunks[number]
 
     def _draw(self, number: int, path: Path) -> dict[str, Tensor]:
-        rows: list[dict[str, Tensor]] = []
+        parts: list[dict[str, Tensor]] = []
         first = number * CHUNK
         with progress(f"rendering scenes {self.split}", max(self.length, first + CHUNK), done=first) as advance:
             batch = max(1, min(CHUNK, RAYS // self.size**2))
             for start in range(first, first + CHUNK, batch):
                 scenes = range(start, min(start + batch, first + CHUNK))
                 key = [SPLITS.index(self.split), self.seed, 0x5CE2E5]
-                unit = np.stack([np.random.default_rng([i, *key]).random(_render.NUMBERS, np.float32) for i in scenes])
-                scene = _render.compose(torch.from_numpy(unit))
-                view = _render.render(scene, self.size)
+                unit = np.stack([np.random.default_rng([i, *key]).random(render.NUMBERS, np.float32) for i in scenes])
+                scene = render.compose(torch.from_numpy(unit))
+                view = render.render(scene, self.size)
                 image, mask = (view.image * 255).round().to(torch.uint8), view.mask.to(torch.uint8)
-                rows.append({"image": image, "mask": mask, "depth": view.depth, "label": scene.shape[:, 0].to(torch.uint8)})
+                parts.append(
+                    {"image": image, "mask": mask, "depth": view.depth, "label": scene.shape[:, 0].to(torch.uint8)}
+                )
                 advance(len(scenes))
-        chunk = {key: torch.cat([row[key] for row in rows]).contiguous() for key in rows[0]}
+        chunk = {key: torch.cat([part[key] for part in parts]).contiguous() for key in parts[0]}
         files.write_sealed(path, save(chunk))
         return chunk
 
 
-def scenes(split: str, /, *, train: Count = 4096, val: Count = 512, test: Count = 1024, size: Count = 64, seed: Count = 0) -> Scenes:
+def scenes(
+    split: str, /, *, train: Count = 4096, val: Count = 512, test: Count = 1024, size: Count = 64, seed: Count = 0
+) -> Scenes:
     """A split of procedural scenes.
 
     Args:
-        train, val, test: number of pictures in each split; a longer one begins with the shorter one.
+        train, val, test: number of images in each split; a longer one begins with the shorter one.
         size: edge in pixels.
         seed: which world; 0 is the benchmark.
     """

@@ -1,12 +1,13 @@
-"""The small encoders that come with the package, trained by the recipes in the repository: ``embedded:dino``, ``embedded:deacl``; and
-``embedded:random``, the same network untrained."""
+"""The small encoders that come with the package, trained by the recipes in the repository: ``embedded:dino``,
+``embedded:deacl``; and ``embedded:random``, the same network untrained."""
 
 import json
 from importlib.resources import files as resources
 from typing import Any
 
-from brittle import files
-from brittle.errors import UsageError, unknown
+from brittle.core import files
+from brittle.core.errors import UsageError, unknown
+from brittle.core.traits import EncoderTraits
 from brittle.types import Count, Encoder
 
 ARCHITECTURE: dict[str, Any] = {"img_size": 64, "patch_size": 8, "embed_dim": 192, "depth": 6, "num_heads": 3}
@@ -14,11 +15,11 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
 def embedded(argument: str, /, *, seed: Count = 0) -> Encoder:
-    """A ViT (patch 8, width 192, 6 blocks, 2.7 M parameters) for 64-pixel pictures.
+    """A ViT (patch 8, width 192, 6 blocks, 2.7 M parameters) for 64-pixel images.
 
     Args:
         argument: name of the weights, or ``random``.
-        seed: of ``random``'s weights; no other weights have one.
+        seed: of ``random``'s weights; trained weights have none.
 
     Raises:
         UsageError: no such weights, or a seed for trained weights.
@@ -27,14 +28,15 @@ def embedded(argument: str, /, *, seed: Count = 0) -> Encoder:
     from safetensors.torch import load
     from timm.models.vision_transformer import VisionTransformer
 
-    from brittle.backbones import TimmEncoder
+    from brittle.encoders.parts.wrappers import TimmEncoder
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = VisionTransformer(num_classes=0, dynamic_img_size=True, **ARCHITECTURE)
     blocks: Any = network.blocks
     for block in blocks:
-        block.attn.fused_attn = False  # with 65 tokens the plain product is as fast on a CPU, and twice as fast in bfloat16
+        # with 65 tokens the plain product is as fast on a CPU, and twice as fast in bfloat16
+        block.attn.fused_attn = False
     licence = "Apache-2.0"
     if argument != "random":
         data, card = _weights(argument, seed)
@@ -46,7 +48,9 @@ def embedded(argument: str, /, *, seed: Count = 0) -> Encoder:
         "parameters": sum(p.numel() for p in network.parameters()),
         "source": f"embedded:{argument}",
     }
-    return TimmEncoder(network, ARCHITECTURE["patch_size"], size=ARCHITECTURE["img_size"], mean=MEAN, std=STD, about=about)
+    return TimmEncoder(
+        network, ARCHITECTURE["patch_size"], size=ARCHITECTURE["img_size"], mean=MEAN, std=STD, about=about
+    )
 
 
 def fingerprint(argument: str, /, *, seed: int = 0) -> str:
@@ -58,13 +62,23 @@ def fingerprint(argument: str, /, *, seed: int = 0) -> str:
 
 def _weights(name: str, seed: int) -> tuple[bytes, dict[str, Any]]:
     folder = resources("brittle") / "assets"
-    known = {"random", *(item.name.removesuffix(".safetensors") for item in folder.iterdir() if item.name.endswith(".safetensors"))}
+    known = {
+        "random",
+        *(item.name.removesuffix(".safetensors") for item in folder.iterdir() if item.name.endswith(".safetensors")),
+    }
     if name not in known:
         raise unknown("embedded encoder", name, known)
     if seed:
-        raise UsageError(f"embedded:{name} has trained weights, so seed={seed} means nothing; only embedded:random takes a seed")
+        raise UsageError(
+            f"embedded:{name} has trained weights, so seed={seed} means nothing; only embedded:random takes a seed"
+        )
     data = (folder / f"{name}.safetensors").read_bytes()
     card = json.loads((folder / f"{name}.json").read_text(encoding="utf8"))
     if card["sha256"] != files.sha256(data):
-        raise UsageError(f"embedded:{name}: sha256 of the weights is not the card's {card['sha256'][:12]}; reinstall brittle")
+        raise UsageError(
+            f"embedded:{name}: sha256 of the weights is not the card's {card['sha256'][:12]}; reinstall brittle"
+        )
     return data, card
+
+
+TRAITS = EncoderTraits(fingerprint=fingerprint)

@@ -1,6 +1,6 @@
 """A vision encoder of transformers, by its name on the hub or a folder: ``hf:facebook/dinov2-small(size=224)``.
 
-Nothing is run but transformers' own code (no remote code), and weights are read without unpickling anything but tensors.
+Only transformers' own code is run (no remote code), and only tensors are unpickled from weights.
 """
 
 import json
@@ -13,16 +13,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from brittle import checkpoints, files
-from brittle.backbones import IMAGENET, PaddedEncoder, described, spatial
-from brittle.errors import MissingError, UsageError
+from brittle.core import files
+from brittle.core.errors import MissingError, UsageError
+from brittle.core.traits import EncoderTraits
+from brittle.encoders.parts import checkpoints
+from brittle.encoders.parts.wrappers import IMAGENET, PaddedEncoder, described, spatial
 from brittle.types import Count, Encoder, Features
 
 
 @dataclass(frozen=True)
 class _Family:
-    """How transformers lays out a model type: its class, tokens before the patches (besides registers), the final norm that its last
-    hidden state still lacks, and whether it has to be asked to interpolate positions."""
+    """How transformers lays out a model type: its class, tokens before the patches (besides registers), the final norm
+    not yet applied to its last hidden state, and whether it has to be asked to interpolate positions."""
 
     model: str
     prefix: int = 1
@@ -59,8 +61,8 @@ _UNUSED = re.compile(
 
 
 class TransformersEncoder(PaddedEncoder):
-    """``pooled`` is the final-norm CLS token, or the mean of the grid where there is none; ``grid`` the final-norm patch tokens, or
-    the last feature map of a CNN. Poolers and projections of the model are not used."""
+    """``pooled`` is the final-norm CLS token, or the mean of the grid where there is none; ``grid`` the final-norm
+    patch tokens, or the last feature map of a CNN. Poolers and projections of the model are not used."""
 
     def __init__(self, network: nn.Module, family: _Family, patch: int, dim: int, **facts: Any) -> None:
         super().__init__(dim, patch, **facts)
@@ -69,7 +71,8 @@ class TransformersEncoder(PaddedEncoder):
         self.cls = family.prefix
         self.prefix = family.prefix + int(getattr(config, "num_register_tokens", 0) or 0)
         self.options = {"interpolate_pos_encoding": True} if family.asks else {}
-        late = bool(family.norm) and (config.model_type != "beit" or config.use_mean_pooling)  # BEiT's is in its pooler, if it pools
+        # BEiT's is in its pooler, if it pools
+        late = bool(family.norm) and (config.model_type != "beit" or config.use_mean_pooling)
         self.norm_path = family.norm if late else ""
 
     def features(self, padded: Tensor) -> Features:
@@ -79,7 +82,8 @@ class TransformersEncoder(PaddedEncoder):
         return self.spread(last, padded)
 
     def blocks(self) -> Sequence[nn.Module]:
-        return next(list(module) for module in self.network.modules() if isinstance(module, nn.ModuleList))  # the outermost list
+        # the outermost list
+        return next(list(module) for module in self.network.modules() if isinstance(module, nn.ModuleList))
 
     def spread(self, tokens: Tensor, padded: Tensor) -> Features:
         if tokens.dim() == 4:
@@ -94,12 +98,12 @@ def hf(argument: str, /, *, revision: str = "", size: Count = 0, pretrained: boo
     Args:
         argument: name on the hub (ORG/NAME), or a folder with config.json and the weights.
         revision: commit, tag or branch on the hub, so that the weights are pinned; empty for its main branch.
-        size: edge of the pictures it is used at; 0 for what its preprocessor or its configuration says.
+        size: edge of the images it is used at; 0 for what its preprocessor or its configuration says.
         pretrained: false for random weights from seed 0 in the same architecture.
 
     Raises:
-        UsageError: a model type that is not known, that masks its input, or settings its preprocessor has that are not.
-        MissingError: transformers is not installed, or the model is neither in the cache nor to be had.
+        UsageError: a model type that is not known, that masks its input, or preprocessor settings that are not known.
+        MissingError: transformers is not installed, or the model is neither in the cache nor downloadable.
     """
     folder = _folder(argument, revision, pretrained)
     config = _json(folder / "config.json")
@@ -114,21 +118,21 @@ def hf(argument: str, /, *, revision: str = "", size: Count = 0, pretrained: boo
         sha256=sha,
         licence=_licence(folder),
         source=f"hf:{argument}{'@' + revision if revision else ''}{random}",
-        fingerprint=_stands_for(folder, size, pretrained),
+        fingerprint=_identity(folder, size, pretrained),
     )
     return TransformersEncoder(network, family, patch, dim, size=size or native, mean=mean, std=std, about=about)
 
 
 def fingerprint(argument: str, /, *, revision: str = "", size: int = 0, pretrained: bool = True) -> str:
     """A hash over the weights' files and both configurations; the network is not built."""
-    return _stands_for(_folder(argument, revision, pretrained), size, pretrained)
+    return _identity(_folder(argument, revision, pretrained), size, pretrained)
 
 
-def _stands_for(folder: Path, size: int, pretrained: bool) -> str:
-    parts = [
-        files.sha256_of_file(path) for name in ("config.json", "preprocessor_config.json") for path in [folder / name] if path.is_file()
-    ]
-    return files.mixed(files.sha256(" ".join([*parts, _sha256(folder) if pretrained else "random"]).encode()), size=size)
+def _identity(folder: Path, size: int, pretrained: bool) -> str:
+    configurations = [folder / name for name in ("config.json", "preprocessor_config.json")]
+    parts = [files.sha256_of_file(path) for path in configurations if path.is_file()]
+    parts.append(_sha256(folder) if pretrained else "random")
+    return files.mixed(files.sha256(" ".join(parts).encode()), size=size)
 
 
 def _sha256(folder: Path) -> str:
@@ -145,9 +149,9 @@ def _hashed(path: Path, _changed: int, _size: int) -> str:
 def _weights(folder: Path) -> list[Path]:
     """The files of the weights, as transformers chooses them: safetensors first."""
     for pattern in ("model.safetensors", "model-*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin"):
-        found = sorted(folder.glob(pattern))
-        if found:
-            return found
+        paths = sorted(folder.glob(pattern))
+        if paths:
+            return paths
     raise MissingError(f"no weights in {folder}; there should be model.safetensors or pytorch_model.bin")
 
 
@@ -163,29 +167,43 @@ def _folder(argument: str, revision: str, pretrained: bool) -> Path:
 
     plain = ["config.json", "preprocessor_config.json", "README.md"]
     try:
-        wanted = [*plain, "model.safetensors", "model-*.safetensors", "model.safetensors.index.json"] if pretrained else plain
+        wanted = (
+            [*plain, "model.safetensors", "model-*.safetensors", "model.safetensors.index.json"]
+            if pretrained
+            else plain
+        )
         folder = Path(snapshot_download(argument, revision=revision or None, allow_patterns=wanted))
         if pretrained and not any(folder.glob("model*.safetensors")):
-            folder = Path(snapshot_download(argument, revision=revision or None, allow_patterns=[*plain, "pytorch_model*"]))
+            folder = Path(
+                snapshot_download(argument, revision=revision or None, allow_patterns=[*plain, "pytorch_model*"])
+            )
     except HFValidationError:
         raise MissingError(f"hf:{argument} is neither a folder nor a name on the hub (ORG/NAME)") from None
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise MissingError(f"hf:{argument} cannot be had ({reason}); run once with a network, or give a folder in its place") from None
+        raise MissingError(
+            f"hf:{argument} could not be downloaded ({reason}); run once with a network, or give a folder in its place"
+        ) from None
     if not (folder / "config.json").is_file():
-        raise MissingError(f"hf:{argument} has no config.json in the cache or on the hub; run once with a network, or give a folder")
+        raise MissingError(
+            f"hf:{argument} has no config.json in the cache or on the hub; run once with a network, or give a folder"
+        )
     return folder
 
 
 def _family(argument: str, config: dict[str, Any]) -> _Family:
-    kind = str(config.get("model_type", ""))
-    if kind == "vit_mae":
+    model_type = str(config.get("model_type", ""))
+    if model_type == "vit_mae":
         raise UsageError(
-            f"hf:{argument}: transformers masks 75 % of its patches even in evaluation; use timm:vit_base_patch16_224.mae instead"
+            f"hf:{argument}: transformers masks 75 % of its patches even in evaluation; use "
+            "timm:vit_base_patch16_224.mae instead"
         )
-    if kind not in FAMILIES:
-        raise UsageError(f"hf:{argument} is of type {kind or 'unknown'!r}; there is {', '.join(sorted(FAMILIES))}, else use timm: or py:")
-    return FAMILIES[kind]
+    if model_type not in FAMILIES:
+        known = ", ".join(sorted(FAMILIES))
+        raise UsageError(
+            f"hf:{argument} is of type {model_type or 'unknown'!r}; there is {known}, else use timm: or py:"
+        )
+    return FAMILIES[model_type]
 
 
 def _network(argument: str, folder: Path, family: _Family, pretrained: bool) -> Any:
@@ -214,17 +232,18 @@ def _network(argument: str, folder: Path, family: _Family, pretrained: bool) -> 
             dtype=torch.float32,
             **dict(family.options),
         )
-    except Exception as error:  # whatever a damaged or hostile file can raise
+    except Exception as error:  # a damaged or hostile file can raise anything
         why = checkpoints.reason(str(error))
         raise UsageError(f"hf:{argument}: its weights do not load as {family.model} ({why})") from None
     finally:
         transformers.logging.set_verbosity(level)
-    _check(f"hf:{argument}", family.model, report, len(network.state_dict()))
+    _validate_keys(f"hf:{argument}", family.model, report, len(network.state_dict()))
     return network.eval()
 
 
-def _check(name: str, model: str, report: dict[str, Any], total: int) -> None:
-    """Refuse what transformers would load with a warning: keys missing, of another shape, or of no part known beside the encoder."""
+def _validate_keys(name: str, model: str, report: dict[str, Any], total: int) -> None:
+    """Refuse what transformers would load with a warning: keys missing, of another shape, or that belong to no known
+    part beside the encoder."""
     missing = sorted(key for key in report["missing_keys"] if not _UNUSED.search(key))
     wrong = sorted(str(item[0]) for item in report.get("mismatched_keys", ()))
     foreign = sorted(key for key in report["unexpected_keys"] if not _UNUSED.search(key))
@@ -245,15 +264,21 @@ def _grid(config: Any) -> tuple[int, int]:
 
 
 def _preprocessing(argument: str, folder: Path, config: Any) -> tuple[Any, Any, int]:
-    """Mean, std and native size, from the preprocessor's configuration; ImageNet's and the model's own size where it says nothing."""
+    """Mean, std and native size, from the preprocessor's configuration; where it says nothing, ImageNet's and the
+    model's own size."""
     path = folder / "preprocessor_config.json"
-    given = _json(path) if path.is_file() else {}
-    factor = float(given.get("rescale_factor", 1 / 255))
-    if abs(factor * 255 - 1) > 1e-3 or given.get("do_rescale") is False:
-        raise UsageError(f"hf:{argument}: its preprocessor scales pixels by {factor:g}, not by 1/255; wrap it with py: instead")
-    plain = given.get("do_normalize") is False
-    mean, std = ((0.0,) * 3, (1.0,) * 3) if plain else (given.get("image_mean", IMAGENET[0]), given.get("image_std", IMAGENET[1]))
-    size: Any = (given.get("crop_size") if given.get("do_center_crop", True) else None) or given.get("size") or 0
+    settings = _json(path) if path.is_file() else {}
+    factor = float(settings.get("rescale_factor", 1 / 255))
+    if abs(factor * 255 - 1) > 1e-3 or settings.get("do_rescale") is False:
+        raise UsageError(
+            f"hf:{argument}: its preprocessor scales pixels by {factor:g}, not by 1/255; wrap it with py: instead"
+        )
+    mean, std = settings.get("image_mean", IMAGENET[0]), settings.get("image_std", IMAGENET[1])
+    if settings.get("do_normalize") is False:
+        mean, std = (0.0,) * 3, (1.0,) * 3
+    size: Any = (
+        (settings.get("crop_size") if settings.get("do_center_crop", True) else None) or settings.get("size") or 0
+    )
     if isinstance(size, dict):
         size = size.get("height") or size.get("shortest_edge") or 0
     own: Any = getattr(config, "image_size", 0) or 224
@@ -271,4 +296,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf8"))
     except ValueError:
-        raise UsageError(f"{path}: is no JSON; get the model again") from None
+        raise UsageError(f"{path}: is not JSON; get the model again") from None
+
+
+TRAITS = EncoderTraits(fingerprint=fingerprint)

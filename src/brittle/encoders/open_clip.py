@@ -1,4 +1,5 @@
-"""The visual tower of an open_clip model: ``open_clip:ViT-B-32/laion2b_s34b_b79k``, or with a local file in place of the tag."""
+"""The visual tower of an open_clip model: ``open_clip:ViT-B-32/laion2b_s34b_b79k``, or with a local file in place of
+the tag."""
 
 import re
 from collections.abc import Sequence
@@ -9,15 +10,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from brittle import files
-from brittle.backbones import PaddedEncoder, TimmEncoder, described, levels, resampled, sha256_of_weights, spatial
-from brittle.errors import MissingError, UsageError, unknown
+from brittle.core import files
+from brittle.core.errors import MissingError, UsageError, unknown
+from brittle.core.traits import EncoderTraits
+from brittle.encoders.parts.wrappers import (
+    PaddedEncoder,
+    TimmEncoder,
+    described,
+    levels,
+    resampled,
+    sha256_of_weights,
+    spatial,
+)
 from brittle.types import Count, Encoder, Features
 
 
 class TowerEncoder(PaddedEncoder):
-    """open_clip's own ViT: ``pooled`` is the final-norm CLS token before the projection into the space shared with text, ``grid`` the
-    final-norm patch tokens; positions are interpolated as open_clip does it (bicubic, antialiased), from the published grid."""
+    """open_clip's own ViT: ``pooled`` is the final-norm CLS token before the projection into the space shared with
+    text, ``grid`` the final-norm patch tokens; positions are interpolated as open_clip does it (bicubic, antialiased),
+    from the published grid."""
 
     prefix = 1
 
@@ -39,7 +50,9 @@ class TowerEncoder(PaddedEncoder):
         return list(tower.transformer.resblocks)
 
     def spread(self, tokens: Tensor, padded: Tensor) -> Features:
-        return Features(tokens[:, 0], spatial(tokens[:, 1:], padded.shape[-2] // self.patch, padded.shape[-1] // self.patch))
+        return Features(
+            tokens[:, 0], spatial(tokens[:, 1:], padded.shape[-2] // self.patch, padded.shape[-1] // self.patch)
+        )
 
 
 class ResNetTower(PaddedEncoder):
@@ -59,29 +72,31 @@ def open_clip(argument: str, /, *, size: Count = 0, pretrained: bool = True) -> 
     """The visual tower of an open_clip model.
 
     Args:
-        argument: MODEL/TAG as open_clip lists them, MODEL/FILE for a checkpoint (of the whole model, or of the tower alone), or
-            hf-hub:ORG/NAME.
-        size: edge of the pictures it is used at; 0 for its native size.
-        pretrained: false for random weights from seed 0 (then MODEL alone will do).
+        argument: MODEL/TAG as open_clip lists them, MODEL/FILE for a checkpoint (of the whole model, or of the tower
+            alone), or hf-hub:ORG/NAME.
+        size: edge of the images it is used at; 0 for its native size.
+        pretrained: false for random weights from seed 0 (then MODEL alone is enough).
 
     Raises:
-        UsageError: no such model or tag, a checkpoint that does not fit, or a tower of another build.
-        MissingError: open_clip is not installed, or the weights are neither in the cache nor to be had.
+        UsageError: no such model or tag, a checkpoint that does not fit, or a tower of unknown structure.
+        MissingError: open_clip is not installed, or the weights are neither in the cache nor downloadable.
     """
     library = _library(argument)
     model, path, config = _origin(argument, pretrained)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
-            made = library.create_model(model, load_weights=False, force_quick_gelu=bool(config.get("quick_gelu")))
+            network = library.create_model(model, load_weights=False, force_quick_gelu=bool(config.get("quick_gelu")))
         except (RuntimeError, OSError, ValueError) as error:
             raise UsageError(f"open_clip:{argument}: {' '.join(str(error).split())[:160]}") from None
-    tower: Any = made.visual.requires_grad_(True)
+    tower: Any = network.visual.requires_grad_(True)
     sha = _load(tower, path, argument) if path else sha256_of_weights(tower)
-    known: dict[str, Any] = {**library.get_model_preprocess_cfg(made), **config}
+    known: dict[str, Any] = {**library.get_model_preprocess_cfg(network), **config}
     native = known.get("size", tower.image_size)
     source = f"open_clip:{argument}" if path else f"open_clip:{argument}, random weights"
-    about = described(tower, sha256=sha, licence="unknown", source=source, fingerprint=files.mixed(sha, size=size, model=model))
+    about = described(
+        tower, sha256=sha, licence="unknown", source=source, fingerprint=files.mixed(sha, size=size, model=model)
+    )
     facts = {
         "size": size or int(native if isinstance(native, int) else native[0]),
         "mean": known["mean"],
@@ -112,8 +127,13 @@ def _encoder(tower: Any, argument: str, facts: dict[str, Any]) -> Encoder:
         return ResNetTower(tower, tower.layer4[-1].bn3.num_features, **facts)
     if getattr(tower, "class_embedding", None) is not None and getattr(tower, "attn_pool", None) is None:
         patch: Any = tower.patch_size
-        return TowerEncoder(tower, tower.class_embedding.shape[-1], int(patch if isinstance(patch, int) else patch[0]), **facts)
-    raise UsageError(f"open_clip:{argument}: its visual tower ({type(tower).__name__}) has no CLS token or trunk; wrap it with py: instead")
+        return TowerEncoder(
+            tower, tower.class_embedding.shape[-1], int(patch if isinstance(patch, int) else patch[0]), **facts
+        )
+    raise UsageError(
+        f"open_clip:{argument}: its visual tower ({type(tower).__name__}) has no CLS token or trunk; wrap it with "
+        "py: instead"
+    )
 
 
 def _library(argument: str) -> Any:
@@ -140,13 +160,18 @@ def _origin(argument: str, pretrained: bool) -> tuple[str, Path | None, dict[str
     tags = library.list_pretrained_tags_by_model(model)
     if tag not in tags:
         hint = f"tags: {', '.join(tags)}" if tags else "it has none"
-        raise MissingError(f"open_clip:{argument}: no file and no tag of {model} called {tag!r}; {hint}; or pretrained=false")
+        raise MissingError(
+            f"open_clip:{argument}: no file and no tag of {model} called {tag!r}; {hint}; or pretrained=false"
+        )
     config = library.get_pretrained_cfg(model, tag)
     try:
         return model, Path(library.download_pretrained(config)), config
-    except Exception as error:  # whatever a missing network raises
+    except Exception as error:  # a missing network can raise anything
         reason = " ".join(str(error).split())[:120]
-        raise MissingError(f"open_clip:{argument}: its weights cannot be had ({reason}); run once with a network, or give a file") from None
+        raise MissingError(
+            f"open_clip:{argument}: its weights could not be downloaded ({reason}); run once with a network, or "
+            "give a file"
+        ) from None
 
 
 def _hub(argument: str) -> Path:
@@ -158,16 +183,21 @@ def _hub(argument: str) -> Path:
             return Path(hf_hub_download(argument.removeprefix("hf-hub:"), name))
         except (OSError, ValueError) as error:
             reasons.append(" ".join(str(error).split())[:80])
-    raise MissingError(f"open_clip:{argument}: its weights cannot be had ({'; '.join(reasons)}); run once with a network")
+    raise MissingError(
+        f"open_clip:{argument}: its weights could not be downloaded ({'; '.join(reasons)}); run once with a network"
+    )
 
 
 def _load(tower: nn.Module, path: Path, argument: str) -> str:
-    """Put a checkpoint's tensors into the tower; the sha256 of the bytes they came from."""
-    from brittle.checkpoints import cleaned, fit, read, tensors
+    """Load a checkpoint's tensors into the tower; returns the sha256 of the bytes they came from."""
+    from brittle.encoders.parts.checkpoints import cleaned, fit, read, tensors
 
     loaded, sha = read(path)
     state = cleaned(tensors(loaded))
     state = {key.removeprefix("module."): value for key, value in state.items()}
-    seen = {key.removeprefix("visual."): value for key, value in state.items() if key.startswith("visual.")} or state
-    fit(tower, seen, re.compile(r"(?!)"), f"{path} as {argument.partition('/')[0]}")
+    visual = {key.removeprefix("visual."): value for key, value in state.items() if key.startswith("visual.")} or state
+    fit(tower, visual, re.compile(r"(?!)"), f"{path} as {argument.partition('/')[0]}")
     return sha
+
+
+TRAITS = EncoderTraits(fingerprint=fingerprint)

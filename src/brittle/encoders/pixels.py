@@ -3,12 +3,13 @@
 from torch import Tensor
 from torch.nn.functional import pixel_unshuffle
 
-from brittle.errors import UsageError
+from brittle.core.errors import UsageError
+from brittle.core.traits import EncoderTraits
 from brittle.types import Count, Encoder, Features
 
 
 class Pixels(Encoder):
-    """``pooled``: every value of the picture; ``grid``: the values of each 8x8 patch, repeated to the same width."""
+    """``pooled``: every value of the image; ``grid``: the values of each 8x8 patch, repeated to the same width."""
 
     def __init__(self, size: int) -> None:
         about = {"sha256": "", "licence": "none", "parameters": 0, "source": "pixels"}
@@ -16,7 +17,9 @@ class Pixels(Encoder):
 
     def forward(self, images: Tensor) -> Features:
         if images.shape[-2:] != (self.size, self.size):
-            raise UsageError(f"pixels(size={self.size}) got a picture of {images.shape[-2]}x{images.shape[-1]}; it has one size")
+            raise UsageError(
+                f"pixels(size={self.size}) got an image of {images.shape[-2]}x{images.shape[-1]}; it has one size"
+            )
         values = self.normalise(images)
         cells = pixel_unshuffle(values, self.patch)
         repeat = -(-self.dim // cells.shape[1])
@@ -24,10 +27,10 @@ class Pixels(Encoder):
 
 
 def pixels(*, size: Count = 64) -> Encoder:
-    """Pixels of pictures ``size`` on an edge.
+    """Pixels of images ``size`` on an edge.
 
     Raises:
-        UsageError: ``size`` is no multiple of 8.
+        UsageError: ``size`` is not a multiple of 8.
     """
     if size < 8 or size % 8:
         raise UsageError(f"pixels(size={size}): the edge must be a multiple of 8, such as 64")
@@ -37,3 +40,6 @@ def pixels(*, size: Count = 64) -> Encoder:
 def fingerprint(*, size: int = 64) -> str:
     """There are no weights; the size stands for them."""
     return f"pixels-{size}"
+
+
+TRAITS = EncoderTraits(fingerprint=fingerprint)

@@ -3,8 +3,9 @@
 from functools import lru_cache
 from typing import Any
 
-from brittle import files
-from brittle.errors import MissingError, UsageError, unknown
+from brittle.core import files
+from brittle.core.errors import MissingError, UsageError, unknown
+from brittle.core.traits import EncoderTraits
 from brittle.types import Count, Encoder
 
 
@@ -14,17 +15,18 @@ def timm(argument: str, /, *, size: Count = 0, pretrained: bool = True, layer: i
 
     Args:
         argument: timm's name, with the tag of the weights after a dot.
-        size: edge of the pictures it is used at; 0 for its native size. Position embeddings are interpolated.
+        size: edge of the images it is used at; 0 for its native size. Position embeddings are interpolated.
         pretrained: load the published weights (from the hub's cache, or downloaded); false for random ones from seed 0.
-        layer: which of timm's feature levels (the blocks of a ViT, the stages of a CNN), counted as Python does; -1 is the last.
+        layer: which of timm's feature levels (the blocks of a ViT, the stages of a CNN), counted as Python does; -1 is
+            the last.
 
     Raises:
         UsageError: timm has no such model, or none with features, or no such layer.
-        MissingError: the weights are neither in the cache nor to be had.
+        MissingError: the weights are neither in the cache nor downloadable.
     """
     import timm as library
 
-    from brittle.backbones import TimmEncoder, described, levels, sha256_of_weights
+    from brittle.encoders.parts.wrappers import TimmEncoder, described, levels, sha256_of_weights
 
     name = argument.partition(".")[0]
     if not library.is_model(name):
@@ -35,7 +37,8 @@ def timm(argument: str, /, *, size: Count = 0, pretrained: bool = True, layer: i
     network = _network(argument, size, pretrained)
     if not hasattr(network, "forward_intermediates") or not levels(network):
         raise UsageError(
-            f"timm:{argument} gives no intermediate features; choose a ViT, ResNet, ConvNeXt or another with forward_intermediates"
+            f"timm:{argument} gives no intermediate features; choose a ViT, ResNet, ConvNeXt or another with "
+            "forward_intermediates"
         )
     count = len(levels(network))
     if not -count <= layer < count:
@@ -46,7 +49,7 @@ def timm(argument: str, /, *, size: Count = 0, pretrained: bool = True, layer: i
         sha256=sha,
         licence=config.license or "unknown",
         source=f"timm:{argument}" if pretrained else f"timm:{argument}, random weights",
-        fingerprint=_stands_for(sha, size, layer),
+        fingerprint=_identity(sha, size, layer),
     )
     native = config.input_size[-1]
     patch = int(levels(network)[layer]["reduction"])
@@ -55,7 +58,7 @@ def timm(argument: str, /, *, size: Count = 0, pretrained: bool = True, layer: i
 
 def fingerprint(argument: str, /, *, size: int = 0, pretrained: bool = True, layer: int = -1) -> str:
     """sha256 over the names and values of all weights, mixed with size and layer where they are set."""
-    return _stands_for(_sha256(argument, pretrained), size, layer)
+    return _identity(_sha256(argument, pretrained), size, layer)
 
 
 @lru_cache(maxsize=64)
@@ -63,27 +66,31 @@ def _sha256(argument: str, pretrained: bool) -> str:
     return timm(argument, size=0, pretrained=pretrained).about["sha256"]
 
 
-def _stands_for(sha: str, size: int, layer: int) -> str:
+def _identity(sha: str, size: int, layer: int) -> str:
     return files.mixed(sha, size=size, layer=str(layer) if layer != -1 else "")
 
 
 def _network(argument: str, size: int, pretrained: bool) -> Any:
-    """The model, able to take any size where it can, else made for ``size``."""
+    """The model, built for any image size where it supports that, else for ``size``."""
     import timm as library
     import torch
 
-    ways: list[dict[str, Any]] = [{"dynamic_img_size": True}, {"img_size": size} if size else {}, {}]
-    for place, way in enumerate(ways):
+    variants: list[dict[str, Any]] = [{"dynamic_img_size": True}, {"img_size": size} if size else {}, {}]
+    for number, options in enumerate(variants):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             try:
-                return library.create_model(argument, pretrained=pretrained, num_classes=0, **way)
+                return library.create_model(argument, pretrained=pretrained, num_classes=0, **options)
             except TypeError:  # takes no such option
-                if place + 1 == len(ways):
+                if number + 1 == len(variants):
                     raise
             except (OSError, RuntimeError) as error:
                 reason = " ".join(str(error).split())[:160]
                 raise MissingError(
-                    f"timm:{argument}: its weights cannot be had ({reason}); run once with a network, or set HF_HOME to where they are"
+                    f"timm:{argument}: its weights could not be downloaded ({reason}); run once with a network, or "
+                    "set HF_HOME to where they are"
                 ) from None
     return None
+
+
+TRAITS = EncoderTraits(fingerprint=fingerprint)

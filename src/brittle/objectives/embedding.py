@@ -5,24 +5,27 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from brittle import windows
-from brittle.types import Batch, Model, Objective
+from brittle.core.traits import ObjectiveTraits
+from brittle.types import Batch, Model, Objective, windows
 
 Distance = Literal["l2", "cosine"]
 Tokens = Literal["cls", "grid", "all", "attention"]
 Layer = int | Literal["final"]
-HEADLESS = True
 
 
-def embedding(model: Model, batch: Batch, /, *, distance: Distance = "l2", tokens: Tokens = "cls", layer: Layer = "final") -> Objective:
+def embedding(
+    model: Model, batch: Batch, /, *, distance: Distance = "l2", tokens: Tokens = "cls", layer: Layer = "final"
+) -> Objective:
     """Distance between the features of the clean and the attacked images (EmbedAttack, arXiv 2407.12588, 2024).
 
     Args:
-        distance: ``l2``: mean squared difference over dimensions; ``cosine``: 1 - cosine similarity. Averaged over tokens.
-        tokens: ``cls``: the pooled feature; ``grid``: the patch features; ``all``: both; ``attention``: what share of its attention each
-            token gives to each other, in each head (after arXiv 2506.05394, 2025); of every window where the model has windows.
-        layer: of which transformer block or stage, counted as Python does, before the final norm; ``final``: what the encoder says in the
-            end, or its last layer's attention.
+        distance: ``l2``: mean squared difference over dimensions; ``cosine``: 1 - cosine similarity. Averaged over
+            tokens.
+        tokens: ``cls``: the pooled feature; ``grid``: the patch features; ``all``: both; ``attention``: the share of
+            its attention that each token gives to each other, in each head (after arXiv 2506.05394, 2025); of every
+            window where the model has windows.
+        layer: of which transformer block or stage, counted as in Python, before the final norm; ``final``: the
+            encoder's output, or its last layer's attention.
 
     Raises:
         UsageError: the encoder has no such layer, or no attention.
@@ -60,3 +63,6 @@ def _tokens(model: Model, images: Tensor, tokens: Tokens, layer: Layer) -> Tenso
     if not model.windowed(images):
         return of(images)
     return torch.cat([part for _, part in windows.over(of, images, model.window, model.stride)], 1)
+
+
+TRAITS = ObjectiveTraits(sees="encoder")

@@ -2,18 +2,19 @@
 
 from torch import Tensor
 
-from brittle.tasks.depth import Depth
+from brittle.core.traits import ObjectiveTraits
+from brittle.tasks.parts.depth_losses import mean_error
 from brittle.types import Batch, Model, Objective
-
-TASKS = ("depth",)
 
 
 def l1(model: Model, batch: Batch, /) -> Objective:
     """|prediction - target| averaged over valid pixels."""
-    task = model.task
-    assert isinstance(task, Depth)
+    valid = model.task.valid(batch.target)
 
     def objective(images: Tensor, _progress: float) -> Tensor:
-        return task.mean_over_valid(lambda prediction, target: (prediction - target).abs(), model(images), batch.target)
+        return mean_error(lambda prediction, target: (prediction - target).abs(), model(images), batch.target, valid)
 
     return objective
+
+
+TRAITS = ObjectiveTraits(needs=("metres", "per_pixel"))

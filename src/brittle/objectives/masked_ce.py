@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
+from brittle.core.traits import ObjectiveTraits
 from brittle.types import Batch, Model, Objective, per_image
-
-TASKS = ("segmentation",)
 
 
 def masked_ce(model: Model, batch: Batch, /, *, balanced: bool = False) -> Objective:
@@ -28,7 +27,10 @@ def masked_ce(model: Model, batch: Batch, /, *, balanced: bool = False) -> Objec
 def _balance(target: Tensor) -> Tensor:
     """[B,H,W]: one over the share that each pixel's class has of its image, over the number of classes there."""
     weight = torch.zeros_like(target, dtype=torch.float32)
-    for row, image in zip(weight, target):
+    for weights, image in zip(weight, target):
         classes, place, counts = image.unique(return_inverse=True, return_counts=True)
-        row += (image.numel() / (counts * len(classes)))[place]
+        weights += (image.numel() / (counts * len(classes)))[place]
     return weight
+
+
+TRAITS = ObjectiveTraits(needs=("classes", "per_pixel"))

@@ -3,14 +3,13 @@
 import torch
 from torch import Tensor
 
+from brittle.core.traits import ObjectiveTraits
 from brittle.types import Batch, Model, Objective, per_image
-
-TASKS = ("segmentation",)
 
 
 def segpgd(model: Model, batch: Batch, /) -> Objective:
-    """(1-l)/HW sum over right pixels of CE + l/HW sum over wrong pixels of CE, l = progress / 2 (Gu et al. 2022); void pixels are in
-    neither sum."""
+    """(1-l)/HW sum over right pixels of CE + l/HW sum over wrong pixels of CE, l = progress / 2 (Gu et al. 2022); void
+    pixels are in neither sum."""
 
     def objective(images: Tensor, progress: float) -> Tensor:
         prediction = model(images)
@@ -21,3 +20,6 @@ def segpgd(model: Model, batch: Batch, /) -> Objective:
         return per_image(weight * loss)
 
     return objective
+
+
+TRAITS = ObjectiveTraits(needs=("classes", "per_pixel"))

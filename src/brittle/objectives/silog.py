@@ -2,18 +2,20 @@
 
 from torch import Tensor
 
-from brittle.tasks.depth import Depth
+from brittle.core.traits import ObjectiveTraits
+from brittle.tasks.parts.depth_losses import sigloss
 from brittle.types import Batch, Model, Objective, resized
-
-TASKS = ("depth",)
 
 
 def silog(model: Model, batch: Batch, /) -> Objective:
-    """sqrt(var(g) + 0.15 mean(g)^2) of g = log prediction - log target over valid pixels (Eigen et al. 2014, as DINOv2 2023 has it)."""
-    task = model.task
-    assert isinstance(task, Depth)
+    """sqrt(var(g) + 0.15 mean(g)^2) of g = log prediction - log target over valid pixels (Eigen et al. 2014, as DINOv2
+    2023 has it)."""
+    valid = model.task.valid(batch.target)
 
     def objective(images: Tensor, _progress: float) -> Tensor:
-        return task.sigloss(resized(model(images), batch.target.shape[-2:]), batch.target)
+        return sigloss(resized(model(images), batch.target.shape[-2:]), batch.target, valid)
 
     return objective
+
+
+TRAITS = ObjectiveTraits(needs=("metres", "per_pixel"))

@@ -3,16 +3,14 @@
 import torch
 from torch import Tensor
 
-from brittle.errors import UsageError
+from brittle.core.errors import UsageError
+from brittle.core.traits import ObjectiveTraits
 from brittle.types import AtLeastOne, Batch, Model, per_image, resized
-
-TASKS = ("classification", "segmentation")
-VERSION = 2
-AIMED = True  # at a class; being wrong is not enough
 
 
 class Toward:
-    """Minus the cross entropy with ``aim`` ([B], or [B,H,W] where each pixel has a class), averaged; where ``aim`` is -1 nothing counts."""
+    """Minus the cross entropy with ``aim`` ([B], or [B,H,W] where each pixel has a class), averaged; where ``aim`` is
+    -1 nothing counts."""
 
     def __init__(self, model: Model, aim: Tensor) -> None:
         self.model, self.aim = model, aim
@@ -23,8 +21,9 @@ class Toward:
 
 
 def targeted(model: Model, batch: Batch, /, *, label: int = -1, rank: AtLeastOne = 1) -> Toward:
-    """Minus the cross entropy with a target class, averaged over the pixels where a task has them; what is void or belongs to that class in
-    truth is left out. The iterate kept is the one where most has arrived, and results say how much that is, as ``reached``.
+    """Minus the cross entropy with a target class, averaged over the pixels where a task has them; what is void or
+    belongs to that class in truth is left out. The iterate kept is the one where most has arrived there, and results
+    give that share as ``reached``.
 
     Args:
         label: the target class; -1 for the ``rank``-th most likely wrong one of each clean image or pixel.
@@ -38,7 +37,9 @@ def targeted(model: Model, batch: Batch, /, *, label: int = -1, rank: AtLeastOne
         clean = resized(clean, truth.shape[1:]) if truth.dim() > 1 else clean
     classes = clean.shape[1]
     if not -1 <= label < classes or rank >= classes:
-        raise UsageError(f"targeted({f'label={label}' if label != -1 else f'rank={rank}'}): there are only {classes} classes")
+        raise UsageError(
+            f"targeted({f'label={label}' if label != -1 else f'rank={rank}'}): there are only {classes} classes"
+        )
     valid = (truth >= 0) & (truth < classes)
     if label == -1:
         others = clean.scatter(1, torch.where(valid, truth, 0)[:, None], -torch.inf)
@@ -46,3 +47,6 @@ def targeted(model: Model, batch: Batch, /, *, label: int = -1, rank: AtLeastOne
     else:
         aim = torch.full_like(truth, label)
     return Toward(model, torch.where(valid & (truth != aim), aim, -1))
+
+
+TRAITS = ObjectiveTraits(version=2, needs=("classes",), aimed=True)

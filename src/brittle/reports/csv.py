@@ -1,17 +1,31 @@
-"""One line a result, for a spreadsheet or a data frame."""
+"""One line per result, for a spreadsheet or a data frame."""
 
 import csv as writer
 import io
 from collections.abc import Sequence
 
-from brittle import rows
-from brittle.plan import Result
+from brittle.core.records import Result
+from brittle.reports.parts import wording
 
 
 def csv(results: Sequence[Result], /) -> str:
-    """Long form: the cell, each metric, its interval and its 8-bit value, pictures, seconds, why it failed, what checks found."""
+    """Long form: the cell, each metric, its interval and its 8-bit value, images, seconds, why it failed, what checks
+    found."""
     names = list(dict.fromkeys(name for result in results for name in result.metrics))
-    head = ["id", "encoder", "dataset", "task", "attack", "eps", "norm", "seed", "limit", "protocol", "images", "seconds"]
+    head = [
+        "id",
+        "encoder",
+        "dataset",
+        "task",
+        "attack",
+        "eps",
+        "norm",
+        "seed",
+        "limit",
+        "protocol",
+        "images",
+        "seconds",
+    ]
     head += ["failed", "checks"]
     parts = [part for name in names for part in (name, f"{name}_low", f"{name}_high", f"{name}_uint8")]
     stream = io.StringIO()
@@ -19,8 +33,18 @@ def csv(results: Sequence[Result], /) -> str:
     out.writerow(head + parts)
     for result in results:
         cell = result.cell
-        row: list[object] = [result.id, cell.encoder, cell.dataset, cell.task, cell.attack, cell.eps, cell.norm, cell.seed, cell.limit]
-        row += [cell.protocol, result.images, result.cost.get("seconds"), result.failed, rows.checks(result)]
+        row: list[object] = [
+            result.id,
+            cell.encoder,
+            cell.dataset,
+            cell.task,
+            cell.attack,
+            cell.eps,
+            cell.norm,
+            cell.seed,
+            cell.limit,
+        ]
+        row += [cell.protocol, result.images, result.cost.get("seconds"), result.failed, wording.checks(result)]
         for name in names:
             low, high = result.intervals.get(name, (None, None))
             row += [result.metrics.get(name), low, high, result.metrics_uint8.get(name)]

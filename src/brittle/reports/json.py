@@ -3,7 +3,7 @@
 import json as writer
 from collections.abc import Sequence
 
-from brittle.plan import Result
+from brittle.core.records import Result
 
 
 def json(results: Sequence[Result], /) -> str:

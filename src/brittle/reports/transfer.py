@@ -1,18 +1,19 @@
-"""Transfer matrices: what was made for one encoder or task (rows) put before each (columns)."""
+"""Transfer matrices: images made for one encoder or task (rows) scored on every one (columns)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from brittle import rows
-from brittle.plan import Result, eps_text
+from brittle.core.budget import eps_text
+from brittle.core.records import Result
+from brittle.reports.parts import wording
 
 
 def transfer(results: Sequence[Result], /) -> str:
-    """Markdown: for each data set, attack and budget a matrix, with the clean numbers above; only of results whose attack was
-    ``stored:PATH``. On the diagonal a set is put before what it was made for."""
+    """Markdown: for each data set, attack and budget a matrix, with the clean numbers above; only of results whose
+    attack was ``stored:PATH``. On the diagonal images are scored on what they were made for."""
     done = [result for result in results if result.failed is None]
     moved = [result for result in done if "attack" in result.made_by]
-    lost = "\n".join(rows.failures(results))
+    lost = "\n".join(wording.failures(results))
     if not moved:
         return f"no stored attacks here; brittle run ... --keep-adversarial, then brittle run ... -a stored:RUN\n{lost}"
     groups: dict[tuple[str, str], list[Result]] = {}
@@ -30,17 +31,21 @@ def transfer(results: Sequence[Result], /) -> str:
 def _matrix(group: Sequence[Result], done: Sequence[Result]) -> str:
     columns = list(dict.fromkeys((result.cell.encoder, result.cell.task) for result in group))
     clean = {(result.cell.encoder, result.cell.task): result for result in done if result.cell.attack is None}
-    found: dict[tuple[str, str], dict[tuple[str, str], Result]] = {}
+    by_source: dict[tuple[str, str], dict[tuple[str, str], Result]] = {}
     for result in group:
-        found.setdefault(_made_for(result.made_by["attack"]), {})[result.cell.encoder, result.cell.task] = result
+        by_source.setdefault(_made_for(result.made_by["attack"]), {})[result.cell.encoder, result.cell.task] = result
     metrics = {(result.cell.encoder, result.cell.task): str(result.task["headline"]) for result in group}
     lines = [
-        "| made for | " + " | ".join(f"{encoder} {task} ({metrics[encoder, task]})" for encoder, task in columns) + " |",
+        "| made for | "
+        + " | ".join(f"{encoder} {task} ({metrics[encoder, task]})" for encoder, task in columns)
+        + " |",
         "| --- |" + " ---: |" * len(columns),
-        "| clean | " + " | ".join(rows.text(clean.get(column)) for column in columns) + " |",
+        "| clean | " + " | ".join(wording.text(clean.get(column)) for column in columns) + " |",
     ]
-    for source, held in found.items():
-        lines.append(f"| {' '.join(source)} | " + " | ".join(rows.text(held.get(column)) for column in columns) + " |")
+    for source, by_target in by_source.items():
+        lines.append(
+            f"| {' '.join(source)} | " + " | ".join(wording.text(by_target.get(column)) for column in columns) + " |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from brittle.types import Features, agreement_of_classes, most_damaged
+from brittle.types import LABEL, Features, Task, agreement_of_classes
 
 
 class LinearHead(nn.Module):
@@ -21,14 +21,14 @@ class LinearHead(nn.Module):
         return self.linear(features.pooled)
 
 
-class Classification:
+class Classification(Task):
     """Target ``label`` [B] int64, prediction logits [B, C]. Statistics: ``correct`` and ``images``, 1 or 0 each."""
 
-    name, target, attack = "classification", "label", "pgd"
+    name, target, attack = "classification", LABEL, "pgd"
     headline, higher_is_better = "accuracy", True
-    proportions: Mapping[str, tuple[str, str]] = {"accuracy": ("correct", "images")}
-    shares: Sequence[str] = ()
-    reads: Sequence[str] = ("pooled",)
+    abilities = frozenset({"classes", "per_image"})
+    proportions = {"accuracy": ("correct", "images")}
+    reads = ("pooled",)
 
     def head(self, dim: int, outputs: int) -> nn.Module:
         return LinearHead(dim, outputs)
@@ -48,9 +48,6 @@ class Classification:
 
     def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
         return 1.0 - statistics["correct"].double()
-
-    def worst(self, candidates: Mapping[str, Tensor]) -> Tensor:
-        return most_damaged(self, candidates)
 
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
         return {"accuracy": (total["correct"] / total["images"]).item()}

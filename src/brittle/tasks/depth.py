@@ -1,22 +1,23 @@
 """Monocular depth: a bins head on patch and pooled features, scale-invariant and gradient losses, RMSE in metres."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from brittle.types import Features, Positive, most_damaged, resized
+from brittle.tasks.parts.depth_losses import SHIFT, gradloss, sigloss
+from brittle.types import DEPTH, Features, Positive, Task, resized
 
 BINS = 256
-SHIFT = 1e-3  # added inside every logarithm, as DINOv2's losses do
 
 
 class DepthHead(nn.Module):
     """Expected depth over uniform bins (AdaBins in its linear form: Bhat et al. 2021, DINOv2 2023).
 
-    concat(patch, pooled), a 1x1 convolution to 256 bins, ReLU + 0.1, x4 bilinear, normalised, expectation; bilinear up to the image.
-    Weights and weighted bins are summed before they are enlarged, 2 channels in place of 256: DINOv2 enlarges first, which differs only
-    where a weight changes sign between neighbouring patches, and costs a hundred times more. Output [B, 1, H, W] metres.
+    concat(patch, pooled), a 1x1 convolution to 256 bins, ReLU + 0.1, x4 bilinear, normalised, expectation; bilinear up
+    to the image. Weights and weighted bins are summed before upsampling, 2 channels in place of 256: DINOv2
+    upsamples first, which differs only where a weight changes sign between neighbouring patches, and costs a hundred
+    times more. Output [B, 1, H, W] metres.
     """
 
     bins: Tensor
@@ -35,18 +36,18 @@ class DepthHead(nn.Module):
         return resized(depth, size)
 
 
-class Depth:
+class Depth(Task):
     """Target ``depth`` [B, 1, H, W] metres, valid where low < d <= high; prediction [B, 1, h, w] metres.
 
-    Statistics per image: ``rmse``, ``absrel``, ``delta1`` over its valid pixels, ``images`` (0 where it has none), and the pooled sums
-    ``squared`` and ``pixels``. ``rmse`` is the mean over images of each image's RMSE; ``rmse_pooled`` is over all pixels at once.
+    Statistics per image: ``rmse``, ``absrel``, ``delta1`` over its valid pixels, ``images`` (0 where it has none), and
+    the pooled sums ``squared`` and ``pixels``. ``rmse`` is the mean over images of each image's RMSE; ``rmse_pooled``
+    is over all pixels at once.
     """
 
-    name, target, attack = "depth", "depth", "depthpgd"
+    name, target, attack = "depth", DEPTH, "depthpgd"
     headline, higher_is_better = "rmse", False
-    proportions: Mapping[str, tuple[str, str]] = {}
-    shares: Sequence[str] = ("delta1",)
-    reads: Sequence[str] = Features._fields
+    abilities = frozenset({"metres", "per_pixel"})
+    shares = ("delta1",)
 
     def __init__(self, low: float, high: float) -> None:
         self.low, self.high = low, high
@@ -60,42 +61,11 @@ class Depth:
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """[B]: 1.0 SigLoss + 0.5 gradient loss of each image (Eigen et al. 2014; DINOv2 2023)."""
         prediction = resized(prediction, target.shape[-2:])
-        return self.sigloss(prediction, target) + 0.5 * self.gradloss(prediction, target)
-
-    def sigloss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """[B]: sqrt(var(g) + 0.15 mean(g)^2) of g = log prediction - log target over valid pixels; 0 where there are none."""
-        valid = self.valid(target)
-        gap = _log_ratio(prediction, target, valid).flatten(1)
-        count = valid.flatten(1).sum(1)
-        mean = gap.sum(1) / count.clamp(min=1)
-        spread = ((gap - mean[:, None]).square() * valid.flatten(1)).sum(1) / (count - 1).clamp(min=1)
-        return (spread + 0.15 * mean.square()).clamp(min=1e-12).sqrt() * (count > 0)
-
-    def gradloss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """[B]: absolute differences, two pixels apart, of the masked log ratio, over the number of valid pixels, summed over the strides 1,
-        2, 4 and 6."""
-        total = prediction.new_zeros(len(prediction))
-        for stride in (1, 2, 4, 6):
-            p, t = prediction[..., ::stride, ::stride], target[..., ::stride, ::stride]
-            valid = self.valid(t)
-            gap = _log_ratio(p, t, valid)
-            down = (gap[..., 2:, :] - gap[..., :-2, :]).abs() * (valid[..., 2:, :] & valid[..., :-2, :])
-            across = (gap[..., 2:] - gap[..., :-2]).abs() * (valid[..., 2:] & valid[..., :-2])
-            total = total + (down.flatten(1).sum(1) + across.flatten(1).sum(1)) / valid.flatten(1).sum(1).clamp(min=1)
-        return total
-
-    def right(self, prediction: Tensor, target: Tensor) -> None:
-        return None
-
-    def mean_over_valid(self, error: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, target: Tensor) -> Tensor:
-        """[B]: the mean over valid pixels of an error of (prediction, target) [B, 1, H, W]; 0 where there are none."""
-        valid = self.valid(target)
-        values = error(resized(prediction, target.shape[-2:]), torch.where(valid, target, 1.0)) * valid
-        return values.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
+        return sigloss(prediction, target, self.valid(target)) + 0.5 * gradloss(prediction, target, self.valid(target))
 
     def agreement(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The absolute error in metres, and the smaller ratio of prediction and target, which delta1 is about: a softmax over depth's one
-        channel, CosPGD's own measure, would be 1 everywhere."""
+        """The absolute error in metres, and the smaller ratio of prediction and target, as in delta1: a
+        softmax over depth's one channel, CosPGD's own measure, would be 1 everywhere."""
         valid = self.valid(target)
         prediction, truth = resized(prediction, target.shape[-2:]), torch.where(valid, target, 1.0)
         ratio = (prediction + SHIFT) / (truth + SHIFT)
@@ -122,9 +92,6 @@ class Depth:
     def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
         return torch.where(statistics["images"] > 0, statistics["rmse"], torch.nan)
 
-    def worst(self, candidates: Mapping[str, Tensor]) -> Tensor:
-        return most_damaged(self, candidates)
-
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
         images = total["images"].double()
         means = {key: (total[key] / images).item() for key in ("rmse", "absrel", "delta1")}
@@ -134,8 +101,3 @@ class Depth:
 def depth(*, min_depth: Positive = 1e-3, max_depth: Positive = 10.0) -> Depth:
     """Depth in metres, valid in (min_depth, max_depth]."""
     return Depth(min_depth, max_depth)
-
-
-def _log_ratio(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    ratio = (prediction + SHIFT).log() - (torch.where(valid, target, 1.0) + SHIFT).log()
-    return torch.where(valid, ratio, 0.0)

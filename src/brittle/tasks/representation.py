@@ -1,4 +1,5 @@
-"""The representation itself, without labels: how close positive pairs lie (alignment) and how evenly features spread (uniformity)."""
+"""The representation itself, without labels: how close positive pairs lie (alignment) and how evenly features spread
+(uniformity)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,19 +7,20 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from brittle.errors import UsageError
-from brittle.rng import Rng
-from brittle.types import Batch, Encoder, Features, Model, most_damaged
+from brittle.core.errors import UsageError
+from brittle.types import Batch, Encoder, Features, LabelFree, Model
+from brittle.types.rng import Rng
 
-CHUNK = 256  # pictures whose distances to all others are held at once
-AREA = (0.2, 1.0)  # share of the picture that a crop keeps
+CHUNK = 256  # images whose distances to all others are held at once
+AREA = (0.2, 1.0)  # share of the image that a crop keeps
 ASPECT = 4 / 3  # a crop's width over its height, at most, or the other way round
 JITTER = 0.4  # by how much brightness, contrast and saturation may change, as shares
 GREY = (0.299, 0.587, 0.114)  # luminance of red, green and blue (ITU-R BT.601)
 
 
 class Unit(nn.Module):
-    """Features to the l2-normalised pooled feature [B, D], or what a projector makes of it [B, P]; there is nothing to train."""
+    """Features to the l2-normalised pooled feature [B, D], or what a projector makes of it [B, P]; there is nothing to
+    train."""
 
     def __init__(self, projector: nn.Module | None = None) -> None:
         super().__init__()
@@ -28,23 +30,27 @@ class Unit(nn.Module):
         return nn.functional.normalize(self.projector(features.pooled), dim=1)
 
 
-class Representation:
-    """Alignment and uniformity (Wang and Isola 2020) of l2-normalised pooled features f, or, with ``projector``, of what the encoder's own
-    projector makes of them, which is what contrastive losses look at; both lower where the representation is better.
+class Representation(LabelFree):
+    """Alignment and uniformity (Wang and Isola 2020) of l2-normalised pooled features f, or, with ``projector``, of
+    what the encoder's own projector makes of them, which is what contrastive losses use; both lower where the
+    representation is better.
 
-    ``alignment``: mean ||f(x) - f(x+)||^2 over positive pairs, 0 to 4: of a clean picture two random views, of an attacked picture itself
-    and the clean one. ``uniformity``: log of the mean exp(-2 ||f(x) - f(y)||^2) over all pairs of different pictures, as they are scored
-    (so of attacked ones among themselves), -8 to 0.
+    ``alignment``: mean ||f(x) - f(x+)||^2 over positive pairs, 0 to 4: of a clean image two random views, of an
+    attacked image itself and the clean one. ``uniformity``: log of the mean exp(-2 ||f(x) - f(y)||^2) over all pairs of
+    different images, as they are scored (so of attacked ones among themselves), -8 to 0.
 
-    Target [B, V, D]: f of the two views (V = 2) or of the clean picture (V = 1). Statistics: ``distance``, ``images``, and ``feature``,
-    which ``together`` turns into ``potential``.
+    Target [B, V, D]: f of the two views (V = 2) or of the clean image (V = 1). Statistics: ``distance``, ``images``,
+    and ``feature``, which ``together`` turns into ``potential``.
     """
 
-    name, target, attack = "representation", "", "pgd"
+    name, attack = "representation", "pgd"
     headline, higher_is_better = "alignment", False
-    proportions: Mapping[str, tuple[str, str]] = {}
-    shares: Sequence[str] = ()
-    reads: Sequence[str] = ("pooled",)
+    reads = ("pooled",)
+    unlike = (
+        "alignment is of two views of an image where clean, of an image and its attacked self where attacked: not "
+        "to be "
+        "compared with each other; these rows have no checks"
+    )
 
     def __init__(self, projector: bool = False) -> None:
         self.projector = projector
@@ -53,26 +59,29 @@ class Representation:
         return Unit()
 
     def head_on(self, encoder: Encoder) -> nn.Module:
-        """``Unit`` with the encoder's projector where that is asked for; UsageError where it has none."""
+        """``Unit`` with the encoder's projector where that is set; UsageError where it has none."""
         if self.projector and encoder.projector is None:
-            found = encoder.about.get("projector", "it holds none")
+            reason = encoder.about.get("projector", "it holds none")
             instead = "leave projector=true out, or choose a file: checkpoint that holds one, see docs/encoders.md"
-            raise UsageError(f"{encoder.label} has no projector ({found}); {instead}")
+            raise UsageError(f"{encoder.label} has no projector ({reason}); {instead}")
         return Unit(encoder.projector if self.projector else None)
 
     @torch.no_grad()
     def positives(self, model: Model, batch: Batch, attacked: bool) -> Tensor:
-        """The target of a batch of clean pictures, which are to be scored as they are or attacked."""
-        draws = Rng(0, batch.ids).uniform(batch.images.new_empty(len(batch.images), 2, 8))  # the same views for every encoder and seed
+        """The target of a batch of clean images, which are scored as they are or attacked."""
+        # the same views for every encoder and seed
+        draws = Rng(0, batch.ids).uniform(batch.images.new_empty(len(batch.images), 2, 8))
         shown = [batch.images] if attacked else [view(batch.images, part) for part in draws.unbind(1)]
         return torch.stack([model(images) for images in shown], 1)
 
     def together(self, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Statistics [N] of all pictures. ``potential`` is a jackknife pseudo-value (Tukey 1958): their mean is the mean over pairs, and
-        resampling them gives the interval of a mean over pairs, which that of plain means to the others would make half as wide."""
+        """Statistics [N] of all images. ``potential`` is a jackknife pseudo-value (Tukey 1958): their mean is the mean
+        over pairs, and resampling them gives the interval of a mean over pairs, which that of plain means to the others
+        would make half as wide."""
         feature = nn.functional.normalize(rows["feature"].double(), dim=1)
         count = len(feature)
-        kernels = ((4 * part @ feature.T - 4).exp().sum(1) - 1 for part in feature.split(CHUNK))  # but for each picture's own, exp(0)
+        # but for each image's own, exp(0)
+        kernels = ((4 * part @ feature.T - 4).exp().sum(1) - 1 for part in feature.split(CHUNK))
         toward = torch.cat(list(kernels)) / (count - 1)
         pseudo = (2 * (count - 1) * toward - count * toward.mean()) / (count - 2) if count > 2 else toward
         return {"distance": rows["distance"], "images": rows["images"], "potential": pseudo}
@@ -80,9 +89,6 @@ class Representation:
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         first, second = torch.cat([prediction[:, None], target], 1)[:, -2:].unbind(1)
         return (first - second).square().sum(1)
-
-    def right(self, prediction: Tensor, target: Tensor) -> None:
-        return None
 
     def agreement(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         distance = self.loss(prediction, target)
@@ -95,26 +101,27 @@ class Representation:
     def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
         return statistics["distance"]
 
-    def worst(self, candidates: Mapping[str, Tensor]) -> Tensor:
-        return most_damaged(self, candidates)
-
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
         means = {key: total[key] / total["images"] for key in ("distance", "potential") if key in total}
-        return {"alignment": means["distance"].item(), **({"uniformity": means["potential"].log().item()} if "potential" in means else {})}
+        return {
+            "alignment": means["distance"].item(),
+            **({"uniformity": means["potential"].log().item()} if "potential" in means else {}),
+        }
 
 
 def representation(*, projector: bool = False) -> Representation:
     """Alignment and uniformity of pooled features.
 
     Args:
-        projector: of what the encoder's projector makes of them, where its checkpoint holds one.
+        projector: use the output of the encoder's projector, where its checkpoint holds one.
     """
     return Representation(projector)
 
 
 def view(images: Tensor, draws: Tensor) -> Tensor:
-    """A random view of each of ``images`` [B,3,H,W] in [0,1]: a crop brought back to size, mirrored half of the time, its brightness,
-    contrast and saturation changed (after SimCLR, Chen et al. 2020, without its hue, grey pictures and blur).
+    """A random view of each of ``images`` [B,3,H,W] in [0,1]: a crop resized back, mirrored half of the time,
+    its brightness, contrast and saturation changed (after SimCLR, Chen et al. 2020, without its hue, grey images and
+    blur).
 
     Args:
         draws: [B, 8] in [0, 1).

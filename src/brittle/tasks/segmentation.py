@@ -1,19 +1,20 @@
-"""Semantic segmentation: batch norm and a 1x1 convolution on the patch features, cross entropy, mean intersection over union."""
+"""Semantic segmentation: batch norm and a 1x1 convolution on the patch features, cross entropy, mean intersection over
+union."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from brittle.types import Features, agreement_of_classes, most_damaged, resized
+from brittle.types import MASK, Features, Task, agreement_of_classes, most_damaged, resized
+from brittle.types.target import VOID
 
-VOID = 255
-ROUNDS = 1000  # of looking over all images again
+ROUNDS = 1000  # of going over all images again
 
 
 class SegmentationHead(nn.Module):
-    """BatchNorm2d and a 1x1 convolution on the grid, bilinear up to the image: Features to logits [B, C, H, W] (the linear protocol of
-    DINOv2, Oquab et al. 2023)."""
+    """BatchNorm2d and a 1x1 convolution on the grid, bilinear up to the image: Features to logits [B, C, H, W] (the
+    linear protocol of DINOv2, Oquab et al. 2023)."""
 
     def __init__(self, dim: int, outputs: int) -> None:
         super().__init__()
@@ -26,18 +27,19 @@ class SegmentationHead(nn.Module):
         return resized(self.classify(self.norm(features.grid)), size)
 
 
-class Segmentation:
+class Segmentation(Task):
     """Target ``mask`` [B, H, W] int64 with 255 void, prediction logits [B, C, h, w], scored at the target's resolution.
 
-    Statistics per image, over pixels that are not void: ``intersection``, ``predicted``, ``actual``, each [B, C]. mIoU leaves out classes
-    absent from prediction and target; mean accuracy (``macc``) is recall; ``aacc`` is the share of right pixels.
+    Statistics per image, over pixels that are not void: ``intersection``, ``predicted``, ``actual``, each [B, C]. mIoU
+    leaves out classes absent from prediction and target; mean accuracy (``macc``) is recall; ``aacc`` is the share of
+    right pixels.
     """
 
-    name, target, attack = "segmentation", "mask", "segpgd"
+    name, target, attack = "segmentation", MASK, "segpgd"
     headline, higher_is_better = "miou", True
-    proportions: Mapping[str, tuple[str, str]] = {}
-    shares: Sequence[str] = ("miou", "macc", "aacc")
-    reads: Sequence[str] = ("grid",)
+    abilities = frozenset({"classes", "per_pixel"})
+    shares = ("miou", "macc", "aacc")
+    reads = ("grid",)
 
     def head(self, dim: int, outputs: int) -> nn.Module:
         return SegmentationHead(dim, outputs)
@@ -68,8 +70,8 @@ class Segmentation:
         return 1 - statistics["intersection"].sum(1).double() / statistics["actual"].sum(1)  # 0 / 0 where all is void
 
     def worst(self, candidates: Mapping[str, Tensor]) -> Tensor:
-        """Greedy (SEA: Croce, Singh and Hein 2024): from the lowest pixel accuracy of each image, one image after the other takes the
-        candidate with which the mIoU of all is lowest, until none changes."""
+        """Greedy (SEA: Croce, Singh and Hein 2024): from the lowest pixel accuracy of each image, one image after the
+        other takes the candidate with which the mIoU of all is lowest, until none changes."""
         names = ("intersection", "predicted", "actual")
         parts = [candidates[name].double() for name in names]
         pick, images = most_damaged(self, candidates), torch.arange(len(parts[0]))
@@ -81,7 +83,7 @@ class Segmentation:
                 scores = _miou(*tried)
                 best = int(scores.argmin())
                 if scores[best] < scores[pick[i]]:
-                    total, pick[i] = [each[best] for each in tried], best
+                    total, pick[i] = [part[best] for part in tried], best
             if torch.equal(pick, before):
                 break
         return pick
@@ -108,6 +110,6 @@ def _miou(intersection: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
 
 def _histogram(values: Tensor, counted: Tensor, count: int) -> Tensor:
     """[B, C] how often each class occurs in ``values`` [B, N] where ``counted``."""
-    rows = torch.arange(len(values), device=values.device)[:, None] * count
-    flat = (values + rows)[counted]
+    offsets = torch.arange(len(values), device=values.device)[:, None] * count
+    flat = (values + offsets)[counted]
     return torch.bincount(flat, minlength=len(values) * count).view(len(values), count)

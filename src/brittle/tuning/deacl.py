@@ -1,4 +1,5 @@
-"""DeACL: a student stays near its frozen teacher on clean images and near itself on attacked ones; the pooled feature only."""
+"""DeACL: a student stays near its frozen teacher on clean images and near itself on attacked ones; the pooled feature
+only."""
 
 import copy
 from pathlib import Path
@@ -7,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from brittle import training
-from brittle.ascent import ascend
-from brittle.rng import Rng
-from brittle.tasks.classification import classification
-from brittle.threat import Threat
+from brittle.attacks.parts.ascent import ascend
+from brittle.tasks.parts.displacement import Displacement
+from brittle.tuning.parts import training
 from brittle.types import Batch, Count, Encoder, Model, NotNegative, Positive, frozen
+from brittle.types.rng import Rng
+from brittle.types.threat import Threat
 
 
 def deacl(
@@ -35,11 +36,12 @@ def deacl(
 ) -> Encoder:
     """Decoupled adversarial contrastive learning (Zhang et al. 2022), the second stage: distillation.
 
-    Minimises ``-cos(s(x), t(x)) - gamma cos(s(x_adv), s(x))`` where ``x_adv`` climbs ``-cos(s(x_adv), t(x))`` in the linf ball.
+    Minimises ``-cos(s(x), t(x)) - gamma cos(s(x_adv), s(x))`` where ``x_adv`` climbs ``-cos(s(x_adv), t(x))`` in the
+    linf ball.
 
     Args:
         encoder: the teacher; it is not changed.
-        batches: the batch of a step; targets are not read.
+        batches: the batch of a step; it has no targets.
         seed: of the random starts.
         eps: radius of the ball, in pixel units.
         attack_steps, attack_step: of the inner ascent; the step is a fraction of eps.
@@ -52,7 +54,7 @@ def deacl(
     teacher = copy.deepcopy(encoder).eval().requires_grad_(False)
     student = copy.deepcopy(encoder).train()
     threat = Threat("linf", eps)
-    model = Model(classification(), None, student)
+    model = Model(Displacement(), None, student)
 
     def loss(module: nn.Module, batch: Batch, step: int) -> Tensor:
         with torch.no_grad():
@@ -64,7 +66,16 @@ def deacl(
 
         with frozen(student):
             attacked = ascend(
-                away, model, batch, threat, rng, steps=attack_steps, step=attack_step, random_start=True, restarts=1, keep="last"
+                away,
+                model,
+                batch,
+                threat,
+                rng,
+                steps=attack_steps,
+                step=attack_step,
+                random_start=True,
+                restarts=1,
+                keep="last",
             )
         moved = module(torch.cat([batch.images, attacked])).pooled.float()
         clean, adversarial = moved.chunk(2)

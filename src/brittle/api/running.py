@@ -1,0 +1,104 @@
+"""Measure a plan, resuming what its folder already holds."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from brittle.api.objects import spec_of
+from brittle.core import components
+from brittle.core.progress import say
+from brittle.core.records import Cell, Result
+from brittle.core.traits import EncoderTraits
+from brittle.evaluation.machine import Machine, environment, machine
+from brittle.launch.parts.cell import Work
+from brittle.planning import plan as plans
+from brittle.planning import sweep
+from brittle.planning.identity import resolve, weights_of
+from brittle.planning.plan import Plan
+from brittle.results.store import Store
+from brittle.types import Attack, Task
+from brittle.types.threat import Norm
+
+REPORTS = ("md", "csv", "json")  # written into every run folder
+
+
+def run(
+    encoders: Sequence[str | nn.Module],
+    datasets: Sequence[str],
+    tasks: Sequence[str | Task] = (),
+    attacks: Sequence[str | Attack] = ("embed", "downstream"),
+    eps: Sequence[float | str] = (8 / 255,),
+    *,
+    norm: Norm = "linf",
+    seeds: Sequence[int] = (0,),
+    limit: int | None = None,
+    output_dir: str | Path | None = None,
+    checks: str = "fast",
+    name: str = "run",
+    device: str = "auto",
+    batch_size: int = 0,
+    precision: str = "auto",
+    keep_adversarial: bool = False,
+) -> list[Result]:
+    """Measure every combination, resuming what ``output_dir`` (default ``runs/NAME``) already holds; the results in the
+    plan's order.
+
+    Encoders, tasks and attacks may be Python objects in place of specs: a ``torch.nn.Module`` as ``py:`` takes it, a
+    ``Task``, a function ``(model, batch, threat, rng) -> images``. What is measured with an object is not taken up
+    again by a later process.
+    """
+    plan = plans.make(
+        name=name,
+        encoders=[spec_of("encoders", each) for each in encoders],
+        datasets=list(datasets),
+        tasks=[spec_of("tasks", each) for each in tasks],
+        attacks=[spec_of("attacks", each) for each in attacks],
+        eps=list(eps),
+        norm=norm,
+        seeds=list(seeds),
+        limit=limit,
+        checks=checks,
+    )
+    where = machine(device, batch_size, precision=precision, keep=keep_adversarial)
+    return execute(plan, Path(output_dir or Path("runs") / name), where)
+
+
+def cells_of(plan: Plan, precision: str) -> dict[str, Cell]:
+    """The cells of a plan by identity; what does not fit is said."""
+    cells, notes = sweep.cells_of(plan)
+    for note in notes:
+        say(note, always=True)
+    weights = {text: weights_of(text) for text in dict.fromkeys(cell.encoder for cell in cells)}
+    return {resolve(cell, precision, weights[cell.encoder]).id: cell for cell in cells}
+
+
+def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -> list[Result]:
+    """Measure what a run folder lacks of a plan, and write plan, environment and reports into it."""
+    store = Store(folder)
+    launch = components.component("launch", executor).function
+    cells = cells_of(plan, where.precision)
+    lacking = store.missing(list(cells), plan.checks, where.keep)
+    say(f"{len(cells)} cells, {len(cells) - len(lacking)} done before, {len(lacking)} to do; {folder}")
+    store.note("plan.yaml", json.dumps(plan.model_dump(), indent=1) + "\n")  # JSON is YAML
+    store.note("env.json", json.dumps(environment(where.device), indent=1) + "\n")
+    store.supersede(cells)
+    for text in dict.fromkeys(cells[name].encoder for name in lacking):
+        _validate(text)
+    if lacking:
+        launch(Work({name: cells[name] for name in lacking}, store, where, plan.checks))
+    results = store.results()
+    order = {name: place for place, name in enumerate(cells)}
+    mine = sorted((result for result in results if result.id in order), key=lambda result: order[result.id])
+    for kind in REPORTS:
+        store.note(f"report/report.{kind}", components.component("reports", kind).function(mine))
+    return mine
+
+
+def _validate(text: str) -> None:
+    """Have an encoder that can be refused for what is in its file refused before any work starts."""
+    full = components.complete("encoders", text)
+    traits = components.component("encoders", full.name).traits
+    if isinstance(traits, EncoderTraits) and traits.validate:
+        traits.validate(full.argument, **full.settings)

@@ -1,0 +1,217 @@
+"""Climbing an objective inside a threat: the record of iterates that every attack keeps, and projected gradient
+ascent."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from brittle.core import components
+from brittle.core.components import AtLeastOne, Count, Positive
+from brittle.core.errors import CellError
+from brittle.core.traits import Passes
+from brittle.types.attack import Aimed, Attack, Objective, arrived
+from brittle.types.attack_log import SILENCE
+from brittle.types.data import Batch
+from brittle.types.model import Model
+from brittle.types.rng import Rng
+from brittle.types.task import per_image
+from brittle.types.threat import Threat
+
+Keep = Literal["best", "score", "last"]
+
+
+class Climb:
+    """One objective climbed for one batch: its value and gradient at any images, and the iterate of each image to
+    keep.
+
+    Args:
+        objective: what is climbed, [B] of images.
+        keep: which iterate is ``best``: by ``best`` one that fully succeeds, then the one of highest task loss (a
+            scheduled objective's own values are not comparable between steps; they are used where the head is not
+            run); by ``score`` the one of the worst score (lowest pixel accuracy, highest RMSE), then of highest task
+            loss; by ``last`` the last one. Where the objective has an ``aim`` (class of each image or pixel, -1
+            where none), what has arrived there is the success and the objective takes the task loss's place.
+    """
+
+    def __init__(self, objective: Objective, model: Model, batch: Batch, keep: Keep) -> None:
+        self.objective, self.model, self.batch, self.keep = objective, model, batch, keep
+        self.best = batch.images.detach().clone()
+        self._rank = [self.best.new_full((len(self.best),), -torch.inf, dtype=torch.float64) for _ in range(2)]
+        self._prediction: Tensor | None = None
+        self._aim = objective.aim if isinstance(objective, Aimed) else None
+        model.log.aims(self._aim)
+
+    def begin(self) -> None:
+        """Tell the log that a climb begins."""
+        self.model.log.begin()
+
+    def at(self, images: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+        """The objective [B] and its gradient [B,3,H,W] at ``images``, which are considered for keeping.
+
+        Raises:
+            CellError: one of them is not finite, or the model passes none on.
+        """
+        images = images.detach().requires_grad_()
+        with torch.enable_grad():  # also where the caller has switched it off
+            loss = self._ask(images, progress)
+            gradient = torch.autograd.grad(loss.sum(), images, allow_unused=True)[0] if loss.requires_grad else None
+        if gradient is None:
+            raise CellError(
+                "none reaches the pixels; there is a detach, no_grad or inference_mode inside the model, take it out",
+                check="gradient",
+            )
+        if not gradient.isfinite().all():
+            raise CellError(
+                f"the gradient is nan or inf after {progress:.0%} of the steps; check the model", check="nonfinite"
+            )
+        self._note(images.detach(), loss.detach(), gradient)
+        return loss.detach(), gradient
+
+    @torch.no_grad()
+    def last(self, images: Tensor, progress: float) -> Tensor:
+        """The objective [B] at a last iterate, which is considered for keeping; no gradient."""
+        loss = self._ask(images, progress)
+        self._note(images, loss, None)
+        return loss
+
+    def _ask(self, images: Tensor, progress: float) -> Tensor:
+        def keep_output(_module: object, _inputs: object, output: Tensor) -> None:
+            self._prediction = output.detach()
+
+        handle = self.model.register_forward_hook(keep_output)  # a step is judged without a second forward
+        try:
+            loss = self.objective(images, progress)
+        finally:
+            handle.remove()
+        if not loss.isfinite().all():
+            value = loss[~loss.isfinite()][0].item()
+            raise CellError(
+                f"the loss is {value} after {progress:.0%} of the steps; check the model", check="nonfinite"
+            )
+        return loss
+
+    def _note(self, images: Tensor, loss: Tensor, gradient: Tensor | None) -> None:
+        worth = loss
+        if (
+            self._prediction is not None
+            and self._aim is None
+            and (self.keep != "last" or self.model.log is not SILENCE)
+        ):
+            worth = per_image(self.model.task.loss(self._prediction, self.batch.target))
+        self.model.log.note(images, worth, gradient)
+        if self.keep == "last":
+            self.best = images
+            return
+        first, second = self._success(), worth.double()
+        if self._prediction is not None:  # nothing to attack, such as a mask all void: the clean image is kept
+            first, second = torch.where(second == 0, -torch.inf, torch.stack([first, second]))
+        better = (first > self._rank[0]) | ((first == self._rank[0]) & (second > self._rank[1]))
+        self.best = torch.where(better.view(-1, 1, 1, 1), images, self.best)
+        self._rank = [torch.where(better, new, old) for new, old in zip((first, second), self._rank)]
+
+    def _success(self) -> Tensor:
+        task, target, zero = self.model.task, self.batch.target, torch.zeros_like(self._rank[0])
+        if self._prediction is None:
+            return zero
+        if self._aim is not None:
+            return arrived(self._prediction, self._aim).double()
+        if self.keep == "score":
+            return task.damage(task.score(self._prediction, target)).double()
+        right = task.right(self._prediction, target)
+        if right is None:
+            return zero
+        return (~(right.flatten(1).any(1) if right.dim() > 1 else right)).double()
+
+
+def ascend(
+    objective: Objective,
+    model: Model,
+    batch: Batch,
+    threat: Threat,
+    rng: Rng,
+    *,
+    steps: int,
+    step: float,
+    random_start: bool,
+    restarts: int,
+    keep: Keep,
+) -> Tensor:
+    """Projected gradient ascent (Madry et al. 2018), one forward and one backward per step.
+
+    Args:
+        objective: what is climbed, [B] of images.
+        step: length of a step as a fraction of eps.
+        random_start: begin at a random point of the ball instead of the clean image.
+        restarts: how many times to climb; with ``keep=last`` the best of the last iterates is returned.
+        keep: which iterate is returned, see Climb; all but ``last`` cost one more forward.
+
+    Returns:
+        Images [B,3,H,W] inside the threat.
+
+    Raises:
+        CellError: a loss or a gradient is not finite.
+    """
+    clean = batch.images.detach()
+    record = Climb(objective, model, batch, keep)
+    ends = Climb(objective, model, batch, "best") if keep == "last" and restarts > 1 else record
+    for number in range(restarts):
+        record.begin()
+        images = threat.sample(clean, rng) if random_start else clean
+        if batch.start is not None and not number:
+            images = threat.project(clean, batch.start)
+        images = walk(record, clean, threat, images, steps=steps, step=step)
+        if keep == "last" and restarts == 1:
+            return images
+        ends.last(images, 1 - 1 / max(steps, 1))
+    return ends.best
+
+
+def walk(climb: Climb, clean: Tensor, threat: Threat, images: Tensor, *, steps: int, step: float) -> Tensor:
+    """Where ``steps`` steps along the gradient, each ``step`` of eps long, lead from ``images``; the objective is
+    not evaluated at that end."""
+    for number in range(steps):
+        _, gradient = climb.at(images, number / steps)
+        images = threat.project(clean, threat.ascend(images, gradient, step * threat.eps))
+    return images
+
+
+def passes(*, steps: int, restarts: int, **_settings: object) -> Passes:
+    """Passes of an attack with the settings of ``pgd``, and one forward for an objective that uses the clean image."""
+    return Passes(restarts * (steps + 1) + 1, restarts * steps)
+
+
+def pgd_on(objective: str) -> Attack:
+    """PGD on one objective: a component with the settings and defaults of ``pgd``, without the objective.
+
+    Args:
+        objective: its spec.
+    """
+
+    def attack(
+        model: Model,
+        batch: Batch,
+        threat: Threat,
+        rng: Rng,
+        /,
+        *,
+        steps: Count = 20,
+        step: Positive = 0.25,
+        random_start: bool = True,
+        restarts: AtLeastOne = 1,
+        keep: Keep = "best",
+    ) -> Tensor:
+        return ascend(
+            components.build("objectives", objective, model, batch),
+            model,
+            batch,
+            threat,
+            rng,
+            steps=steps,
+            step=step,
+            random_start=random_start,
+            restarts=restarts,
+            keep=keep,
+        )
+
+    return attack

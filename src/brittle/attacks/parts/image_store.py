@@ -1,0 +1,74 @@
+"""Adversarial images on disk, batch by batch and lossless: what an interrupted cell continues from, and what another
+run can attack with."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from brittle.core import files
+
+
+class ImageStore:
+    """A folder of sealed files, each with the tensors [B, ...] of some images, found again by the images' ids however
+    they are batched.
+
+    Damaged files count as absent.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._places: dict[str, tuple[Path, int]] | None = None
+        self._last: tuple[Path, dict[str, Tensor]] | None = None
+
+    def put(self, ids: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
+        """Write the tensors of some images, completely or not at all."""
+        names = torch.frombuffer(bytearray(json.dumps(list(ids)).encode()), dtype=torch.uint8)
+        data = save(
+            {**{key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, "ids": names}
+        )
+        path = self.folder / f"{files.sha256(json.dumps(list(ids)).encode())[:16]}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_sealed(path, data)
+        if self._places is not None:
+            self._places |= {name: (path, place) for place, name in enumerate(ids)}
+
+    def get(self, ids: Sequence[str]) -> dict[str, Tensor] | None:
+        """The tensors of these images in this order; None where one of them is not here."""
+        places = self._index()
+        if not all(name in places for name in ids):
+            return None
+        images = [(self._read(path), place) for path, place in (places[name] for name in ids)]
+        if not all(images[0][0].keys() == tensors.keys() for tensors, _ in images):
+            return None
+        shapes = {tuple(tensors[key].shape[1:]) for tensors, _ in images for key in ("images",) if key in tensors}
+        if len(shapes) > 1:
+            return None
+        return {key: torch.stack([tensors[key][place] for tensors, place in images]) for key in images[0][0]}
+
+    def clear(self) -> None:
+        """Delete all of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._places, self._last = {}, None
+
+    def _index(self) -> dict[str, tuple[Path, int]]:
+        if self._places is None:
+            self._places = {}
+            for path in sorted(self.folder.glob("*.safetensors")):
+                data = files.read_sealed(path)
+                if data is not None:
+                    ids = json.loads(bytes(load(data)["ids"].tolist()))
+                    self._places |= {name: (path, place) for place, name in enumerate(ids)}
+        return self._places
+
+    def _read(self, path: Path) -> dict[str, Tensor]:
+        if self._last is None or self._last[0] != path:
+            data = files.read_sealed(path)
+            tensors = load(data) if data is not None else {}
+            tensors.pop("ids", None)
+            self._last = (path, tensors)
+        return self._last[1]

@@ -1,0 +1,50 @@
+"""The command line's ``data``: check a data set, describe it, download it."""
+
+from typing import Annotated
+
+import typer
+
+from brittle.core import progress
+
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a data set: check, info, download.")
+
+
+@data_app.command(name="check")
+def data_check(
+    name: Annotated[str, typer.Argument(metavar="SPEC", help="Data set spec, such as voc2012:DIR.")],
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Read only the first images of each split.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+) -> None:
+    """Read a whole data set and say what is in it; exit 3 if something in it is wrong."""
+    progress.quiet = quiet
+    from brittle.datasets.parts import audit
+
+    reports = audit.check(name, limit)
+    for split in reports:
+        print(split.text())
+    defects = [line for split in reports for line in split.defects]
+    for line in defects:
+        print(f"defect: {' '.join(line.split())}")
+    raise typer.Exit(3 if defects else 0)
+
+
+@data_app.command(name="info")
+def data_info(
+    name: Annotated[str, typer.Argument(metavar="SPEC", help="Data set spec or name, such as ade20k.")],
+) -> None:
+    """Say where to get a data set, its licence and the layout expected."""
+    from brittle.datasets.parts import audit
+
+    print(audit.info(name))
+
+
+@data_app.command(name="download")
+def data_download(
+    name: Annotated[str, typer.Argument(metavar="SPEC", help="Data set spec, such as cifar10:DIR.")],
+) -> None:
+    """Fetch a data set into its folder, where torchvision or the hub has a reader for it."""
+    from brittle.datasets.parts import audit
+
+    print(audit.download(name))

@@ -1,0 +1,48 @@
+"""``brittle verify`` and ``brittle doctor``: whether this installation does what it should."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brittle.core import progress
+from brittle.core.errors import BrittleError, UsageError
+from brittle.planning.identity import weights_of
+from brittle.results import store
+
+EMBEDDED = ("embedded:dino", "embedded:deacl")
+
+
+def verify(
+    full: Annotated[bool, typer.Option("--full", help="Also those that take minutes.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+) -> None:
+    """Run the engine against recorded values of independent implementations; exit 1 if one is not met."""
+    progress.quiet = quiet
+    from brittle import verify as oracles
+
+    lines: list[oracles.Line] = []
+    for line in oracles.verify(full):
+        lines.append(line)
+        print(line, flush=True)
+    off = [line.name for line in lines if not line.ok]
+    if off:
+        raise BrittleError(f"{len(off)} of {len(lines)} recorded values are not met: {'; '.join(off)}")
+
+
+def doctor() -> None:
+    """Say what is installed, which devices there are and where things are kept; exit 1 if something needed is wrong."""
+    from brittle.evaluation import machine
+
+    environment = machine.environment()
+    print(json.dumps(environment, indent=1))
+    cache = Path(environment["cache"])
+    try:
+        store.Store(cache).note(".doctor", "")
+        (cache / ".doctor").unlink()
+    except BrittleError as error:
+        raise UsageError(f"the cache cannot be written: {error}; set BRITTLE_CACHE") from None
+    for encoder in EMBEDDED:
+        weights_of(encoder)
+    progress.say("all well")

@@ -1,0 +1,151 @@
+"""``brittle run``: measure a plan."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from brittle.core import components, progress
+from brittle.core.errors import CellError, MissingError, UsageError, unknown
+from brittle.core.records import Result
+from brittle.planning import plan as plans
+from brittle.planning import sweep
+from brittle.planning.plan import Plan
+from brittle.results import store
+
+EMBEDDED_DEFAULT = "demo"
+PRECISIONS = ("auto", "fp32", "bf16")
+Many = list[str] | None
+
+
+class Checks(StrEnum):
+    """How much evidence to gather."""
+
+    none, fast, full = "none", "fast", "full"
+
+
+class NormOption(StrEnum):
+    """Norms of a budget."""
+
+    linf, l2 = "linf", "l2"
+
+
+def run(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[PLAN]", help="A plan file or the name of a packaged plan.")
+    ] = None,
+    encoder: Annotated[Many, typer.Option("-e", "--encoder", help="Encoder spec, such as embedded:dino.")] = None,
+    data: Annotated[Many, typer.Option("-d", "--data", help="Data set spec, such as scenes or folder:DIR.")] = None,
+    task: Annotated[Many, typer.Option("-t", "--task", help="Task; all that the data allows if not given.")] = None,
+    attack: Annotated[
+        Many, typer.Option("-a", "--attack", help="Attack spec, or downstream for the task's own.")
+    ] = None,
+    eps: Annotated[Many, typer.Option("--eps", help="Budget in pixel units, such as 8/255.")] = None,
+    norm: Annotated[NormOption | None, typer.Option("--norm", help="Norm of the budget.")] = None,
+    seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="Seed of heads and random starts.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first test images.")] = None,
+    output_dir: Annotated[Path | None, typer.Option("--output-dir", help="Run folder; runs/NAME if not given.")] = None,
+    data_root: Annotated[str, typer.Option("--data-root", help="What {data} stands for in a plan.")] = ".",
+    weights_root: Annotated[str, typer.Option("--weights-root", help="What {weights} stands for in a plan.")] = ".",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16, for attacks.")] = "auto",
+    batch_size: Annotated[str, typer.Option("--batch-size", help="auto or a number; changes no result.")] = "auto",
+    num_workers: Annotated[int, typer.Option("--num-workers", min=0, help="Threads that read images.")] = 0,
+    executor: Annotated[str, typer.Option("--executor", help="Where cells run: local.")] = "local",
+    keep_adversarial: Annotated[
+        bool, typer.Option("--keep-adversarial", help="Keep the attacked images, for stored:RUN.")
+    ] = False,
+    checks: Annotated[
+        Checks | None, typer.Option("--checks", help="Evidence to gather for every attacked number.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the cells and which are done; measure nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON instead of a table.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never ask a hub.")] = False,
+    fail_under: Annotated[
+        float | None, typer.Option("--fail-under", help="Exit 5 if a higher-is-better headline is lower.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")] = False,
+) -> None:
+    """Measure encoders on data sets, tasks and attacks; without a plan, -e or -d: the embedded default."""
+    progress.quiet = quiet
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size) > 0):
+        raise UsageError(f"--batch-size {batch_size}: must be auto or a whole number above 0")
+    options: dict[str, Any] = {
+        "encoders": encoder,
+        "datasets": data,
+        "tasks": task,
+        "attacks": attack,
+        "eps": eps,
+        "norm": norm.value if norm else None,
+        "seeds": seed,
+        "limit": limit,
+        "checks": checks.value if checks else None,
+    }
+    roots = {"data": data_root, "weights": weights_root}
+    plan = _plan(name, {key: value for key, value in options.items() if value is not None}, roots)
+    folder = output_dir or Path("runs") / plan.name
+    store.Store(folder)  # a path that is a file is refused before anything heavy starts
+    from brittle.api import running
+    from brittle.evaluation import machine
+
+    where = machine.machine(
+        device, 0 if batch_size == "auto" else int(batch_size), num_workers, precision, keep_adversarial
+    )
+    missing = sweep.lacking(plan)
+    if dry_run:
+        _outline(plan, missing, store.Store(folder), where.precision)
+        return
+    results = running.execute(plan, folder, where, executor)
+    report = components.component("reports", "json" if as_json else plan.report).function
+    print(report(results))
+    progress.say(f"written: {folder}/report/report.md, .csv, .json")
+    raise typer.Exit(_exit_code(results, fail_under) or (MissingError.exit_code if missing else 0))
+
+
+def _outline(plan: Plan, missing: dict[str, str], folder: store.Store, precision: str) -> None:
+    """What a plan would do: a line for each encoder and data set of which something is missing, then the cells that can
+    be measured."""
+    from brittle.api import running
+
+    for encoder in plan.encoders:
+        for data in plan.datasets:
+            reasons = [missing[text] for text in (encoder, data) if text in missing]
+            if reasons:
+                print(f"lacks  {encoder} / {data}: {'; '.join(reasons)}")
+    if all(text in missing for text in plan.encoders) or all(text in missing for text in plan.datasets):
+        return
+    cells = running.cells_of(plan, precision)
+    to_do = set(folder.missing(list(cells)))
+    for key, cell in cells.items():
+        print(f"{'to do' if key in to_do else 'done '}  {key}  {cell}")
+
+
+def _plan(name: str | None, options: dict[str, Any], roots: dict[str, str]) -> Plan:
+    """The plan named, with options of the command line in place of its own values; or a plan of those options
+    alone."""
+    if name is None and "encoders" not in options and "datasets" not in options:
+        name = EMBEDDED_DEFAULT
+    if name is not None:
+        return plans.make(**{**plans.read(name, roots).model_dump(), **options})
+    for key, option in (("encoders", "-e"), ("datasets", "-d")):
+        if key not in options:
+            raise UsageError(f"no {option} given; name at least one of the {key}, or neither for the embedded default")
+    return plans.make(**options)
+
+
+def _exit_code(results: list[Result], fail_under: float | None) -> int:
+    if any(result.failed is not None for result in results):
+        return CellError.exit_code
+    judged = [result for result in results if result.task["higher_is_better"]]
+    if fail_under is not None and any(result.metrics[result.task["headline"]] < fail_under for result in judged):
+        return 5
+    return 0

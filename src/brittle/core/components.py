@@ -1,0 +1,200 @@
+"""Components by name: found in the folder of their kind, completed and checked against their signature, and built.
+
+A component is the function NAME in ``brittle/KIND/NAME.py``. Its keyword-only parameters are what a spec may set, and
+their annotations say which values are right; the record ``TRAITS`` in its module says what it can do.
+"""
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, NamedTuple, get_type_hints
+
+from pydantic import Field
+
+from brittle.core.errors import UsageError, unknown
+from brittle.core.spec import Spec, Value, parse, text_of
+from brittle.core.traits import RECORDS, Traits
+
+KINDS = ("encoders", "datasets", "tasks", "objectives", "attacks", "checks", "tuning", "reports", "launch")
+
+Count = Annotated[int, Field(ge=0)]
+"""A setting that counts something: a whole number, 0 or more."""
+AtLeastOne = Annotated[int, Field(ge=1)]
+"""A setting that counts something there must be one of."""
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""A setting that is a finite number above 0."""
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A setting that is a finite number, 0 or more."""
+
+
+class Component(NamedTuple):
+    """What a name stands for: the ``function`` that a spec calls, and its ``traits``."""
+
+    function: Callable[..., Any]
+    traits: Traits
+
+
+_handed_over: dict[tuple[str, str], Component] = {}
+
+
+def hand_over(kind: str, name: str, function: Callable[..., Any], traits: Traits) -> None:
+    """Make a Python object a component of this process, beside those in the folder of its kind.
+
+    Raises:
+        UsageError: the folder has one of that name.
+    """
+    if name in names(kind):
+        raise UsageError(f"{kind}/{name}.py exists; give your own {singular(kind)} another name")
+    _handed_over[kind, name] = Component(function, traits)
+
+
+@cache
+def names(kind: str) -> tuple[str, ...]:
+    """The components of a kind, by looking at the folder; nothing is imported."""
+    return tuple(sorted(path.stem for folder in _folders(kind) for path in Path(folder).glob("[a-z]*.py")))
+
+
+def _folders(kind: str) -> Sequence[str]:
+    """Where the modules of a kind are; more than one where somebody extended the package's ``__path__``."""
+    return list(importlib.import_module(f"brittle.{kind}").__path__)
+
+
+def singular(kind: str) -> str:
+    """What one component of a kind is called."""
+    return {"tuning": "tuning method", "datasets": "data set", "launch": "launcher"}.get(kind, kind.removesuffix("s"))
+
+
+def summary(kind: str, name: str) -> str:
+    """The first paragraph of a component's module docstring, on one line; read without importing the module."""
+    path = next(path for folder in _folders(kind) if (path := Path(folder, f"{name}.py")).is_file())
+    start = re.match(r'\s*"""(.+?)(\n\n|""")', path.read_text(encoding="utf8"), re.DOTALL)
+    return " ".join(start[1].split()) if start else ""
+
+
+def _module(kind: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"brittle.{kind}.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("brittle"):
+            raise
+        package = error.name
+        raise UsageError(f"{name!r} needs the package {package!r}; install it with pip install {package}") from None
+
+
+@cache
+def _in_folder(kind: str, name: str) -> Component:
+    module = _module(kind, name)
+    record = RECORDS.get(kind, Traits)
+    traits = getattr(module, "TRAITS", None) or record()
+    if not isinstance(traits, record):
+        raise UsageError(f"{kind}/{name}.py: TRAITS is a {type(traits).__name__}; it must be {record.__name__}")
+    return Component(getattr(module, name), traits)
+
+
+def component(kind: str, name: str) -> Component:
+    """The component of a name.
+
+    Raises:
+        UsageError: there is none of that name (the nearest is named), it needs a package that is not installed, or its
+            module has a record of another kind.
+    """
+    if (kind, name) in _handed_over:
+        return _handed_over[kind, name]
+    if name not in names(kind):
+        raise unknown(singular(kind), name, names(kind))
+    return _in_folder(kind, name)
+
+
+def kind_of(key: str) -> str:
+    """The kind of component that a setting of this name holds a spec of (``objective``: objectives; ``attacks``: a
+    list), or nothing."""
+    return next((kind for kind in (key, f"{key}s") if kind in KINDS), "")
+
+
+def nested(key: str, value: Value) -> list[str]:
+    """The specs that a setting holds: ``objective`` one, ``attacks`` a list; none where it holds something else."""
+    values = value if isinstance(value, list) else [value]
+    return [str(each) for each in values] if kind_of(key) else []
+
+
+def rewritten(key: str, value: Value, rewrite: Callable[[str, str], str]) -> Value:
+    """A setting's value with each spec in it put through ``rewrite`` (kind, text)."""
+    texts: list[Value] = [rewrite(kind_of(key), text) for text in nested(key, value)]
+    return value if not kind_of(key) else texts if isinstance(value, list) else texts[0]
+
+
+def complete(kind: str, spec: Spec | str) -> Spec:
+    """The spec with every setting written out and checked, in the order of the component's signature.
+
+    Raises:
+        UsageError: unknown component, unknown setting, or a value its annotation does not allow.
+    """
+    return _completed(kind, spec) if isinstance(spec, str) else _complete(kind, spec)
+
+
+@cache
+def _completed(kind: str, text: str) -> Spec:
+    return _complete(kind, parse(text))
+
+
+def _complete(kind: str, spec: Spec) -> Spec:
+    from pydantic import TypeAdapter, ValidationError
+
+    function = component(kind, spec.name).function
+    signature = inspect.signature(function)
+    settings = settings_of(function)
+    hints = get_type_hints(function, include_extras=True)
+    for key in spec.settings:
+        if key not in settings:
+            raise unknown(f"setting of {spec.name!r} called", key, settings)
+    if spec.argument and "argument" not in signature.parameters:
+        wanted = f"write {spec.name}(key=value)"
+        raise UsageError(f"{spec.name!r} takes nothing after a colon, got {spec.argument!r}; {wanted}")
+    full: dict[str, Value] = {}
+    for key, default in settings.items():
+        value = spec.settings.get(key, default)
+        if value is inspect.Parameter.empty:
+            raise UsageError(f"{spec.name!r} needs {key}; write {spec.name}({key}=...)")
+        values = value if isinstance(value, list) else [value]
+        given = [str(each) if isinstance(each, Spec) else each for each in values]
+        try:
+            full[key] = TypeAdapter(hints.get(key, Any)).validate_python(given if isinstance(value, list) else given[0])
+        except ValidationError as error:
+            why = error.errors()[0]["msg"].lower()
+            raise UsageError(f"{spec.name}({key}={text_of(value)}): {why}") from None
+        full[key] = rewritten(key, full[key], lambda inner, text: str(complete(inner, text)))
+    return Spec(spec.name, spec.argument, full)
+
+
+def settings_of(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """A component's settings and their defaults as a spec would give them: a list where the signature has a tuple,
+    ``inspect.Parameter.empty`` where there is none."""
+    parameters = inspect.signature(function).parameters.values()
+    settings = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+
+
+@cache
+def canonical(kind: str, text: str) -> str:
+    """Canonical text of a spec, checked, without the settings that stand at their defaults."""
+    full = complete(kind, text)
+    defaults = settings_of(component(kind, full.name).function)
+    settings: dict[str, Value] = {}
+    for key, value in full.settings.items():
+        brief = rewritten(key, value, canonical)
+        if (list(brief) if isinstance(brief, tuple) else brief) != defaults[key]:
+            settings[key] = brief
+    return str(Spec(full.name, full.argument, settings))
+
+
+def build(kind: str, spec: Spec | str, *arguments: object) -> Any:
+    """Call a component with ``arguments`` and its spec's settings; the spec's own argument comes first where it takes
+    one."""
+    full = complete(kind, spec)
+    function = component(kind, full.name).function
+    first = (full.argument,) if "argument" in inspect.signature(function).parameters else ()
+    return function(*first, *arguments, **full.settings)

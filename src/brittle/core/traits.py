@@ -1,0 +1,161 @@
+"""What can be known of a component without calling it: the record that its module calls ``TRAITS``."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from brittle.core.spec import Value
+
+Ability = Literal["classes", "metres", "per_image", "per_pixel"]
+"""What a task's predictions are: scores of classes, or depth in metres; one an image, or one a pixel."""
+Sees = Literal["head", "encoder", "nothing"]
+"""What of a model an attack or an objective follows: head and encoder, the encoder alone, or neither."""
+Settings = Mapping[str, Value]
+"""Every setting of a completed spec."""
+
+
+class Passes(NamedTuple):
+    """How often an image goes through the encoder, at most: ``forwards`` and ``backwards``."""
+
+    forwards: int
+    backwards: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """Of any component.
+
+    Args:
+        version: raised whenever it computes something else, so that results of the old version are never mixed with new
+            ones.
+        needs: abilities that a task must have (``Task.abilities``).
+    """
+
+    version: int = 1
+    needs: Sequence[Ability] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveTraits(Traits):
+    """Of an objective.
+
+    Args:
+        sees: what of a model it follows.
+        aimed: it climbs towards classes of the attacker's choice, so that being wrong is not enough.
+        fewest_classes: (its settings, whether the attack aims at classes) to how many classes it needs.
+    """
+
+    sees: Sees = "head"
+    aimed: bool = False
+    fewest_classes: Callable[[Settings, bool], int] | None = None
+
+
+class StoredImages(NamedTuple):
+    """Of an attack whose images were made before: ``expand`` gives the sets that an argument stands for,
+    ``fingerprint`` what stands for their content, ``about`` the cell they were made for."""
+
+    expand: Callable[[str], list[str]]
+    fingerprint: Callable[[str], str]
+    about: Callable[[str], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackTraits(Traits):
+    """Of an attack.
+
+    Args:
+        sees: what of a model it follows; None for what its objective and its members follow, the head where it has
+            neither.
+        objective: spec of the objective it climbs, where no setting names one.
+        members: its settings, as keywords, to the specs of the attacks that it runs, beside those that its settings
+            name.
+        picks: among images it picks by the score of the head, so that they belong to that head.
+        whole_set: which member's image counts is picked over the whole data set, not image by image.
+        follows: the score of every iterate is written down.
+        learns: (model, batches of training images, threat, seed, its settings) to a perturbation [3,H,W] for all
+            images, learnt before anything is attacked.
+        stored: where its images were made before.
+        passes: its settings, as keywords, to the passes of its own, without those of its members.
+    """
+
+    sees: Sees | None = None
+    objective: str = ""
+    members: Callable[..., Sequence[str]] | None = None
+    picks: bool = False
+    whole_set: bool = False
+    follows: bool = False
+    learns: Callable[..., Any] | None = None
+    stored: StoredImages | None = None
+    passes: Callable[..., Passes] = lambda **_settings: Passes(0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckTraits(Traits):
+    """Of a check.
+
+    Args:
+        evidence: what it costs: ``fast``, or ``full`` where that is as much as the number itself.
+        attacks: specs of the attacks that it compares with.
+    """
+
+    evidence: Literal["fast", "full"] = "fast"
+    attacks: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderTraits(Traits):
+    """Of a way in for encoders; each function takes the spec's argument (where there is one) and its settings.
+
+    Args:
+        fingerprint: what stands for the weights and every setting that changes features, without building the network.
+        validate: refuses, before any work starts, what building it would refuse.
+        expand: the arguments that one argument stands for, such as the checkpoints of a folder.
+    """
+
+    fingerprint: Callable[..., str]
+    validate: Callable[..., None] | None = None
+    expand: Callable[[str], list[str]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetTraits(Traits):
+    """Of a data set.
+
+    Args:
+        licence, source, layout, protocol: what ``brittle data info`` says of it.
+        rules: by kind of target, how the standard protocol is changed: ``resize``, ``valid``, and ``whole`` for no
+            windows.
+        download: (folder, settings as keywords) fetches it and says where it is; or torchvision's class and the
+            arguments of each call.
+    """
+
+    licence: str = "not stated"
+    source: str = "not stated"
+    layout: str = "not stated"
+    protocol: str = "not stated"
+    rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    download: Callable[..., Path] | tuple[str, Sequence[Mapping[str, Any]]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningTraits(Traits):
+    """Of a tuning method.
+
+    Args:
+        target: the kind of target that its batches have, such as ``label``; empty for none, so that it is
+            self-supervised.
+    """
+
+    target: str = ""
+
+
+RECORDS: Mapping[str, type[Traits]] = {
+    "objectives": ObjectiveTraits,
+    "attacks": AttackTraits,
+    "checks": CheckTraits,
+    "encoders": EncoderTraits,
+    "datasets": DatasetTraits,
+    "tuning": TuningTraits,
+}
+"""The record of each kind; ``Traits`` for the others."""

@@ -1,0 +1,154 @@
+"""The attack of a cell, batch by batch: halved when memory asks, shared between heads where it looks at none, resumed
+and kept."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from brittle.attacks.parts.halving import join, split_on_oom
+from brittle.attacks.parts.image_store import ImageStore
+from brittle.attacks.parts.run import attacked
+from brittle.core import files
+from brittle.core.traits import AttackTraits
+from brittle.core.tree import Part
+from brittle.evaluation import cache
+from brittle.planning.identity import Resolved, resolve
+from brittle.types import Batch, Model, windows
+from brittle.types.attack_log import SILENCE, Attacked, AttackLog
+from brittle.types.threat import Threat
+
+COSTLY = 5.0  # seconds that a batch, or a member of an ensemble, must have taken to be written down for a resumed run
+PARTS = "parts"  # the folder of members, inside that of batches
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """What makes the adversarial images of a cell.
+
+    Args:
+        images: where costly batches are written down, and read again; none to forget them.
+        keep: write all of them down.
+        earlier: what the next smaller budget's cell wrote down, to continue from.
+        training: gives so many images of the train split, for an attack that learns from them.
+    """
+
+    resolved: Resolved
+    model: Model
+    threat: Threat
+    images: ImageStore | None = None
+    keep: bool = False
+    earlier: ImageStore | None = None
+    training: Callable[[int], Iterable[Batch]] | None = None
+
+    def __call__(self, batch: Batch) -> Attacked:
+        """What the attack makes of a batch; the clean images where the cell has none."""
+        attack = self.resolved.attack
+        if attack is None:
+            return Attacked.unlogged(batch.images)
+        traits = attack.attack_traits
+        kept = self.images.get(batch.ids) if self.images else None
+        if kept is not None:
+            return Attacked.of({key: value.to(batch.images.device) for key, value in kept.items()})
+        began = time.monotonic()
+        made = split_on_oom(lambda part: self._made(attack, traits, part), join, batch)
+        if self.images and (self.keep or time.monotonic() - began > COSTLY):
+            self.images.put(batch.ids, made)
+            ImageStore(self.images.folder / PARTS).clear()
+        return Attacked.of(made)
+
+    def _made(self, attack: Part, traits: AttackTraits, batch: Batch) -> dict[str, Tensor]:
+        if self.earlier is not None and batch.start is None:
+            smaller = self.earlier.get(batch.ids)
+            batch = batch._replace(start=smaller["images"].to(batch.images) if smaller else None)
+        if traits.learns:
+            perturbation = self._learnt(attack, traits.learns).to(batch.images)
+            return Attacked.unlogged(self.threat.project(batch.images, batch.images + perturbation)).tensors()
+        if not attack.headless or traits.follows:
+            return self._attack(attack, traits, batch)
+        key = {
+            "weights": self.resolved.weights,
+            "attack": str(attack.spec),
+            "versions": attack.versions,
+            "threat": [self.threat.norm, self.threat.eps],
+            "window": [self.model.window, self.model.stride] if self.model.windowed(batch.images) else [],
+            "precision": self.resolved.precision,
+            "seed": self.resolved.cell.seed,
+            "ids": list(batch.ids),
+        }
+        return cache.adversarial(key, batch.images, lambda: self._attack(attack, traits, batch))
+
+    def _learnt(self, attack: Part, learns: Callable[..., Tensor]) -> Tensor:
+        """What an attack learns from training images, [3,H,W], once for all batches."""
+        training, settings, cell = self.training, attack.spec.settings, self.resolved.cell
+        assert training is not None
+
+        def learn() -> dict[str, Tensor]:
+            batches = list(training(int(str(settings["pictures"]))))
+            with self.model.using(bf16=self.resolved.precision == "bf16"):
+                return {"learnt": learns(self.model, batches, self.threat, cell.seed, **settings)}
+
+        whole = resolve(replace(cell, limit=None), self.resolved.precision, self.resolved.weights)
+        return cache.get_or_make("universal", {"cell": whole.id}, learn)["learnt"]
+
+    def _attack(self, attack: Part, traits: AttackTraits, batch: Batch) -> dict[str, Tensor]:
+        follow = _Follow(self.model, batch) if traits.follows else None
+        log = AttackLog(follow, collect=traits.whole_set)
+        log.parts = _Parts(self.images.folder / PARTS, log) if self.images and follow is None else None
+        precision, seed = self.resolved.precision, self.resolved.cell.seed
+        images = attacked(self.model, attack.spec, batch, self.threat, seed, precision=precision, log=log)
+        made = log.attacked(images)
+        if follow is not None:
+            follow(images)
+            made = replace(made, curve=follow.curve())
+        return made.tensors()
+
+
+class _Parts:
+    """Remembers the costly members of an ensemble on disk, so that a long one continues in the middle of a batch."""
+
+    def __init__(self, folder: Path, log: AttackLog) -> None:
+        self.folder, self.log = folder, log
+
+    def __call__(self, name: str, ids: Sequence[str], make: Callable[[], Tensor]) -> Tensor:
+        store = ImageStore(self.folder / files.slug(name))
+        held = store.get(ids)
+        if held is not None:
+            if len(held) > 1:
+                self.log.recall(held)
+            return held["images"]
+        began, first = time.monotonic(), not self.log.losses
+        images = make()
+        if time.monotonic() - began > COSTLY:
+            store.put(ids, {"images": images, **(self.log.notes() if first else {})})
+        return images
+
+
+class _Follow:
+    """Scores each iterate of an attack in float32, and how far it moved the pooled feature (L2)."""
+
+    def __init__(self, model: Model, batch: Batch) -> None:
+        self.model, self.batch = model, batch
+        self.rows: list[Mapping[str, Tensor]] = []
+        self._clean = self._pooled(batch.images)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> None:
+        with self.model.using(bf16=False, log=SILENCE):
+            rows = self.model.task.score(self.model(images).float(), self.batch.target)
+            self.rows.append({**rows, "distance": (self._pooled(images) - self._clean).norm(dim=1)})
+
+    def curve(self) -> dict[str, Tensor]:
+        """The statistics of every iterate, [B,T,...]."""
+        return {key: torch.stack([row[key] for row in self.rows], 1) for key in self.rows[0]}
+
+    @torch.no_grad()
+    def _pooled(self, images: Tensor) -> Tensor:
+        if self.model.windowed(images):
+            window, stride = self.model.window, self.model.stride
+            parts = windows.over(lambda part: self.model.encode(part).pooled, images, window, stride)
+            return torch.cat([pooled for _, pooled in parts], 1)
+        return self.model.encode(images).pooled

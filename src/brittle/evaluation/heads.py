@@ -1,0 +1,98 @@
+"""Heads fitted on frozen features, each fitted once and kept."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from brittle.core.progress import progress
+from brittle.evaluation import loading, probe, protocol
+from brittle.evaluation.cache import digest, get_or_make
+from brittle.evaluation.machine import Machine
+from brittle.planning.identity import Resolved
+from brittle.types import Batch, Encoder, Features, LabelFree
+
+FEATURES_VERSION = 1
+HEADS_VERSION = 1
+
+
+def features(
+    encoder: Encoder,
+    weights: str,
+    batches: Iterable[Batch],
+    what: str,
+    total: int,
+    reads: Sequence[str] = Features._fields,
+) -> Iterator[tuple[Features, Tensor]]:
+    """Frozen features (float16, on the CPU) and target of each batch, computed once for each (encoder, images).
+
+    Args:
+        weights: sha256 that stands for the encoder.
+        batches: images, or one after the other the windows that the same images are seen in.
+        what, total: what to call it, and how many images there are.
+        reads: the parts wanted; the width of any other is 0, so that a linear probe does not fill the disk with grids.
+    """
+    with progress(what, total) as advance:
+        last: Sequence[str] = ()
+        for batch in batches:
+            key = {
+                "version": FEATURES_VERSION,
+                "weights": weights,
+                "images": digest(batch.images),
+                "reads": list(reads),
+            }
+
+            def make(images: Tensor = batch.images) -> dict[str, Tensor]:
+                with torch.no_grad():
+                    made = encoder(images)
+                return {name: (part if name in reads else part[:, :0]).half() for name, part in made._asdict().items()}
+
+            found = get_or_make("features", key, make)
+            advance(0 if batch.ids == last else len(batch.images))
+            last = batch.ids
+            yield Features(found["pooled"], found["grid"]), _held(batch.target)
+
+
+def _held(target: Tensor) -> Tensor:
+    """A batch's target as it is held while a head is fitted: masks (in two bytes a pixel) and maps on disk, as they
+    would take as much memory as the features they belong to."""
+    target = target.cpu()
+    if target.dim() == 1:
+        return target
+    small = target if target.is_floating_point() else target.short()
+    return get_or_make("targets", {"version": FEATURES_VERSION, "target": digest(small)}, lambda: {"target": small})[
+        "target"
+    ]
+
+
+def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine: Machine) -> nn.Module:
+    """The head of a cell, fitted on the train split's frozen features and chosen on the val split's; fitted once and
+    kept. A task without labels has one ready."""
+    task, device, seed = resolved.task, machine.device, resolved.cell.seed
+    if isinstance(task, LabelFree):
+        return task.head_on(encoder).to(device)
+    splits = {split: resolved.data(split) for split in ("train", "val")}
+    outputs = loading.classes_of(splits["train"], task.target)
+    fresh = task.head(encoder.dim, outputs)
+    key = {
+        "version": [HEADS_VERSION, FEATURES_VERSION, probe.VERSION],
+        "weights": resolved.weights,
+        "data": [data.fingerprint for data in splits.values()],
+        "task": str(resolved.parts["tasks"].spec),
+        "seed": seed,
+        "protocol": rule.to_dict(),
+    }
+
+    def fit() -> dict[str, Tensor]:
+        rows: dict[str, list[tuple[Features, Tensor]]] = {}
+        for split, data in splits.items():
+            whole = loading.batches(data, range(len(data)), task, rule, machine)
+            batches = (window for batch in whole for window in protocol.windows_of(batch, rule))
+            what = f"features of {resolved.cell.encoder} on {split}"
+            rows[split] = list(features(encoder, resolved.weights, batches, what, len(data), task.reads))
+        train, val = rows["train"], rows["val"]
+        best = probe.fit(task, encoder.dim, encoder.patch, outputs, train, val, seed=seed, device=device)
+        return best.state_dict()
+
+    fresh.load_state_dict(get_or_make("heads", key, fit), strict=True)
+    return fresh.to(device)

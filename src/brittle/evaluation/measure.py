@@ -1,0 +1,147 @@
+"""One Cell in, one Result out: the head, the attack, the verdict on what the attack returned, and the score."""
+
+import io
+import math
+import time
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache, partial
+from typing import Any
+
+import numpy as np
+
+from brittle.attacks.parts.image_store import ImageStore
+from brittle.checks.parts.evidence import findings
+from brittle.core import components
+from brittle.core.errors import BrittleError, UsageError
+from brittle.core.progress import progress
+from brittle.core.records import EVIDENCE, Cell, Finding, Result
+from brittle.evaluation import heads, loading, protocol
+from brittle.evaluation.attacking import Adversary
+from brittle.evaluation.cache import image_ids
+from brittle.evaluation.machine import Machine, peak_bytes
+from brittle.evaluation.provenance import counted, facts_of, made_by
+from brittle.evaluation.scoring import Scoring, targeted
+from brittle.planning.identity import Resolved, dataset_of, resolve, task_of
+from brittle.types import Batch, Encoder, LabelFree, Model, frozen
+from brittle.types.threat import Threat
+
+
+@lru_cache(maxsize=1)
+def encoder_of(text: str, device: str, weights: str) -> Encoder:
+    """The encoder of a spec on a device; the last one is kept, as cells come grouped by encoder.
+
+    Args:
+        weights: what ``weights_of`` says of it.
+
+    Raises:
+        UsageError: it was read from other weights than those hashed.
+    """
+    encoder: Encoder = components.build("encoders", text)
+    if encoder.about.get("fingerprint", weights) != weights:
+        what = f"{text}: its weights were changed after they were hashed ({weights[:12]})"
+        raise UsageError(f"{what}; leave them alone and run again")
+    return encoder.to(device).eval()
+
+
+@cache
+def _inspected(dataset: str, task: str, count: int) -> None:
+    """Have every target of the images to be measured looked at, once in a process."""
+    loading.inspect_targets(dataset_of(dataset, "test"), count, task_of(task))
+
+
+def model_of(resolved: Resolved, machine: Machine) -> tuple[Model, protocol.Protocol]:
+    """Encoder and fitted head of a cell, in evaluation mode, and the protocol that it is evaluated by."""
+    encoder = encoder_of(resolved.cell.encoder, machine.device, resolved.weights)
+    rule = protocol.standard(resolved.cell.dataset, resolved.task, encoder.size)
+    with frozen(encoder):
+        head = heads.head(resolved, encoder, rule, machine)
+    return Model(resolved.task, head, encoder, window=rule.window, stride=rule.stride).eval(), rule
+
+
+def measure(
+    cell: Cell,
+    machine: Machine,
+    checks: str = "fast",
+    images: ImageStore | None = None,
+    earlier: ImageStore | None = None,
+) -> tuple[Result, bytes]:
+    """The result of a cell and its per-image samples (an .npz file's bytes).
+
+    Args:
+        checks: ``none``, ``fast`` or ``full``: the evidence to gather for an attacked number.
+        images: where adversarial images are written down, so that an interrupted cell continues from there.
+        earlier: where the cell of the next smaller budget left its own.
+
+    Raises:
+        BrittleError: the cell cannot be measured; nothing is ever scored from images outside the threat or predictions
+            that are no numbers.
+    """
+    began = time.monotonic()
+    resolved = resolve(cell, machine.precision)  # before anything is read: whatever changes under way is then noticed
+    name, task, attack, total = resolved.id, resolved.task, resolved.attack, _count(resolved, "test", cell.limit)
+    _inspected(cell.dataset, cell.task, total)
+    model, rule = model_of(resolved, machine)
+    threat = Threat(cell.norm or "linf", cell.eps or 0.0)  # type: ignore[arg-type]
+    assert model.encoder is not None
+
+    def batches(split: str, count: int | None) -> Iterator[Batch]:
+        some = range(_count(resolved, split, count))
+        return targeted(loading.batches(resolved.data(split), some, task, rule, machine), model, attack is not None)
+
+    adversary = Adversary(resolved, model, threat, images, machine.keep, earlier, partial(batches, "train"))
+    checkable = _checkable(resolved)
+    scoring = Scoring(model, threat, total if checks != "none" and checkable else 0)
+    with frozen(model), counted(model.encoder) as passes:
+        with progress(str(cell), total) as advance:
+            for batch in batches("test", cell.limit):
+                scoring.add(batch, adversary(batch))
+                advance(len(batch.images), f"{task.headline} {scoring.headline():.3f}")
+        scores = scoring.scores()
+        cost = {"seconds": round(time.monotonic() - began, 3), **passes}
+        said: tuple[Finding, ...] = ()
+        if attack and scoring.wanted:
+            said = findings(scoring.evidence(attack.spec, cell.seed, machine.precision, scores, checks == "full"))
+    cost["check_seconds"] = round(time.monotonic() - began - cost["seconds"], 3)
+    result = Result(
+        id=name,
+        cell=cell,
+        task=facts_of(task),
+        metrics=_finite(scores.metrics),
+        metrics_uint8=_finite(scores.metrics_uint8),
+        intervals=scores.intervals,
+        images=len(scoring.ids),
+        image_ids_sha256=image_ids(scoring.ids),
+        findings=said,
+        cost={**cost, "peak_bytes": peak_bytes(machine.device)},
+        curve=tuple(scoring.curve()),
+        made_by={**made_by(resolved, model.encoder, rule, machine), "checks": checks if checkable else EVIDENCE[-1]},
+        sees=attack.sees if attack else "",
+    )
+    return result, _npz({**scores.samples, "ids": np.array(scoring.ids)})
+
+
+def _count(resolved: Resolved, split: str, limit: int | None) -> int:
+    """How many images of a split are used."""
+    return min(limit or len(resolved.data(split)), len(resolved.data(split)))
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {key: value for key, value in metrics.items() if math.isfinite(value)}
+
+
+def _checkable(resolved: Resolved) -> bool:
+    """Whether checks have anything to try again: not on a clean row, nor where targets are made as one goes or images
+    come from disk."""
+    attack = resolved.attack
+    return attack is not None and not isinstance(resolved.task, LabelFree) and attack.attack_traits.stored is None
+
+
+def _npz(arrays: Mapping[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    return stream.getvalue()
+
+
+def failure(cell: Cell, error: BrittleError, name: str) -> Result:
+    """The row of a cell, of identity ``name``, that could not be measured."""
+    return Result(id=name, cell=cell, task=facts_of(task_of(cell.task)), failed=str(error))

@@ -1,0 +1,61 @@
+"""Where a number comes from: task, versions, weights, data, settings and cost."""
+
+import platform
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from brittle.evaluation.machine import Machine
+from brittle.evaluation.protocol import Protocol
+from brittle.planning.identity import Resolved
+from brittle.types import Encoder, Task
+
+
+@contextmanager
+def counted(encoder: Encoder) -> Generator[dict[str, float]]:
+    """How many images went forward through the encoder and how many backward."""
+    count: dict[str, float] = {"forwards": 0, "backwards": 0}
+
+    def forward(_module: object, inputs: tuple[Tensor, ...], _output: object) -> None:
+        count["forwards"] += len(inputs[0])
+        if inputs[0].requires_grad:
+            size = len(inputs[0])
+            inputs[0].register_hook(lambda _gradient: count.update(backwards=count["backwards"] + size))
+
+    handle = encoder.register_forward_hook(forward)
+    try:
+        yield count
+    finally:
+        handle.remove()
+
+
+def facts_of(task: Task) -> dict[str, Any]:
+    """What a result says of its task, so that no report needs the task itself."""
+    names = ("name", "headline", "higher_is_better", "attack", "unlike")
+    return {name: getattr(task, name) for name in names}
+
+
+def made_by(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machine) -> dict[str, Any]:
+    """What made a number, as plain data."""
+    cpu = f"cpu x{torch.get_num_threads()}"
+    device = torch.cuda.get_device_name(machine.device) if machine.device.startswith("cuda") else cpu
+    versions = {key: version(key) for key in ("brittle", "torch", "timm", "numpy")}
+    data, attack = resolved.data("test"), resolved.attack
+    stored = attack.attack_traits.stored if attack else None
+    return {
+        "versions": {"python": platform.python_version(), **versions},
+        "device": device,
+        "precision": machine.precision,
+        "weights_sha256": resolved.weights,
+        "weights": encoder.about,
+        "data_sha256": data.fingerprint,
+        "protocol": rule.describe(),
+        "left_out": data.left_out,
+        "data_licence": data.licence,
+        "settings": {kind: str(part.spec) for kind, part in resolved.parts.items()},
+        **({"attack": stored.about(attack.spec.argument)} if attack and stored else {}),
+    }

@@ -1,0 +1,224 @@
+"""Scores added up image by image: each batch's verdict and statistics, then metrics with intervals and the evidence for
+checks."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brittle.attacks.parts.halving import join, split_on_oom
+from brittle.checks.parts.evidence import Evidence, sample_size
+from brittle.core.errors import CellError
+from brittle.core.spec import Spec
+from brittle.evaluation.intervals import intervals
+from brittle.types import Batch, LabelFree, Model
+from brittle.types.attack import arrived
+from brittle.types.attack_log import Attacked
+from brittle.types.threat import Threat
+
+TOLERANCE = 1e-6  # of a violation of the budget: rounding in float32, no more
+
+Rows = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Metrics, their 95 % intervals, the metrics after rounding to 8 bit, and per image what the headline comes from,
+    with the ``damage`` [N] of the attacked image itself (a headline that is no mean over images may be worst with
+    others) and its ``violation`` [N]."""
+
+    metrics: Mapping[str, float]
+    metrics_uint8: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+    samples: Mapping[str, np.ndarray]
+
+
+class Aim:
+    """``reached``: the share of what an attack aimed at that is predicted as the class it aimed for.
+
+    Args:
+        single: whether an image is one thing to aim at, so that what is reached is a proportion of images.
+    """
+
+    shares = ("reached",)
+
+    def __init__(self, *, single: bool) -> None:
+        self.proportions: Mapping[str, tuple[str, str]] = {"reached": ("reached", "aimed")} if single else {}
+
+    def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
+        return {"reached": total["reached"].item() / max(total["aimed"].item(), 1)}
+
+
+class Scoring:
+    """The scores of a model on images as they come.
+
+    Args:
+        model: in evaluation mode and frozen.
+        threat: what the attack was allowed.
+        checked: how many images will come, where some of them, spread over all, are to be kept for checks; 0 to keep
+            none.
+    """
+
+    def __init__(self, model: Model, threat: Threat, checked: int = 0) -> None:
+        self.model, self.threat = model, threat
+        self.wanted = sample_size(checked)
+        self._every = checked // max(self.wanted, 1)
+        self._at_once = 1
+        self.ids: list[str] = []
+        self._exact: list[Rows] = []
+        self._rounded: list[Rows] = []
+        self._candidates: list[Rows] = []
+        self._notes: list[Rows] = []
+        self._curve: list[Rows] = []
+        self._kept: list[tuple[Batch, Tensor]] = []
+
+    def add(self, batch: Batch, made: Attacked) -> None:
+        """Score what an attack made of a batch.
+
+        Raises:
+            CellError: an image leaves the threat, or a prediction is no number.
+        """
+        images = made.images
+        worst = self.threat.violation(batch.images, images)
+        if (worst > TOLERANCE).any():
+            name, size = batch.ids[int(worst.argmax())], worst.max().item()
+            raise CellError(f"the attack left the threat by {size:.2e} on {name}; the attack is broken", check="budget")
+        self.ids += batch.ids
+        exact = self._scored(images, batch, made.aim)
+        self._exact.append(exact)
+        same = torch.equal(images, batch.images)
+        rounded = images if same else self.threat.to_8bit(batch.images, images)
+        self._rounded.append(exact if same else self._scored(rounded, batch, made.aim))
+        if made.candidates is not None:
+            each = [self._scored(one, batch) for one in made.candidates.unbind(1)]
+            self._candidates.append({key: torch.stack([rows[key] for rows in each], 1) for key in each[0]})
+        self._curve += [{key: value.cpu() for key, value in made.curve.items()}] if made.curve else []
+        notes = {key: value.float().cpu() for key, value in made.notes.items()}
+        self._notes.append({**notes, "violation": worst.cpu()})
+        self._at_once = max(self._at_once, len(images))
+        self._keep(batch, images)
+
+    def _keep(self, batch: Batch, images: Tensor) -> None:
+        """Keep every so many-th image, or the next one where it is of another size than the first or nothing in it can
+        be scored."""
+        shapes = [(clean.images.shape[1:], clean.target.shape[1:]) for clean, _ in self._kept[:1]]
+        if shapes not in ([], [(batch.images.shape[1:], batch.target.shape[1:])]):
+            return
+        came, had = len(self.ids) - len(batch.ids), sum(len(kept) for _, kept in self._kept)
+        rows: list[int] = []
+        for row in self.model.task.damage(self._exact[-1]).isfinite().nonzero().flatten().tolist():
+            if had + len(rows) < self.wanted and came + row >= (had + len(rows)) * self._every:
+                rows.append(row)
+        if rows:
+            self._kept.append(
+                (Batch(batch.images[rows], batch.target[rows], [batch.ids[row] for row in rows]), images[rows])
+            )
+
+    @torch.no_grad()
+    def _scored(self, images: Tensor, batch: Batch, aim: Tensor | None = None) -> Rows:
+        aims = {} if aim is None else dict(zip(batch.ids, aim))
+
+        def score(part: Batch) -> Rows:
+            prediction = self.model(part.images).float()
+            if not prediction.isfinite().all():
+                raise CellError(
+                    "the model predicts nan or inf; check its weights and its input range", check="nonfinite"
+                )
+            rows = dict(self.model.task.score(prediction, part.target))
+            if aims:
+                wanted = torch.stack([aims[name] for name in part.ids])
+                rows |= {"reached": arrived(prediction, wanted), "aimed": (wanted >= 0).reshape(len(wanted), -1).sum(1)}
+            return {key: value.cpu() for key, value in rows.items()}
+
+        return split_on_oom(score, join, batch._replace(images=images))
+
+    def headline(self) -> float:
+        """The headline metric so far."""
+        return self.model.task.summarise(_total(self._exact))[self.model.task.headline]
+
+    def scores(self) -> Scores:
+        """Of everything added. Where an ensemble left candidates, each metric is of the choice that is worst for it:
+        the worst image of each image, or the task's own choice over the whole data set.
+
+        Raises:
+            CellError: there is nothing to score.
+        """
+        task = self.model.task
+        exact, saved = self._whole(self._exact), self._whole(self._rounded)
+        choices = [join(exact)]
+        metrics = task.summarise(_total(exact))
+        if not np.isfinite(metrics[task.headline]):
+            raise CellError(
+                f"no valid pixel or image to score for {task.name}; look at the data set's targets", check="nonfinite"
+            )
+        found = intervals(task, choices[0])
+        aim = Aim(single=int(choices[0]["aimed"].max()) <= 1) if "aimed" in choices[0] else None
+        if aim:
+            metrics, found = {**metrics, **aim.summarise(_total(exact))}, {**found, **intervals(aim, choices[0])}
+        if self._candidates:
+            candidates = join(self._candidates)
+            row = task.worst(candidates)
+            chosen = {key: value[torch.arange(len(row)), row] for key, value in candidates.items()}
+            other = task.summarise(_total([chosen]))
+            worse = [name for name in metrics if (other[name] < metrics[name]) == task.higher_is_better]
+            metrics = {**metrics, **{name: other[name] for name in worse}}
+            ends = intervals(task, chosen)
+            found = {**found, **{name: ends[name] for name in worse if name in ends}}
+            choices.append(chosen if task.headline in worse else choices[0])
+        own = {"damage": task.damage(choices[0]).double()}
+        samples = {**choices[-1], **own, "violation": torch.cat([notes["violation"] for notes in self._notes])}
+        rounded = {**task.summarise(_total(saved)), **(aim.summarise(_total(saved)) if aim else {})}
+        return Scores(metrics, rounded, found, {key: value.numpy() for key, value in samples.items()})
+
+    def curve(self) -> list[dict[str, float]]:
+        """The metrics at the start, after each step and of the images returned, with the mean ``distance``; nothing
+        where none was followed."""
+        if not self._curve:
+            return []
+        total = _total(self._curve)  # [T, ...] each
+        found: list[dict[str, float]] = []
+        for step in range(len(total["distance"])):
+            metrics = self.model.task.summarise({key: value[step] for key, value in total.items() if key != "distance"})
+            found.append({"step": step, **metrics, "distance": total["distance"][step].item() / len(self.ids)})
+        return found
+
+    def _whole(self, rows: list[Rows]) -> list[Rows]:
+        task = self.model.task
+        return [task.together(join(rows))] if isinstance(task, LabelFree) else rows
+
+    def evidence(self, attack: Spec, seed: int, precision: str, scores: Scores, full: bool) -> Evidence:
+        """What checks may look at, of the number that ``attack`` (complete) gave."""
+        batches = [batch for batch, _ in self._kept]
+        ids = [name for batch in batches for name in batch.ids]
+        return Evidence(
+            self.model,
+            attack,
+            self.threat,
+            seed,
+            precision,
+            Batch(torch.cat([batch.images for batch in batches]), torch.cat([batch.target for batch in batches]), ids),
+            torch.cat([images for _, images in self._kept]),
+            {**scores.samples, **{key: value.numpy() for key, value in join(self._notes).items()}},
+            self.model.task.summarise(_total(self._exact)),
+            scores.metrics_uint8,
+            full,
+            self._at_once,
+        )
+
+
+def targeted(batches: Iterable[Batch], model: Model, attacked: bool) -> Iterator[Batch]:
+    """The batches with the target that the model makes of their images, where its task has it made; else as they
+    are."""
+    task = model.task
+    for batch in batches:
+        if isinstance(task, LabelFree):
+            batch = batch._replace(
+                target=split_on_oom(lambda part: task.positives(model, part, attacked), torch.cat, batch)
+            )
+        yield batch
+
+
+def _total(rows: Sequence[Rows]) -> dict[str, Tensor]:
+    return {key: sum((row[key].sum(0) for row in rows[1:]), rows[0][key].sum(0)) for key in rows[0]}

@@ -1,0 +1,1 @@
+"""What is to be measured: plans, cells and their identity; nothing here imports torch."""

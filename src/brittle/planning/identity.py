@@ -1,0 +1,110 @@
+"""A cell resolved: its specs, its task, its data and what stands for its weights, and the identity that follows of
+them.
+
+The identity is a hash over every value that can change a number, so a changed default, weight, image or version of a
+component never takes up an old result.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+from brittle.core import components
+from brittle.core.errors import UsageError
+from brittle.core.records import Cell
+from brittle.core.traits import EncoderTraits
+from brittle.core.tree import Part, tree
+
+if TYPE_CHECKING:
+    from brittle.types import Dataset, Task
+
+MEASURE_VERSION = 3
+"""Raised whenever heads, protocol, scores, intervals or the loop of attacks change what any cell gives."""
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A cell with everything that measuring it needs to know beforehand.
+
+    Args:
+        precision: in which an attack runs the encoder, ``fp32`` or ``bf16``.
+        weights: sha256 that stands for the encoder's weights and settings.
+        parts: the trees of its specs by kind: ``encoders``, ``datasets``, ``tasks`` and, of an attacked cell,
+            ``attacks``.
+    """
+
+    cell: Cell
+    precision: str
+    weights: str
+    parts: Mapping[str, Part]
+
+    @property
+    def attack(self) -> Part | None:
+        """The tree of the attack; None for the clean row."""
+        return self.parts.get("attacks")
+
+    @property
+    def task(self) -> "Task":
+        """The task."""
+        return task_of(self.cell.task)
+
+    def data(self, split: str) -> "Dataset":
+        """One split of the data set."""
+        return dataset_of(self.cell.dataset, split)
+
+    @cached_property
+    def id(self) -> str:
+        """The identity, 20 hexadecimal digits."""
+        attack = self.attack
+        content = {
+            "cell": {**asdict(self.cell), **{kind: str(part.spec) for kind, part in self.parts.items()}},
+            "versions": [part.versions for part in self.parts.values()],
+            "measure": MEASURE_VERSION,
+            "precision": self.precision if attack else "fp32",
+            "weights": self.weights,
+            "attack_data": _fingerprint_of_stored(attack) if attack else "",
+            "data": [self.data(split).fingerprint for split in SPLITS],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def resolve(cell: Cell, precision: str = "fp32", weights: str = "") -> Resolved:
+    """Everything that follows of a cell's texts, and of its weights and data as they are now.
+
+    Args:
+        weights: what ``weights_of`` said of its encoder; looked at again where empty.
+    """
+    texts = {"encoders": cell.encoder, "datasets": cell.dataset, "tasks": cell.task, "attacks": cell.attack}
+    parts = {kind: tree(kind, text) for kind, text in texts.items() if text}
+    return Resolved(cell, precision, weights or weights_of(cell.encoder), parts)
+
+
+@cache
+def dataset_of(text: str, split: str) -> "Dataset":
+    """The data set of a spec, one split, made once."""
+    return components.build("datasets", text, split)
+
+
+@cache
+def task_of(text: str) -> "Task":
+    """The task of a spec, made once."""
+    return components.build("tasks", text)
+
+
+def weights_of(encoder: str) -> str:
+    """sha256 that stands for an encoder's weights and settings, without building the network."""
+    full = components.complete("encoders", encoder)
+    traits = components.component("encoders", full.name).traits
+    if not isinstance(traits, EncoderTraits):
+        raise UsageError(f"encoders/{full.name}.py has no TRAITS; say EncoderTraits(fingerprint=...)")
+    first = (full.argument,) if full.argument else ()
+    return traits.fingerprint(*first, **full.settings)
+
+
+def _fingerprint_of_stored(attack: Part) -> str:
+    stored = attack.attack_traits.stored
+    return stored.fingerprint(attack.spec.argument) if stored else ""

@@ -1,0 +1,127 @@
+"""Plans: what is to be measured, as plain data read from a file or made of options."""
+
+from collections.abc import Mapping
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+
+from brittle.core.errors import MissingError, UsageError, unknown
+
+PROTOCOLS = ("standard",)
+DOWNSTREAM = "downstream"
+"""Among the attacks of a plan, what stands for each task's own."""
+Text = Annotated[str, pydantic.StringConstraints(min_length=1, strict=True)]
+
+
+class Plan(pydantic.BaseModel):
+    """A plan file's content; every list is crossed with every other.
+
+    ``tasks`` empty means all that a data set has targets for; a task that needs no target is measured only where it is
+    named. ``eps`` may be written 8/255. ``downstream`` among the attacks is the task's own attack of the paper. The
+    clean row is always measured. ``sources`` says where to get files that a spec names, ``report`` what is printed at
+    the end.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
+    encoders: list[Text]
+    datasets: list[Text]
+    tasks: list[Text] = []
+    attacks: list[Text] = ["embed", "downstream"]
+    eps: list[float | Text] = [8 / 255]
+    norm: Literal["linf", "l2"] = "linf"
+    seeds: list[Annotated[int, pydantic.Field(ge=0)]] = [0]
+    limit: Annotated[int, pydantic.Field(ge=1)] | None = None
+    checks: Literal["none", "fast", "full"] = "fast"
+    protocol: Text = "standard"
+    sources: dict[str, str] = {}
+    report: Text = "table"
+
+
+def make(**values: Any) -> Plan:
+    """A plan of values, refused in one line where they make no sense."""
+    try:
+        plan = Plan.model_validate(values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise unknown("key of a plan called", where, Plan.model_fields) from None
+        raise UsageError(f"plan: {where}: {first['msg'].lower()}, got {first['input']!r}") from None
+    if plan.protocol not in PROTOCOLS:
+        raise unknown("protocol", plan.protocol, PROTOCOLS)
+    for key in ("encoders", "datasets", "attacks", "eps", "seeds"):
+        if not getattr(plan, key) and key != "attacks":
+            raise UsageError(f"plan: {key} is empty; name at least one")
+    return plan
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a duplicate key and any alias, and reads 1e-4 as a number."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise UsageError("plan: YAML aliases (*name) are not allowed; write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, (str, int, float)):
+                raise UsageError(
+                    f"plan: a key is a {type(key).__name__} (line {key_node.start_mark.line + 1}); write a word"
+                )
+            if key in seen:
+                raise UsageError(f"plan: key {key!r} stands twice (line {key_node.start_mark.line + 1}); keep one")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read(name: str, roots: Mapping[str, str] | None = None) -> Plan:
+    """The plan in a YAML file, or the packaged plan of that name.
+
+    Args:
+        roots: what stands for ``{data}`` and ``{weights}`` in its specs.
+
+    Raises:
+        MissingError: there is neither.
+        UsageError: no YAML, a duplicate or unknown key, a value that makes no sense.
+    """
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise MissingError(f"no plan file {name}; packaged plans: {', '.join(packaged())}")
+        try:
+            text = path.read_text(encoding="utf8")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{name}: is no UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    elif name in packaged():
+        text = (resources("brittle") / "plans" / f"{name}.yaml").read_text(encoding="utf8")
+    else:
+        raise unknown("plan", name, packaged())
+    try:
+        values = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise UsageError(f"{name}: is no YAML: {' '.join(str(error).split())[:160]}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{name}: a plan is keys and values, got {type(values).__name__}")
+    plan = make(**{str(key): value for key, value in values.items()})
+    places = {"data": ".", "weights": ".", **(roots or {})}
+
+    def placed(texts: list[str]) -> list[str]:
+        for key, root in places.items():
+            texts = [text.replace(f"{{{key}}}", root) for text in texts]
+        return texts
+
+    return plan.model_copy(update={"encoders": placed(plan.encoders), "datasets": placed(plan.datasets)})
+
+
+def packaged() -> tuple[str, ...]:
+    """Names of the plans that come with the package."""
+    folder = resources("brittle") / "plans"
+    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))

@@ -1,0 +1,141 @@
+"""The cells of a plan: every encoder on every data set, task and attack that fit together."""
+
+from collections.abc import Sequence
+
+from brittle.core import budget, components
+from brittle.core.errors import MissingError, UsageError
+from brittle.core.records import Cell
+from brittle.core.spec import Spec, parse
+from brittle.core.traits import AttackTraits, EncoderTraits
+from brittle.core.tree import tree
+from brittle.planning.identity import dataset_of, task_of, weights_of
+from brittle.planning.plan import DOWNSTREAM, Plan
+from brittle.planning.warm_start import warmed
+
+
+def cells_of(plan: Plan) -> tuple[list[Cell], list[str]]:
+    """The cells of a plan, clean ones first for each task, and a line for each pair left out because it does not fit or
+    is not there.
+
+    Raises:
+        UsageError: a spec, a setting or eps that makes no sense, or a plan that leaves nothing.
+        MissingError: nothing is left because data or weights are not there.
+    """
+    sizes = sorted({budget.check_eps(value, plan.norm) for value in plan.eps})
+    missing = lacking(plan)
+    encoders = _canonical("encoders", [text for text in plan.encoders if text not in missing])
+    datasets = [components.canonical("datasets", text) for text in plan.datasets if text not in missing]
+    attacks = [
+        name
+        for text in plan.attacks
+        if text != "clean"
+        for name in ([text] if text == DOWNSTREAM else _canonical("attacks", [text]))
+    ]
+    cells: list[Cell] = []
+    notes = [f"missing {text}: {why}" for text, why in missing.items()]
+    for dataset in datasets:
+        for task in _tasks(plan, dataset, notes):
+            chosen = _fitting(attacks, task, notes)
+            for encoder in encoders:
+                for seed in plan.seeds:
+                    shared = (seed, plan.limit, plan.protocol)
+                    cells.append(Cell(encoder, dataset, task, None, None, None, *shared))
+                    budgets = [each for text in chosen for each in _budgets(text, sizes, plan.norm)]
+                    cells += [Cell(encoder, dataset, task, *each, *shared) for each in budgets]
+    if attacks and cells and not any(cell.attack for cell in cells):
+        raise UsageError(f"no attack of the plan is left: {'; '.join(notes)}")
+    if not cells and missing:
+        raise MissingError("; ".join(missing.values()))
+    if not cells:
+        raise UsageError(f"the plan leaves nothing to measure: {'; '.join(notes) or 'no task fits'}")
+    # stable, so that each encoder is loaded once
+    cells.sort(key=lambda cell: (encoders.index(cell.encoder), datasets.index(cell.dataset), cell.seed))
+    return list(dict.fromkeys(cells)), notes
+
+
+def _canonical(kind: str, texts: Sequence[str]) -> list[str]:
+    """Canonical specs of all that some texts stand for, each once."""
+    every = (components.canonical(kind, one) for text in texts for one in expanded(text, kind))
+    return list(dict.fromkeys(every))
+
+
+def _tasks(plan: Plan, dataset: str, notes: list[str]) -> list[str]:
+    """The tasks of a plan that a data set has targets for; without any named, all those that need a target."""
+    kinds = dataset_of(dataset, "test").classes
+    named = [components.canonical("tasks", text) for text in plan.tasks]
+    tasks: list[str] = []
+    for text in named or [name for name in components.names("tasks") if task_of(name).target]:
+        target = task_of(text).target
+        if target is None or target.name in kinds:
+            tasks.append(text)
+        elif named:
+            notes.append(f"left out {text} on {dataset}: it has no {target.name}, only {', '.join(kinds)}")
+    return tasks
+
+
+def _fitting(attacks: Sequence[str], task: str, notes: list[str]) -> list[str]:
+    """Those of the attacks whose needs a task meets, ``downstream`` replaced by the task's own."""
+    own = task_of(task).attack
+    chosen = [components.canonical("attacks", own) if text == DOWNSTREAM else text for text in attacks]
+    fitting: list[str] = []
+    for text in dict.fromkeys(chosen):
+        if why := misfit("attacks", text, task):
+            notes.append(f"left out {text} on {task}: {why}")
+        else:
+            fitting.append(text)
+    return fitting
+
+
+def misfit(kind: str, text: str, task: str) -> str:
+    """What within an attack or an objective makes no sense on a task, and why; empty where all of it does."""
+    abilities = task_of(task).abilities
+    for part in tree(kind, text).walk():
+        if needs := frozenset(part.traits.needs) - abilities:
+            what = f"{components.singular(part.kind)} {part.spec.name!r} needs {_words(needs | set(part.traits.needs))}"
+            return f"{what}; {task} predicts {_words(abilities)}"
+    return ""
+
+
+def _words(abilities: frozenset[str]) -> str:
+    """Such as ``classes per pixel``."""
+    what = [each for each in ("classes", "metres") if each in abilities] or ["neither classes nor metres"]
+    where = [each.replace("_", " ") for each in ("per_image", "per_pixel") if each in abilities]
+    return " ".join([*(what if len(abilities) > len(where) or not where else ["something"]), *where])
+
+
+def lacking(plan: Plan) -> dict[str, str]:
+    """Encoder and data set specs of a plan whose files are not there, each with what was looked for and where to get
+    it."""
+    missing: dict[str, str] = {}
+    for kind, texts in (("encoders", plan.encoders), ("datasets", plan.datasets)):
+        for text in texts:
+            try:
+                if kind == "encoders":
+                    for one in expanded(text, kind):
+                        weights_of(one)
+                else:
+                    dataset_of(components.canonical(kind, text), "test")
+            except MissingError as error:
+                source = next((source for name, source in plan.sources.items() if name in text), "")
+                missing[text] = f"{error}{f'; get it from {source}' if source else ''}"
+    return missing
+
+
+def expanded(text: str, kind: str) -> list[str]:
+    """The components that one spec stands for: a folder of checkpoints gives an encoder for each."""
+    parsed = parse(text)
+    traits = components.component(kind, parsed.name).traits
+    expand = traits.expand if isinstance(traits, EncoderTraits) else None
+    if isinstance(traits, AttackTraits) and traits.stored:
+        expand = traits.stored.expand
+    arguments = expand(parsed.argument) if expand else [parsed.argument]
+    return [str(Spec(parsed.name, argument, parsed.settings)) for argument in arguments]
+
+
+def _budgets(attack: str, sizes: Sequence[float], norm: str) -> list[tuple[str, float, str]]:
+    """Attack, eps and norm of each cell of an attack; of one that is on disk, those that it was made with."""
+    part = tree("attacks", attack)
+    if stored := part.attack_traits.stored:
+        cell = stored.about(part.spec.argument)
+        return [(attack, float(cell["eps"]), str(cell["norm"]))]
+    return [(warmed(attack, [each for each in sizes if 0 < each < eps]), eps, norm) for eps in sizes]

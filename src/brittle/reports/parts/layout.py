@@ -1,0 +1,85 @@
+"""Results laid out as the paper's table: a row for each task, data set and encoder, a column for the clean number and
+each attack."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from brittle.core.budget import eps_text
+from brittle.core.records import Result
+from brittle.planning.warm_start import smaller, unwrapped
+
+GAP = "–"
+
+
+class Row(NamedTuple):
+    """One row: task, data set, encoder and metric, and the results by column."""
+
+    task: str
+    dataset: str
+    encoder: str
+    metric: str
+    results: dict[str, Result]
+
+
+def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
+    """Columns and rows. The task's own attack goes under ``downstream``; eps and norm are named where there is more
+    than one, and a warm start where a column would hold numbers with and without it."""
+    several = {
+        name: len({getattr(result.cell, name) for result in results}) > 1 for name in ("seed", "limit", "protocol")
+    }
+    columns: dict[str, None] = {}
+    rows: dict[tuple[object, ...], Row] = {}
+    placed = sorted(
+        zip(results, _columns(results)), key=lambda pair: (pair[0].cell.attack is not None, pair[0].cell.eps or 0)
+    )
+    for result, column in placed:
+        cell = result.cell
+        variant = [f"{name}={getattr(cell, name)}" for name, many in several.items() if many]
+        encoder = " ".join([cell.encoder, *variant])
+        row = rows.setdefault(
+            (cell.task, cell.dataset, encoder), Row(cell.task, cell.dataset, encoder, result.task["headline"], {})
+        )
+        place = f"{column}{_unlike(row.results[column], result)}" if column in row.results else column
+        columns[place] = None
+        row.results[place] = result
+    order = {key: None for result in results for key in [(result.cell.task, result.cell.dataset)]}
+    ranked = sorted(rows.values(), key=lambda row: list(order).index((row.task, row.dataset)))
+    ends = [name for name in columns if name.startswith("downstream")]
+    return [name for name in columns if name not in ends] + ends, ranked
+
+
+def _columns(results: Sequence[Result]) -> list[str]:
+    """The column of each result."""
+    cells = [result.cell for result in results]
+    several_eps = len({cell.eps for cell in cells if cell.attack}) > 1
+    several_norms = len({cell.norm for cell in cells if cell.attack}) > 1
+    names = [
+        f"{_attack(result)}{f' {eps_text(cell.eps)}' if several_eps else ''}{f' {cell.norm}' if several_norms else ''}"
+        if cell.attack
+        else "clean"
+        for result, cell in zip(results, cells)
+    ]
+    starts: dict[str, set[str]] = {}
+    for name, cell in zip(names, cells):
+        starts.setdefault(name, set()).add(smaller(cell))
+    return [f"{name}{_start(smaller(cell), starts[name])}" for name, cell in zip(names, cells)]
+
+
+def _unlike(first: Result, second: Result) -> str:
+    """What distinguishes a second number of the same cell from the first; empty where both are one result."""
+    if first.id == second.id:
+        return ""
+    precision = [result.made_by.get("precision") for result in (first, second)]
+    return f" ({precision[1] if precision[0] != precision[1] else second.id[:6]})"
+
+
+def _attack(result: Result) -> str:
+    attack = unwrapped(result.cell.attack or "")
+    return "downstream" if attack == result.task["attack"] else attack
+
+
+def _start(mine: str, starts: set[str]) -> str:
+    """What distinguishes a number from the others of its column."""
+    if not mine or len(starts) == 1:
+        return ""
+    return " (warm)" if len(starts - {""}) == 1 else f" (warm from {mine})"

@@ -1,0 +1,156 @@
+"""The words of a report: numbers with intervals and marks, captions, failures and findings."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from brittle.core import components
+from brittle.core.budget import eps_text
+from brittle.core.records import Cell, Result
+from brittle.planning.warm_start import smaller, unwrapped
+from brittle.reports.parts.layout import GAP, _attack, _columns
+from brittle.reports.parts.transfer import unlike
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+def mark(result: Result) -> str:
+    """`` !`` where a check failed, `` ?`` where an attacked number has none, else nothing."""
+    if any(finding.verdict == "fail" for finding in result.findings):
+        return " !"
+    unchecked = result.cell.attack is not None and all(finding.verdict == "unchecked" for finding in result.findings)
+    return " ?" if unchecked and result.failed is None else ""
+
+
+def legend(results: Sequence[Result]) -> list[str]:
+    """What the marks of these results mean."""
+    marks = {mark(result) for result in results}
+    return [words for words in ("! a check failed", "? unchecked") if f" {words[0]}" in marks]
+
+
+def checks(result: Result) -> str:
+    """The checks in a spreadsheet: ``fail: budget; warn: rounding``, ``ok`` or ``unchecked``; empty where no check
+    applies."""
+    names_of = {
+        verdict: [finding.name for finding in result.findings if finding.verdict == verdict]
+        for verdict in ("fail", "warn")
+    }
+    said = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in names_of.items() if names)
+    return said or (
+        "" if result.failed is not None or not result.cell.attack else "unchecked" if mark(result) else "ok"
+    )
+
+
+def text(result: Result | None) -> str:
+    """``0.931 [0.914, 0.945]``; a dash where nothing was measured; marked where a check failed or none was run."""
+    if result is None:
+        return GAP
+    if result.failed is not None:
+        return "failed"
+    name = result.task["headline"]
+    # a single image has no interval
+    interval = "" if name not in result.intervals else " [{:.3f}, {:.3f}]".format(*result.intervals[name])
+    return f"{result.metrics[name]:.3f}{interval}{mark(result)}"
+
+
+def attack_text(cell: Cell) -> str:
+    """The attack of a cell as a comparison names it."""
+    attack = f"{unwrapped(cell.attack)} {eps_text(cell.eps)} {cell.norm}" if cell.attack else "clean"
+    return attack + (f" seed={cell.seed}" if cell.seed else "") + (" (warm)" if smaller(cell) else "")
+
+
+def failures(results: Sequence[Result]) -> list[str]:
+    """A Markdown item for each cell that could not be measured, with its reason."""
+    return [
+        " ".join(f"- failed: {result.cell}: {result.failed}".split()) for result in results if result.failed is not None
+    ]
+
+
+def troubles(results: Sequence[Result], most: int = 8) -> list[str]:
+    """The findings in short: failed checks, then warnings, at most ``most``, and how many more there are."""
+    pairs = [
+        (result.cell, finding)
+        for result in results
+        for finding in result.findings
+        if finding.verdict in ("fail", "warn")
+    ]
+    lines: list[str] = []
+    for cell, finding in sorted(pairs, key=lambda pair: pair[1].verdict):
+        bare = replace(cell, attack=unwrapped(cell.attack)) if cell.attack else cell
+        title = f"{bare} (warm)" if smaller(cell) else str(bare)
+        lines.append(" ".join(f"- {finding.verdict}: {finding.name}: {title}: {finding.why}".split()))
+    more = [f"… and {len(lines) - most} more: brittle report RUN --format md"] if len(lines) > most else []
+    return lines[:most] + more
+
+
+def remarks(results: Sequence[Result]) -> list[str]:
+    """A Markdown item for each finding that is not ``ok``: what was found, and what its check advises; and for each
+    attack that aims at a class, how much arrived there."""
+    lines: list[str] = []
+    for result in results:
+        if "reached" in result.metrics:
+            within = "{:.3f} [{:.3f}, {:.3f}]".format(
+                result.metrics["reached"], *result.intervals.get("reached", (math.nan, math.nan))
+            )
+            lines.append(
+                f"- reached: {result.cell}: {within} of what it aimed at is predicted as the class it aimed for"
+            )
+        for finding in result.findings:
+            known = finding.verdict in ("warn", "fail") and finding.name in components.names("checks")
+            advice = components.summary("checks", finding.name).partition(". ")[2] if known else ""
+            line = f"- {finding.verdict}: {finding.name}: {result.cell}: {finding.why}{'. ' if advice else ''}{advice}"
+            lines += [line] if finding.verdict != "ok" else []
+    return [" ".join(line.split()) for line in lines]
+
+
+def caption(results: Sequence[Result]) -> str:
+    """What the numbers are: images, budget, interval, marks."""
+    done = [result for result in results if result.failed is None]
+    images = sorted({result.images for result in done})
+    attacked = [result for result in done if result.cell.attack]
+    budgets = sorted({(result.cell.norm or "", result.cell.eps or 0.0) for result in attacked})
+    own = sorted({str(result.task["attack"]) for result in attacked if result.cell.attack == result.task["attack"]})
+    parts = [f"{' / '.join(str(count) for count in images) or 'no'} test images", "95 % intervals"]
+    parts += [", ".join(f"{norm} {eps_text(eps)}" for norm, eps in budgets)] if budgets else []
+    parts += _warm_starts(results)
+    parts += (
+        ["attacked in bf16, scored in float32"] if any(r.made_by.get("precision") == "bf16" for r in attacked) else []
+    )
+    parts += [f"downstream = {', '.join(own)}"] if own else []
+    parts += list(dict.fromkeys(why for result in done if (why := unlike(result))))
+    rules: dict[str, None] = {}
+    for result in done:
+        if "protocol" in result.made_by:
+            rules[
+                f"{result.cell.task} on {result.cell.dataset.partition('(')[0]} ({result.cell.protocol}): "
+                f"{result.made_by['protocol']}"
+            ] = None
+    parts += list(rules)
+    left_out = {result.cell.dataset.partition("(")[0]: result.made_by.get("left_out", 0) for result in done}
+    parts += [f"{count} images of {name} that cannot be read left out" for name, count in left_out.items() if count]
+    return "; ".join([*parts, *legend(done)])
+
+
+def _warm_starts(results: Sequence[Result]) -> list[str]:
+    """Whether budgets continue from smaller ones, and of which attacks or columns if not of all."""
+    done = [
+        (result, column)
+        for result, column in zip(results, _columns(results))
+        if result.cell.attack and result.failed is None
+    ]
+    smallest: dict[str | None, float] = {}
+    for result, _ in done:
+        smallest[result.cell.norm] = min(result.cell.eps or 0, smallest.get(result.cell.norm, math.inf))
+    warm: dict[str, dict[str, bool]] = {}
+    for result, column in done:
+        if smaller(result.cell) or (result.cell.eps or 0) > smallest[result.cell.norm]:
+            warm.setdefault(_attack(result), {})[column] = bool(smaller(result.cell))
+    whole = [name for name, columns in warm.items() if all(columns.values())]
+    if not any(is_warm for columns in warm.values() for is_warm in columns.values()):
+        return []
+    listed = [
+        name
+        for name, columns in warm.items()
+        for name in ([name] if name in whole else [key for key, is_warm in columns.items() if is_warm])
+    ]
+    return [f"{'' if len(whole) == len(warm) else ', '.join(listed) + ': '}each budget continues from the smaller ones"]

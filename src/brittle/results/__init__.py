@@ -1,0 +1,1 @@
+"""Results after a run: stored, read again, compared."""

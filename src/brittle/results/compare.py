@@ -1,0 +1,152 @@
+"""Which cells of two runs, or of one run's encoders, can be compared image by image, and the comparisons themselves."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from itertools import combinations, permutations, product
+from pathlib import Path
+
+import torch
+
+from brittle.core.budget import eps_text
+from brittle.core.errors import UsageError
+from brittle.core.records import MAY_DIFFER, Cell, Comparison, Result
+from brittle.planning import identity
+from brittle.planning.warm_start import smaller, unwrapped
+from brittle.reports.parts.wording import attack_text
+from brittle.results.paired_tests import holm, paired
+from brittle.results.store import Store, read_run
+
+
+def compare(first: Path, second: Path | None = None) -> tuple[list[Comparison], list[str]]:
+    """Every comparison that two runs allow, or the encoders of one, and a line for each cell left out.
+
+    Cells are paired by all but the encoder and the number of images. Runs that hold the same encoders have each
+    compared with itself; otherwise every encoder of the first is compared with every other one of the second.
+
+    Raises:
+        MissingError: a folder holds no results, or no per-image samples.
+        UsageError: nothing can be compared.
+    """
+    notes: list[str] = []
+    sides = [_by_encoder(folder, notes) for folder in (first, second) if folder]
+    encoders = [list(side) for side in sides]
+    if len(sides) == 1:
+        pairs = list(combinations(encoders[0], 2))
+        if not pairs:
+            raise UsageError(
+                f"{first} holds one encoder ({encoders[0][0]}); name a second run, or a run of several encoders"
+            )
+    elif set(encoders[0]) == set(encoders[1]):
+        pairs = [(name, name) for name in encoders[0]]
+    else:
+        pairs = [(a, b) for a, b in product(*encoders) if a != b]
+    comparisons: list[Comparison] = []
+    for a, b in pairs:
+        left, right = sides[0][a], sides[-1][b]
+        notes += _unmatched((left, right), (a, b))
+        names = (a, b) if a != b else (f"{first} {a}", f"{second} {b}")
+        for key in [key for key in left if key in right]:
+            try:
+                comparisons.append(_compared(left[key], right[key], (first, second or first), names, notes))
+            except UsageError as error:
+                notes.append(f"not compared: {left[key].cell}: {error}")
+    if not comparisons:
+        raise UsageError(f"nothing to compare: {'; '.join(notes) or 'the runs share no task, data set and attack'}")
+    corrected = holm([comparison.found.p for comparison in comparisons])
+    comparisons = [replace(comparison, p_holm=p) for comparison, p in zip(comparisons, corrected)]
+    order = {
+        key: place for place, key in enumerate(dict.fromkeys(_key(comparison.a.cell) for comparison in comparisons))
+    }
+    return sorted(comparisons, key=lambda comparison: order[_key(comparison.a.cell)]), notes
+
+
+def _key(cell: Cell) -> str:
+    return json.dumps({name: value for name, value in asdict(cell).items() if name not in MAY_DIFFER})
+
+
+def _by_encoder(folder: Path, notes: list[str]) -> dict[str, dict[str, Result]]:
+    """Results of a run by encoder and by what they are paired on; of several that differ in ``limit``, the one with the
+    most images."""
+    results: dict[str, dict[str, Result]] = {}
+    for result in sorted(read_run(folder), key=lambda result: result.images):
+        if result.failed is None:
+            results.setdefault(result.cell.encoder, {})[_key(result.cell)] = result
+        else:
+            notes.append(f"failed in {folder}: {result.cell}")
+    if not results:
+        raise UsageError(f"every cell of {folder} failed; run it again")
+    return results
+
+
+def _unmatched(sides: tuple[dict[str, Result], dict[str, Result]], names: tuple[str, str], most: int = 5) -> list[str]:
+    """A line that counts the rows that only one side has, and names some with what the other does not have; none
+    where all have partners."""
+    described: list[str] = []
+    counts: list[str] = []
+    for (mine, name), (other, there) in permutations(zip(sides, names)):
+        unmatched = [mine[key].cell for key in mine if key not in other]
+        counts.append(f"{len(unmatched)} of {name}")
+        described += [
+            f"{_row_text(cell)} ({there}: {_difference(cell, [result.cell for result in other.values()])})"
+            for cell in unmatched
+        ]
+    more = [f"and {len(described) - most} more"] if len(described) > most else []
+    return (
+        [f"rows without a partner: {' and '.join(counts)}: {'; '.join(described[:most] + more)}"] if described else []
+    )
+
+
+def _row_text(cell: Cell) -> str:
+    return f"{cell.dataset} / {cell.task} / {attack_text(cell)}"
+
+
+def _difference(cell: Cell, others: Sequence[Cell]) -> str:
+    """Why none of the others is the partner of this cell: the first thing, from data set to protocol, in which all that
+    are left differ."""
+    words = {
+        "attack": unwrapped(cell.attack) if cell.attack else "clean row",
+        "eps": f"eps {eps_text(cell.eps)}",
+        "seed": f"seed {cell.seed}",
+    }
+    for name in ("dataset", "task", "attack", "eps", "norm", "seed", "protocol"):
+        mine, *theirs = (
+            unwrapped(candidate.attack or "clean") if name == "attack" else getattr(candidate, name)
+            for candidate in (cell, *others)
+        )
+        others = [candidate for candidate, value in zip(others, theirs) if value == mine]
+        if not others:
+            return f"no {words.get(name, mine)}"
+    starts = [
+        f"continues from {smaller(candidate)}" if smaller(candidate) else "begins afresh"
+        for candidate in (others[0], cell)
+    ]
+    return f"{starts[0]}, where this {starts[1]}"
+
+
+def _compared(a: Result, b: Result, folders: tuple[Path, Path], names: tuple[str, str], notes: list[str]) -> Comparison:
+    data = [result.made_by.get("data_sha256") for result in (a, b)]
+    if data[0] != data[1]:
+        hashes = " and ".join(str(data_hash)[:12] for data_hash in data)
+        raise UsageError(f"the data set was changed between the runs ({hashes}); measure one of them again")
+    first, second = (Store(folder).samples(result.id) for folder, result in zip(folders, (a, b)))
+    ids = [[str(name) for name in samples.pop("ids")] for samples in (first, second)]
+    places = [{name: index for index, name in enumerate(side)} for side in ids]
+    if any(len(place) != len(side) for place, side in zip(places, ids)):
+        raise UsageError("an id names two images; give each its own")
+    shared = [name for name in ids[0] if name in places[1]]
+    if not shared:
+        raise UsageError(f"no image is in both ({len(ids[0])} and {len(ids[1])}, such as {ids[0][0]} and {ids[1][0]})")
+    if not len(shared) == len(ids[0]) == len(ids[1]):
+        notes.append(
+            f"{a.cell}: compared on the {len(shared)} images that are in both, of {len(ids[0])} and {len(ids[1])}"
+        )
+    sides = [
+        {
+            key: torch.from_numpy(value)[[place[name] for name in shared]]
+            for key, value in samples.items()
+            if key not in ("damage", "violation")
+        }
+        for samples, place in ((first, places[0]), (second, places[1]))
+    ]
+    return Comparison(a, b, names, paired(identity.task_of(a.cell.task), a.task["headline"], *sides))

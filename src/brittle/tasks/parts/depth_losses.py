@@ -1,0 +1,44 @@
+"""Losses and errors of depth maps in metres, over the pixels that are valid."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from brittle.types import resized
+
+SHIFT = 1e-3  # added inside every logarithm, as DINOv2's losses do
+
+
+def sigloss(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """[B]: sqrt(var(g) + 0.15 mean(g)^2) of g = log prediction - log target over ``valid`` pixels; 0 where there are
+    none (Eigen et al. 2014; DINOv2 2023). All [B,1,H,W]."""
+    gap = _log_ratio(prediction, target, valid).flatten(1)
+    count = valid.flatten(1).sum(1)
+    mean = gap.sum(1) / count.clamp(min=1)
+    spread = ((gap - mean[:, None]).square() * valid.flatten(1)).sum(1) / (count - 1).clamp(min=1)
+    return (spread + 0.15 * mean.square()).clamp(min=1e-12).sqrt() * (count > 0)
+
+
+def gradloss(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """[B]: absolute differences, two pixels apart, of the masked log ratio, over the number of ``valid`` pixels, summed
+    over the strides 1, 2, 4 and 6 (DINOv2 2023). All [B,1,H,W]."""
+    total = prediction.new_zeros(len(prediction))
+    for stride in (1, 2, 4, 6):
+        p, t, v = (maps[..., ::stride, ::stride] for maps in (prediction, target, valid))
+        gap = _log_ratio(p, t, v)
+        down = (gap[..., 2:, :] - gap[..., :-2, :]).abs() * (v[..., 2:, :] & v[..., :-2, :])
+        across = (gap[..., 2:] - gap[..., :-2]).abs() * (v[..., 2:] & v[..., :-2])
+        total = total + (down.flatten(1).sum(1) + across.flatten(1).sum(1)) / v.flatten(1).sum(1).clamp(min=1)
+    return total
+
+
+def mean_error(error: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """[B]: the mean over ``valid`` pixels of an error of (prediction, target) [B,1,H,W]; 0 where there are none."""
+    values = error(resized(prediction, target.shape[-2:]), torch.where(valid, target, 1.0)) * valid
+    return values.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
+
+
+def _log_ratio(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    ratio = (prediction + SHIFT).log() - (torch.where(valid, target, 1.0) + SHIFT).log()
+    return torch.where(valid, ratio, 0.0)

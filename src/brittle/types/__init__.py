@@ -1,0 +1,39 @@
+"""The types that everything passes on: data, encoders, tasks, models, attacks."""
+
+from brittle.core.components import AtLeastOne, Count, NotNegative, Positive
+from brittle.types.attack import Aimed, Attack, Objective
+from brittle.types.data import Batch, Dataset, DatasetDefaults, Sample, as_float
+from brittle.types.encoder import Encoder, Features
+from brittle.types.model import Model, frozen, predict
+from brittle.types.target import DEPTH, LABEL, MASK, Target
+from brittle.types.task import LabelFree, Task, agreement_of_classes, most_damaged, per_image, resized
+
+__all__ = [
+    "Aimed",
+    "AtLeastOne",
+    "Attack",
+    "Batch",
+    "Count",
+    "DEPTH",
+    "Dataset",
+    "DatasetDefaults",
+    "Encoder",
+    "Features",
+    "LABEL",
+    "LabelFree",
+    "MASK",
+    "Model",
+    "NotNegative",
+    "Objective",
+    "Positive",
+    "Sample",
+    "Target",
+    "Task",
+    "agreement_of_classes",
+    "as_float",
+    "frozen",
+    "most_damaged",
+    "per_image",
+    "predict",
+    "resized",
+]

@@ -1,0 +1,125 @@
+"""The model that is attacked: an encoder with a head, for one task."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from brittle.core.errors import UsageError
+from brittle.types import windows
+from brittle.types.attack_log import SILENCE, AttackLog
+from brittle.types.encoder import Encoder, Features
+from brittle.types.task import Task
+
+
+class Model(nn.Module):
+    """What is attacked: images [B,3,H,W] in [0,1] to a prediction, for one task.
+
+    Args:
+        task: what the prediction means.
+        head: (Features, (H, W)) -> prediction; or, without an encoder, any callable images -> prediction.
+        encoder: the encoder below the head.
+        window, stride: larger images are predicted in sliding windows of this edge, their maps averaged; 0 for never.
+
+    ``bf16``, false at first, runs the encoder in bfloat16 (autocast; head, loss and images stay float32): about twice
+    as fast and good enough for an attack's gradients, of which 99.7 % have the same sign. Scores are never taken from
+    it. ``log`` is what an attack writes down; both are set by ``using``.
+    """
+
+    bf16: bool = False
+    log: AttackLog = SILENCE
+
+    def __init__(
+        self,
+        task: Task,
+        head: Callable[..., Tensor] | None,
+        encoder: Encoder | None = None,
+        *,
+        window: int = 0,
+        stride: int = 0,
+    ) -> None:
+        super().__init__()
+        self.task, self.head, self.encoder, self.window, self.stride = task, head, encoder, window, stride
+
+    @contextmanager
+    def using(self, *, bf16: bool | None = None, log: AttackLog | None = None) -> Generator[None]:
+        """Inside, the encoder runs in bfloat16 or not, and attacks write into ``log``; None leaves either as it is."""
+        before = self.bf16, self.log
+        self.bf16 = self.bf16 if bf16 is None else bf16
+        self.log = self.log if log is None else log
+        try:
+            yield
+        finally:
+            self.bf16, self.log = before
+
+    def windowed(self, images: Tensor) -> bool:
+        """Whether these images are seen in windows."""
+        return 0 < self.window < max(images.shape[-2:])
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.head is None:
+            raise UsageError(
+                "this model is an encoder without a head; attack it with an embedding attack, or fit a head first"
+            )
+        if self.encoder is None:
+            return self.head(images)
+        if self.windowed(images):
+            return windows.mean_map(self._whole, images, self.window, self.stride)
+        return self._whole(images)
+
+    def _whole(self, images: Tensor) -> Tensor:
+        assert self.head is not None
+        assert self.encoder is not None
+        return predict(self.head, self.encode(images), self.encoder.patch, images.shape[-2:])
+
+    def encode(self, images: Tensor, layer: int | None = None) -> Features:
+        """The encoder's features, in its own precision, or float32 of what it makes in bfloat16.
+
+        Args:
+            layer: those of an intermediate layer, as ``Encoder.at_layer`` counts them; None for the final ones.
+
+        Raises:
+            UsageError: the model has no encoder, or the encoder no such layer.
+        """
+        return Features(
+            *self._seen(images, lambda encoder: encoder(images) if layer is None else encoder.at_layer(images, layer))
+        )
+
+    def attend(self, images: Tensor, layer: int) -> Tensor:
+        """The encoder's attention probabilities, see ``Encoder.attention_at``; precision and errors as in
+        ``encode``."""
+        (found,) = self._seen(images, lambda encoder: (encoder.attention_at(images, layer),))
+        return found
+
+    def _seen(self, images: Tensor, look: Callable[[Encoder], Sequence[Tensor]]) -> Sequence[Tensor]:
+        if self.encoder is None:
+            raise UsageError("an embedding attack needs a model with an encoder, not a bare callable; pass an Encoder")
+        if not self.bf16:
+            return look(self.encoder)
+        with torch.autocast(images.device.type, torch.bfloat16):
+            found = look(self.encoder)
+        return [part.float() for part in found]
+
+
+def predict(head: Callable[..., Tensor], features: Features, patch: int, size: Sequence[int]) -> Tensor:
+    """A head's prediction for images of ``size`` (H, W); dense ones are made for all the encoder saw, then cut to the
+    image, since an encoder may pad at the right and at the bottom."""
+    rows, columns = features.grid.shape[-2:]
+    prediction = head(features, (rows * patch, columns * patch))
+    return prediction[..., : size[0], : size[1]] if prediction.dim() == 4 else prediction
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Generator[None]:
+    """Evaluation mode and no parameter gradients inside; every flag as it was outside."""
+    modes = [(m, m.training) for m in module.modules()]
+    flags = [(p, p.requires_grad) for p in module.parameters()]
+    module.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for m, mode in modes:
+            m.training = mode
+        for p, flag in flags:
+            p.requires_grad_(flag)

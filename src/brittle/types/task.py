@@ -1,0 +1,124 @@
+"""Tasks: a head, a loss to climb and a per-image additive score."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from brittle.core.traits import Ability
+from brittle.types.data import Batch
+from brittle.types.encoder import Encoder, Features
+from brittle.types.target import Target
+
+if TYPE_CHECKING:
+    from brittle.types.model import Model
+
+
+class Task(ABC):
+    """A head, a loss to climb, and a per-image additive score, so that sharding is a sum, an interval what leaving out
+    each row tells, and a worst case a choice of rows.
+
+    ``target`` is the kind of target it reads, ``reads`` the parts of Features its head does, ``attack`` the paper's own
+    attack on it, ``abilities`` what its predictions are, for attacks and objectives that need it; ``headline`` is the
+    metric that stands for it, ``proportions`` names the metrics that are hits over trials (and so have Wilson
+    intervals) with the two statistics they come from, ``shares`` the others that lie in [0, 1]. ``unlike`` says why the
+    headline of clean and of attacked images are not to be compared, where they are not.
+    """
+
+    name: str
+    target: Target | None
+    attack: str
+    headline: str
+    higher_is_better: bool
+    abilities: frozenset[Ability] = frozenset()
+    proportions: Mapping[str, tuple[str, str]] = {}
+    shares: Sequence[str] = ()
+    reads: Sequence[str] = Features._fields
+    unlike: str = ""
+
+    @abstractmethod
+    def head(self, dim: int, outputs: int) -> nn.Module:
+        """(Features, (H, W)) -> prediction."""
+
+    @abstractmethod
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Unreduced, [B] or one value a pixel with 0 where void."""
+
+    def right(self, prediction: Tensor, target: Tensor) -> Tensor | None:
+        """Booleans shaped as ``loss``: where the prediction is right (void never is); None where right and wrong have
+        no meaning."""
+        return None
+
+    @abstractmethod
+    def agreement(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """A loss for each pixel (or image, where a prediction is one an image), 0 where void, and how well the
+        prediction agrees with the target there, 0 to 1."""
+
+    @abstractmethod
+    def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+        """Per-image statistics [B, ...], whose sums ``summarise`` reads."""
+
+    @abstractmethod
+    def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
+        """[B] how bad each image's prediction is, from its statistics: 1 where all of it is wrong, or an error in
+        metres; nan where there is nothing to score."""
+
+    def worst(self, candidates: Mapping[str, Tensor]) -> Tensor:
+        """[N] which of M candidates to take for each image, from their statistics [N, M, ...], for the worst headline
+        of all: that of most damage, which is right where the headline is a mean over images."""
+        return most_damaged(self, candidates)
+
+    @abstractmethod
+    def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
+        """Metrics from the sums of ``score``'s statistics."""
+
+    def valid(self, target: Tensor) -> Tensor:
+        """Booleans shaped as the target: where it is scored. A task of metres must say so."""
+        raise NotImplementedError(f"{self.name} does not say where its target is valid")
+
+
+class LabelFree(Task):
+    """A task whose target no data set holds, since the model makes it of the images themselves: it fits every data set,
+    and it is measured only where a plan names it."""
+
+    target = None
+
+    @abstractmethod
+    def head_on(self, encoder: Encoder) -> nn.Module:
+        """The head on that encoder, ready as it is: nothing is fitted where there is no target to fit it to."""
+
+    @abstractmethod
+    def positives(self, model: "Model", batch: Batch, attacked: bool) -> Tensor:
+        """The target of a batch of clean images, which are to be scored as they are or attacked."""
+
+    @abstractmethod
+    def together(self, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The statistics of all images [N, ...], where some come from comparing images with each other."""
+
+
+def most_damaged(task: Task, candidates: Mapping[str, Tensor]) -> Tensor:
+    """[N] the candidate of most damage of each image, from statistics [N, M, ...]."""
+    count = next(iter(candidates.values())).shape[1]
+    each = [task.damage({key: value[:, i] for key, value in candidates.items()}) for i in range(count)]
+    return torch.stack([damage.nan_to_num(-torch.inf) for damage in each], 1).argmax(1)
+
+
+def resized(prediction: Tensor, size: Sequence[int]) -> Tensor:
+    """[B,C,h,w] brought to ``size`` (H, W), bilinear; the same tensor where it has that size."""
+    if tuple(prediction.shape[-2:]) == tuple(size):
+        return prediction
+    return nn.functional.interpolate(prediction, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def agreement_of_classes(logits: Tensor, target: Tensor) -> Tensor:
+    """[B, ...] cosine of softmax and one-hot, of logits [B, C, ...] and classes [B, ...] (CosPGD, Agnihotri et al.
+    2023)."""
+    share = logits.softmax(1)
+    return share.gather(1, target[:, None])[:, 0] / share.norm(dim=1)
+
+
+def per_image(loss: Tensor) -> Tensor:
+    """[B] from an unreduced loss: the mean over whatever follows the batch axis."""
+    return loss.flatten(1).mean(1) if loss.dim() > 1 else loss

@@ -1,0 +1,175 @@
+"""Heads on frozen features: they learn what can be learnt, the best rate is chosen on held-out images, the seed
+decides."""
+
+import pytest
+import torch
+
+from brittle.core import components
+from brittle.core.errors import CellError
+from brittle.evaluation import probe
+from brittle.types import Features
+
+DIM, CLASSES = 12, 4
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch) -> None:
+    monkeypatch.setattr(probe, "STEPS", 150)
+    monkeypatch.setattr(probe, "EPOCHS", 1)
+    monkeypatch.setattr("brittle.core.progress.quiet", True)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+CENTRES = 3 * torch.randn(CLASSES, DIM, generator=generator(99))
+
+
+def labelled(count: int, seed: int) -> list[tuple[Features, torch.Tensor]]:
+    """Clusters a line apart, in two stored batches of half precision, as features are kept."""
+    label = torch.randint(0, CLASSES, (count,), generator=generator(seed))
+    pooled = CENTRES[label] + 0.5 * torch.randn(count, DIM, generator=generator(seed + 1))
+    grid = pooled[:, :, None, None].expand(-1, -1, 2, 2)
+    cut = count // 3
+    return [(Features(pooled[part].half(), grid[part].half()), label[part]) for part in (slice(cut), slice(cut, None))]
+
+
+def masked(count: int, seed: int) -> list[tuple[Features, torch.Tensor]]:
+    """Each cell of the grid says its class, some places are void, images have two shapes."""
+    rows = []
+    for shape in ((4, 4), (3, 5)):
+        label = torch.randint(0, CLASSES, (count // 2, *shape), generator=generator(seed))
+        grid = CENTRES[label].movedim(-1, 1) + 0.3 * torch.randn(count // 2, DIM, *shape, generator=generator(seed + 1))
+        mask = label.repeat_interleave(8, 1).repeat_interleave(8, 2)
+        mask[:, :3] = 255
+        rows.append((Features(grid.mean((2, 3)).half(), grid.half()), mask))
+    return rows
+
+
+def fit(task_name: str, train, val, **options) -> torch.nn.Module:
+    return probe.fit(components.build("tasks", task_name), DIM, 8, CLASSES, train, val, **options)
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_a_classification_head_learns_what_a_line_separates() -> None:
+    head = fit("classification", labelled(120, 0), labelled(60, 10))
+    assert not head.training
+    assert probe.evaluate(components.build("tasks", "classification"), head, 8, labelled(200, 20)) >= 0.99
+
+
+def test_a_segmentation_head_learns_what_the_grid_says() -> None:
+    task = components.build("tasks", "segmentation")
+    head = fit("segmentation", masked(24, 0), masked(8, 10))
+    found = {}
+    for features, mask in masked(12, 20):
+        size = (features.grid.shape[2] * 8, features.grid.shape[3] * 8)
+        cells = head(Features(*(x.float() for x in features)), size).argmax(1)[:, 4::8, 4::8]
+        found[size] = (cells == mask[:, 4::8, 4::8]).double().mean().item()
+    assert min(found.values()) >= 0.95, found
+    assert probe.evaluate(task, head, 8, masked(12, 20)) > 0.75, "only cells' edges may be wrong"
+
+
+def test_a_depth_head_learns_more_than_the_mean() -> None:
+    def rows(seed: int) -> list[tuple[Features, torch.Tensor]]:
+        far = torch.rand(24, 1, 4, 4, generator=generator(seed))
+        grid = far * CENTRES[0].view(1, DIM, 1, 1) + (1 - far) * CENTRES[1].view(1, DIM, 1, 1)
+        depth = torch.nn.functional.interpolate(1 + 7 * far, size=(32, 32), mode="bilinear")
+        return [(Features(grid.mean((2, 3)).half(), grid.half()), depth)]
+
+    task = components.build("tasks", "depth")
+    head = fit("depth", rows(0), rows(10))
+    ((_, depth),) = rows(20)
+    assert probe.evaluate(task, head, 8, rows(20)) < 0.5 * depth.flatten(1).std(dim=1).mean()
+
+
+def test_the_best_of_the_grid_is_chosen_on_val() -> None:
+    task, train, val = components.build("tasks", "classification"), labelled(120, 0), labelled(60, 10)
+    good = fit("classification", train, val, rates=(1e-2,))
+    chosen = fit("classification", train, val, rates=(1e-2, 1e25))
+    assert same(chosen, good), "the rates beside it change nothing"
+    for rates in ((1e25, 1e-2), (1e25, 1e-2, 1e25)):
+        assert probe.evaluate(task, fit("classification", train, val, rates=rates), 8, val) >= 0.99
+    turned = [(features, (label + 1) % CLASSES) for features, label in val]
+    stubborn = fit("classification", train, turned, rates=(1e-2, 1e25))
+    assert probe.evaluate(task, stubborn, 8, train) < 0.9, "val decides, not train"
+
+
+def test_lower_is_better_is_respected() -> None:
+    depth = torch.full((8, 1, 16, 16), 2.0)
+    pooled, grid = torch.randn(8, DIM, generator=generator(0)), torch.randn(8, DIM, 2, 2, generator=generator(1))
+    rows = [(Features(pooled, grid), depth)]
+    task = components.build("tasks", "depth")
+    chosen = fit("depth", rows, rows, rates=(1e-12, 1e-2))
+    alone = [probe.evaluate(task, fit("depth", rows, rows, rates=(rate,)), 8, rows) for rate in (1e-12, 1e-2)]
+    assert probe.evaluate(task, chosen, 8, rows) == pytest.approx(min(alone))
+    assert alone[1] < alone[0]
+
+
+@pytest.mark.parametrize("name", ["classification", "segmentation"])
+def test_the_seed_decides_and_nothing_else(name) -> None:
+    train, val = (labelled(60, 0), labelled(30, 10)) if name == "classification" else (masked(12, 0), masked(4, 10))
+    one = fit(name, train, val, seed=3, rates=(1e-3,))
+    torch.manual_seed(77)
+    before = torch.get_rng_state()
+    assert same(fit(name, train, val, seed=3, rates=(1e-3,)), one)
+    assert torch.equal(torch.get_rng_state(), before), "the global generator is left alone"
+    assert not same(fit(name, train, val, seed=4, rates=(1e-3,)), one)
+
+
+def test_more_rates_take_no_more_memory() -> None:
+    """Of maps of logits for every pixel, those of one head are held at a time."""
+
+    class Held:
+        live = most = 0
+
+        def __init__(self, tensor: torch.Tensor) -> None:
+            self.tensor, self.size = tensor, tensor.numel()
+            Held.live += self.size
+            Held.most = max(Held.most, Held.live)
+
+        def __del__(self) -> None:
+            Held.live -= self.size
+
+    found = []
+    for rates in ((1e-3,), (1e-3, 3e-3, 1e-2)):
+        Held.most = 0
+        with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
+            fit("segmentation", masked(12, 0), masked(4, 10), rates=rates)
+        found.append(Held.most)
+    assert found[0] == found[1] > 0
+
+
+def test_features_fill_the_memory_once() -> None:
+    rows = masked(12, 0)
+    sampler = probe._Sampler(rows, generator(0))
+    held = {part.untyped_storage().data_ptr() for group in sampler.groups for row in group for part in row}
+    assert held == {part.untyped_storage().data_ptr() for features, mask in rows for part in (*features, mask)}
+
+
+def test_masks_may_be_kept_in_fewer_bits() -> None:
+    small = [(features, mask.short()) for features, mask in masked(12, 0)]
+    assert same(fit("segmentation", small, masked(4, 10)), fit("segmentation", masked(12, 0), masked(4, 10)))
+    task, head = components.build("tasks", "segmentation"), fit("segmentation", small, small)
+    assert probe.evaluate(task, head, 8, small) == probe.evaluate(task, head, 8, masked(12, 0))
+
+
+def test_a_score_does_not_depend_on_how_features_were_stored() -> None:
+    task, rows = components.build("tasks", "segmentation"), masked(80, 0)
+    head = fit("segmentation", masked(24, 20), masked(8, 10))
+    single = [
+        (Features(f.pooled[i : i + 1], f.grid[i : i + 1]), mask[i : i + 1])
+        for f, mask in rows
+        for i in range(len(mask))
+    ]
+    assert max(len(mask) for _, mask in rows) > probe.BATCH
+    assert probe.evaluate(task, head, 8, rows) == probe.evaluate(task, head, 8, single)
+
+
+def test_no_head_with_a_finite_metric_is_an_error() -> None:
+    void = [(features, torch.full_like(mask, 255)) for features, mask in masked(4, 0)]
+    with pytest.raises(CellError, match="val"):
+        fit("segmentation", masked(8, 0), void)

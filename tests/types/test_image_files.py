@@ -1,0 +1,153 @@
+"""Image files: right by value in every mode, and one line for whatever is no image."""
+
+import contextlib
+import random
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from brittle.core.errors import CellError
+from brittle.types import as_float, image_files
+
+RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
+COLOUR = np.stack([RAMP, RAMP.T, 255 - RAMP], 2)
+
+
+def _grey() -> torch.Tensor:
+    return torch.from_numpy(RAMP.copy()).expand(3, -1, -1)
+
+
+def _colour() -> torch.Tensor:
+    return torch.from_numpy(COLOUR.copy()).permute(2, 0, 1)
+
+
+def _save(folder: Path, mode: str) -> tuple[Path, torch.Tensor]:
+    """A file of ``mode`` and its 8-bit RGB twin."""
+    grey, colour = Image.fromarray(RAMP), Image.fromarray(COLOUR)
+    path, twin = folder / "x.png", _grey()
+    match mode:
+        case "L":
+            made = grey
+        case "LA":
+            made = Image.merge("LA", [grey, Image.new("L", (16, 16), 10)])
+        case "RGB":
+            made, twin = colour, _colour()
+        case "RGBA":
+            made, twin = colour.copy(), _colour()
+            made.putalpha(Image.fromarray(RAMP))
+        case "P":
+            made = colour.quantize(16)
+            twin = torch.from_numpy(np.array(made.convert("RGB"))).permute(2, 0, 1)
+        case "CMYK":
+            made, twin, path = colour.convert("CMYK"), _colour(), folder / "x.tif"
+        case "1":
+            made = grey.point(lambda value: 255 * (value > 99), mode="1")
+            twin = _grey().gt(99).to(torch.uint8) * 255
+        case "F":
+            made, path = grey.convert("F"), folder / "x.tif"
+        case "I;16":
+            made = Image.fromarray(RAMP.astype(np.uint16) * 257)
+    assert made.mode == mode
+    made.save(path)
+    return path, twin
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "CMYK", "1", "F", "I;16"])
+def test_every_mode_is_read_by_value(tmp_path: Path, mode: str) -> None:
+    path, twin = _save(tmp_path, mode)
+    found = image_files.read(path)
+    assert found.shape == (3, 16, 16)
+    assert found.dtype in (torch.uint8, torch.float32)
+    slack = 1 / 255 if mode == "I;16" else 0
+    assert (as_float(found) - as_float(twin)).abs().max() <= slack + 1e-6
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bits_are_not_cut_to_8(tmp_path: Path, suffix: str) -> None:
+    values = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
+    Image.fromarray(values).save(tmp_path / f"x.{suffix}")
+    found = image_files.read(tmp_path / f"x.{suffix}")
+    assert torch.allclose(found[0], torch.from_numpy(values.astype(np.float32) / 65535), atol=1e-6)
+
+
+@pytest.mark.parametrize(("orientation", "turn"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_exif_rotation(tmp_path: Path, orientation: int, turn: int) -> None:
+    image = Image.fromarray(COLOUR[:8])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for suffix in ("jpg", "png"):
+        image.save(tmp_path / f"x.{suffix}", exif=exif)
+        assert image_files.size(tmp_path / f"x.{suffix}") == image_files.read(tmp_path / f"x.{suffix}").shape[1:]
+    wanted = np.rot90(COLOUR[:8], turn)
+    assert torch.equal(image_files.read(tmp_path / "x.png"), torch.from_numpy(wanted.copy()).permute(2, 0, 1))
+
+
+def _png(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+def _jpeg(folder: Path) -> bytes:
+    Image.fromarray(COLOUR).resize((64, 64)).save(folder / "whole.jpg")
+    return (folder / "whole.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("what", ["text", "empty", "truncated", "8000x7500", "60000x60000", "gone", "folder"])
+def test_what_is_no_image_is_one_line(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "x.jpg"
+    match what:
+        case "text":
+            path.write_text("not an image")
+        case "empty":
+            path.write_bytes(b"")
+        case "truncated":
+            data = _jpeg(tmp_path)
+            path.write_bytes(data[: len(data) * 2 // 3])
+        case "folder":
+            path.mkdir()
+        case "gone":
+            pass
+        case _:
+            width, height = map(int, what.split("x"))
+            path.write_bytes(_png(width, height))
+    with pytest.raises(CellError) as error:
+        image_files.read(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    if what == "8000x7500":
+        assert "million pixels" in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "webp", "tif", "ppm"])
+def test_damaged_images_are_read_or_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(COLOUR).save(path)
+    whole, draw = path.read_bytes(), random.Random(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(150):
+            data = bytearray(whole)
+            for _ in range(draw.choice((1, 1, 4))):
+                data[draw.randrange(len(data) if draw.random() < 0.5 else min(len(data), 64))] = draw.randrange(256)
+            path.write_bytes(data[: draw.randrange(len(data))] if draw.random() < 0.2 else data)
+            try:
+                found = image_files.read(path)
+            except CellError:
+                with contextlib.suppress(CellError):  # a header may be whole where the rest is not
+                    image_files.size(path)
+                continue
+            assert image_files.size(path) == found.shape[1:]
+            assert found.shape[0] == 3
+            assert as_float(found).min() >= 0
+            assert as_float(found).max() <= 1
