@@ -1,4 +1,4 @@
-"""Every recipe of CONTRIBUTING.md: its file is added beside the package and used as the text says; and Python objects."""
+"""Every recipe of CONTRIBUTING.md: its file is added beside the package and used as the text says; objects too."""
 
 import importlib
 import json

@@ -90,8 +90,8 @@ def check(
 
     def make(batch: Batch) -> dict[str, Tensor]:
         log = AttackLog()
-        made = attacked(given.model, given.attack, batch, given.threat, seed, precision="fp32", log=log)
-        return log.attacked(made).tensors()
+        adversarial = attacked(given.model, given.attack, batch, given.threat, seed, precision="fp32", log=log)
+        return log.attacked(adversarial).tensors()
 
     try:
         with frozen(given.model):

@@ -15,7 +15,7 @@ from brittle.core.tree import tree
 from brittle.planning.identity import task_of
 from brittle.planning.sweep import misfit
 from brittle.tasks.parts.displacement import Displacement
-from brittle.types import Attack, Batch, Encoder, LabelFree, Model, Objective, Target, Task, frozen
+from brittle.types import Attack, Batch, Encoder, Features, LabelFree, Model, Objective, Target, Task, frozen
 from brittle.types.target import as_tensor, has_shape
 from brittle.types.threat import Norm, Threat
 
@@ -139,5 +139,9 @@ def displaced(given: Inputs, encoder: Encoder, at_once: int) -> Inputs:
     """An encoder without a head as a model that is scored by how far its pooled feature moves."""
     with frozen(encoder), torch.no_grad():
         target = torch.cat([encoder(part).pooled for part in given.batch.images.split(at_once)])
-    model = Model(Displacement(), lambda features, _size: features.pooled, encoder)
+
+    def pooled(features: Features, _size: Sequence[int]) -> Tensor:
+        return features.pooled
+
+    model = Model(Displacement(), pooled, encoder)
     return given._replace(model=model, batch=given.batch._replace(target=target))

@@ -1,4 +1,4 @@
-"""Python objects in place of specs: an attack, an objective, a task or an encoder of one's own becomes a component of
+"""Python objects in place of specs: a user's own attack, objective, task or encoder becomes a component of
 this process."""
 
 import copy

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from brittle.attacks.parts import ensemble
-from brittle.core.traits import AttackTraits, Passes
+from brittle.core.traits import AttackTraits, always
 from brittle.types import AtLeastOne, Batch, Model
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
@@ -43,5 +43,5 @@ TRAITS = AttackTraits(
     needs=("classes", "per_image"),
     members=_members,
     picks=True,
-    passes=lambda **_settings: Passes(6, 0),
+    passes=always(6),
 )

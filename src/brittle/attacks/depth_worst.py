@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from brittle.attacks.parts import ensemble
-from brittle.core.traits import AttackTraits, Passes
+from brittle.core.traits import AttackTraits, always
 from brittle.types import AtLeastOne, Batch, Model
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
@@ -44,5 +44,5 @@ TRAITS = AttackTraits(
     needs=("metres", "per_pixel"),
     members=_climbs,
     picks=True,
-    passes=lambda **_settings: Passes(len(LOSSES) + 3, 0),
+    passes=always(len(LOSSES) + 3),
 )

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from brittle.attacks.parts import ensemble
-from brittle.core.traits import AttackTraits, Passes
+from brittle.core.traits import AttackTraits, always
 from brittle.types import AtLeastOne, Batch, Model
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
@@ -30,5 +30,5 @@ def _climbs(steps: int, restarts: int) -> list[str]:
 TRAITS = AttackTraits(
     members=_climbs,
     picks=True,
-    passes=lambda **_settings: Passes(len(VARIANTS) + 1, 0),
+    passes=always(len(VARIANTS) + 1),
 )

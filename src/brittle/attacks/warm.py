@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from brittle.attacks.parts import ensemble
-from brittle.core.traits import AttackTraits, Passes
+from brittle.core.traits import AttackTraits, always
 from brittle.types import Batch, Model, Positive
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
@@ -40,4 +40,4 @@ def _worse(climb: ensemble.Member, model: Model, batch: Batch, threat: Threat, r
     return ensemble.worst_of([climb, stay], model, batch, threat, rng)
 
 
-TRAITS = AttackTraits(picks=True, passes=lambda **_settings: Passes(3, 0))
+TRAITS = AttackTraits(picks=True, passes=always(3))

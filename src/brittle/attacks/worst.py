@@ -28,4 +28,8 @@ def worst(
     return ensemble.worst_of(map(ensemble.member, attacks), model, batch, threat, rng)
 
 
-TRAITS = AttackTraits(picks=True, passes=lambda attacks: Passes(1 + len(attacks), 0))
+def _passes(*, attacks: Sequence[str]) -> Passes:
+    return Passes(1 + len(attacks), 0)
+
+
+TRAITS = AttackTraits(picks=True, passes=_passes)

@@ -11,13 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_type_hints, overload
 
 from pydantic import Field
 
 from brittle.core.errors import UsageError, unknown
 from brittle.core.spec import Spec, Value, parse, text_of
 from brittle.core.traits import RECORDS, Traits
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brittle.types import Dataset, Encoder, Objective, Task
 
 KINDS = ("encoders", "datasets", "tasks", "objectives", "attacks", "checks", "tuning", "reports", "launch")
 
@@ -59,7 +64,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def _folders(kind: str) -> Sequence[str]:
-    """Where the modules of a kind are; more than one where somebody extended the package's ``__path__``."""
+    """Where the modules of a kind are; more than one where the package's ``__path__`` was extended."""
     return list(importlib.import_module(f"brittle.{kind}").__path__)
 
 
@@ -191,10 +196,22 @@ def canonical(kind: str, text: str) -> str:
     return str(Spec(full.name, full.argument, settings))
 
 
+@overload
+def build(kind: Literal["encoders"], spec: Spec | str, *arguments: object) -> "Encoder": ...
+@overload
+def build(kind: Literal["datasets"], spec: Spec | str, *arguments: object) -> "Dataset": ...
+@overload
+def build(kind: Literal["tasks"], spec: Spec | str, *arguments: object) -> "Task": ...
+@overload
+def build(kind: Literal["objectives"], spec: Spec | str, *arguments: object) -> "Objective": ...
+@overload
+def build(kind: Literal["attacks"], spec: Spec | str, *arguments: object) -> "Tensor": ...
+@overload
+def build(kind: Literal["tuning"], spec: Spec | str, *arguments: object) -> "Encoder": ...
 def build(kind: str, spec: Spec | str, *arguments: object) -> Any:
-    """Call a component with ``arguments`` and its spec's settings; the spec's own argument comes first where it takes
-    one."""
-    full = complete(kind, spec)
+    """What a component makes of ``arguments`` and its spec's settings; the spec's own argument comes first where the
+    component takes one. Text is completed; a Spec must be complete."""
+    full = complete(kind, spec) if isinstance(spec, str) else spec
     function = component(kind, full.name).function
     first = (full.argument,) if "argument" in inspect.signature(function).parameters else ()
     return function(*first, *arguments, **full.settings)

@@ -40,7 +40,7 @@ class MissingError(BrittleError):
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     """``no attack 'pdg'; did you mean 'pgd'?`` or, with nothing near, the names that exist."""
     names = sorted(known)
-    lower = {each.lower(): each for each in names}  # whoever writes PGD means pgd
+    lower = {each.lower(): each for each in names}  # PGD means pgd
     near = difflib.get_close_matches(name.lower(), lower, n=1)
     hint = f"did you mean {lower[near[0]]!r}?" if near else f"there is {', '.join(names) or 'none'}"
     return UsageError(f"no {what} {name!r}; {hint}")

@@ -37,7 +37,7 @@ def write_whole(path: Path, data: bytes) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UsageError(f"cannot write {path}: {error.strerror} ({error.filename}); name another folder") from None
-    os.fchmod(handle, 0o666 & ~UMASK)  # mkstemp's own 0600 would lock out whoever shares the folder
+    os.fchmod(handle, 0o666 & ~UMASK)  # mkstemp's own 0600 would lock out others who share the folder
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -62,7 +62,7 @@ def write_sealed(path: Path, data: bytes) -> None:
 
 
 def read_sealed(path: Path) -> bytes | None:
-    """What ``write_sealed`` wrote, or None where there is nothing or it is damaged: whoever made it makes it again."""
+    """What ``write_sealed`` wrote, or None where there is nothing or it is damaged, so that it is computed again."""
     if not path.is_file():
         return None
     stored = path.read_bytes()

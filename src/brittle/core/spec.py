@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Union
 
 from brittle.core.errors import UsageError
@@ -59,6 +60,7 @@ def number(text: str) -> int | float:
     return result
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str) -> Spec:
     """The spec that ``text`` stands for.
 
@@ -109,17 +111,17 @@ class _Reader:
 
     def take(self, mark: str) -> bool:
         self.skip()
-        found = self.text.startswith(mark, self.at)
-        self.at += len(mark) * found
-        return found
+        present = self.text.startswith(mark, self.at)
+        self.at += len(mark) * present
+        return present
 
     def match(self, pattern: re.Pattern[str], wanted: str) -> str:
         self.skip()
-        found = pattern.match(self.text, self.at)
-        if not found:
+        matched = pattern.match(self.text, self.at)
+        if not matched:
             raise self.fail(wanted)
-        self.at = found.end()
-        return found.group()
+        self.at = matched.end()
+        return matched.group()
 
     def end(self) -> None:
         self.skip()
@@ -129,17 +131,17 @@ class _Reader:
     def settings(self) -> dict[str, Value]:
         if not self.take("("):
             raise self.fail("'(key=value, ...)'")
-        found: dict[str, Value] = {}
+        settings: dict[str, Value] = {}
         while not self.take(")"):
             key = self.match(_NAME, "a keyword or ')'")
-            if key in found:
+            if key in settings:
                 raise UsageError(f"{self.text!r} gives {key!r} twice; give it once")
             if not self.take("="):
                 raise self.fail("'='")
-            found[key] = self.value()
+            settings[key] = self.value()
             if not self.take(",") and not self.text.startswith(")", self.at):
                 raise self.fail("',' or ')'")
-        return found
+        return settings
 
     def value(self) -> Value:
         self.depth += 1
@@ -157,8 +159,8 @@ class _Reader:
                 end = self.text.find(quote, self.at + 1)
                 if end < 0:
                     raise self.fail(f"a closing {quote}")
-                found, self.at = self.text[self.at + 1 : end], end + 1
-                return found
+                text, self.at = self.text[self.at + 1 : end], end + 1
+                return text
         if self.take("["):
             items: list[Value] = []
             while not self.take("]"):

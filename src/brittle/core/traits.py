@@ -22,6 +22,15 @@ class Passes(NamedTuple):
     backwards: int
 
 
+def always(forwards: int, backwards: int = 0) -> Callable[..., Passes]:
+    """The passes of an attack that needs the same ones whatever its settings are."""
+
+    def passes(**_settings: object) -> Passes:
+        return Passes(forwards, backwards)
+
+    return passes
+
+
 @dataclass(frozen=True, kw_only=True)
 class Traits:
     """Of any component.
@@ -87,7 +96,7 @@ class AttackTraits(Traits):
     follows: bool = False
     learns: Callable[..., Any] | None = None
     stored: StoredImages | None = None
-    passes: Callable[..., Passes] = lambda **_settings: Passes(0, 0)
+    passes: Callable[..., Passes] = always(0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,7 +81,7 @@ def tree(kind: str, spec: Spec | str) -> Part:
     Raises:
         UsageError: a spec in it makes no sense, or within an attack stands one that must learn first.
     """
-    return _tree(kind, str(components.complete(kind, spec)))
+    return _tree(kind, str(spec))
 
 
 @cache

@@ -267,18 +267,16 @@ def _preprocessing(argument: str, folder: Path, config: Any) -> tuple[Any, Any, 
     """Mean, std and native size, from the preprocessor's configuration; where it says nothing, ImageNet's and the
     model's own size."""
     path = folder / "preprocessor_config.json"
-    settings = _json(path) if path.is_file() else {}
-    factor = float(settings.get("rescale_factor", 1 / 255))
-    if abs(factor * 255 - 1) > 1e-3 or settings.get("do_rescale") is False:
+    facts = _json(path) if path.is_file() else {}
+    factor = float(facts.get("rescale_factor", 1 / 255))
+    if abs(factor * 255 - 1) > 1e-3 or facts.get("do_rescale") is False:
         raise UsageError(
             f"hf:{argument}: its preprocessor scales pixels by {factor:g}, not by 1/255; wrap it with py: instead"
         )
-    mean, std = settings.get("image_mean", IMAGENET[0]), settings.get("image_std", IMAGENET[1])
-    if settings.get("do_normalize") is False:
+    mean, std = facts.get("image_mean", IMAGENET[0]), facts.get("image_std", IMAGENET[1])
+    if facts.get("do_normalize") is False:
         mean, std = (0.0,) * 3, (1.0,) * 3
-    size: Any = (
-        (settings.get("crop_size") if settings.get("do_center_crop", True) else None) or settings.get("size") or 0
-    )
+    size: Any = (facts.get("crop_size") if facts.get("do_center_crop", True) else None) or facts.get("size") or 0
     if isinstance(size, dict):
         size = size.get("height") or size.get("shortest_edge") or 0
     own: Any = getattr(config, "image_size", 0) or 224

@@ -138,7 +138,7 @@ def _encoder(tower: Any, argument: str, facts: dict[str, Any]) -> Encoder:
 
 def _library(argument: str) -> Any:
     try:
-        import open_clip as library
+        import open_clip as library  # pyright: ignore[reportMissingTypeStubs]
     except ImportError:
         raise MissingError(f"open_clip:{argument} needs open_clip_torch; pip install 'brittle[clip]'") from None
     return library

@@ -54,13 +54,13 @@ class Adversary:
         if kept is not None:
             return Attacked.of({key: value.to(batch.images.device) for key, value in kept.items()})
         began = time.monotonic()
-        made = split_on_oom(lambda part: self._made(attack, traits, part), join, batch)
+        tensors = split_on_oom(lambda part: self._attacked(attack, traits, part), join, batch)
         if self.images and (self.keep or time.monotonic() - began > COSTLY):
-            self.images.put(batch.ids, made)
+            self.images.put(batch.ids, tensors)
             ImageStore(self.images.folder / PARTS).clear()
-        return Attacked.of(made)
+        return Attacked.of(tensors)
 
-    def _made(self, attack: Part, traits: AttackTraits, batch: Batch) -> dict[str, Tensor]:
+    def _attacked(self, attack: Part, traits: AttackTraits, batch: Batch) -> dict[str, Tensor]:
         if self.earlier is not None and batch.start is None:
             smaller = self.earlier.get(batch.ids)
             batch = batch._replace(start=smaller["images"].to(batch.images) if smaller else None)
@@ -100,11 +100,11 @@ class Adversary:
         log.parts = _Parts(self.images.folder / PARTS, log) if self.images and follow is None else None
         precision, seed = self.resolved.precision, self.resolved.cell.seed
         images = attacked(self.model, attack.spec, batch, self.threat, seed, precision=precision, log=log)
-        made = log.attacked(images)
+        outcome = log.attacked(images)
         if follow is not None:
             follow(images)
-            made = replace(made, curve=follow.curve())
-        return made.tensors()
+            outcome = replace(outcome, curve=follow.curve())
+        return outcome.tensors()
 
 
 class _Parts:

@@ -20,30 +20,28 @@ ADVERSARIAL_VERSION = 3
 MAPPED = 2**20  # bytes; a process may hold some 65,000 mapped files, and small ones can as well be read
 
 
-def get_or_make(kind: str, key: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def get_or_make(folder: str, key: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The tensors stored under ``key``, or what ``make`` gives, stored. Two processes never make the same one at once.
 
     Args:
-        kind: ``features``, ``targets``, ``heads``, ``adversarial`` or ``universal``: the folder.
+        folder: ``features``, ``targets``, ``heads``, ``adversarial`` or ``universal``.
         key: everything the tensors depend on, as plain data.
     """
-    name = files.sha256(json.dumps({"kind": kind, **key}, sort_keys=True).encode())
-    path = files.cache() / kind / name[:2] / f"{name}.safetensors"
-    found = _stored(path)
-    if found is not None:
-        return found
+    name = files.sha256(json.dumps({"kind": folder, **key}, sort_keys=True).encode())
+    path = files.cache() / folder / name[:2] / f"{name}.safetensors"
+    stored = _stored(path)
+    if stored is not None:
+        return stored
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        found = _stored(path)  # another process may have been quicker
-        if found is None:
-            made = {key: value.detach().cpu().contiguous().clone() for key, value in make().items()}
-            files.write_whole(path, save(made, metadata={"seal": _seal(made)}))
-            found = _stored(path)
-    if found is None:
-        raise CellError(
-            f"{path} is damaged as soon as it is written; check the disk, or set BRITTLE_CACHE to another one"
-        )
-    return found
+        stored = _stored(path)  # another process may have been quicker
+        if stored is None:
+            tensors = {key: value.detach().cpu().contiguous().clone() for key, value in make().items()}
+            files.write_whole(path, save(tensors, metadata={"seal": _seal(tensors)}))
+            stored = _stored(path)
+    if stored is None:
+        raise CellError(f"{path} is damaged right after it was written; check the disk, or set BRITTLE_CACHE elsewhere")
+    return stored
 
 
 def _stored(path: Path) -> dict[str, Tensor] | None:
@@ -51,13 +49,13 @@ def _stored(path: Path) -> dict[str, Tensor] | None:
     are read where they are looked at, so that more features can be worked with than fit into memory."""
     try:
         with safe_open(path, "pt") as stored:
-            found = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (no mapping)
             seal = (stored.metadata() or {}).get("seal")
     except (OSError, SafetensorError):
         return None
-    if seal != _seal(found):
+    if seal != _seal(tensors):
         return None
-    return found if path.stat().st_size >= MAPPED else {key: value.clone() for key, value in found.items()}
+    return tensors if path.stat().st_size >= MAPPED else {key: value.clone() for key, value in tensors.items()}
 
 
 def _seal(tensors: Mapping[str, Tensor]) -> str:
@@ -70,7 +68,7 @@ def _seal(tensors: Mapping[str, Tensor]) -> str:
 
 
 def digest(images: Tensor) -> str:
-    """sha256 of images, so that what is computed from them is shared by whoever shows the same ones."""
+    """sha256 of images, so that what is computed from them is shared by all who use the same ones."""
     return files.sha256(str(tuple(images.shape)).encode() + images.cpu().contiguous().numpy().tobytes())
 
 

@@ -44,13 +44,13 @@ def features(
 
             def make(images: Tensor = batch.images) -> dict[str, Tensor]:
                 with torch.no_grad():
-                    made = encoder(images)
-                return {name: (part if name in reads else part[:, :0]).half() for name, part in made._asdict().items()}
+                    parts = encoder(images)._asdict()
+                return {name: (part if name in reads else part[:, :0]).half() for name, part in parts.items()}
 
-            found = get_or_make("features", key, make)
+            stored = get_or_make("features", key, make)
             advance(0 if batch.ids == last else len(batch.images))
             last = batch.ids
-            yield Features(found["pooled"], found["grid"]), _held(batch.target)
+            yield Features(stored["pooled"], stored["grid"]), _held(batch.target)
 
 
 def _held(target: Tensor) -> Tensor:

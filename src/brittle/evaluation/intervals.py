@@ -62,19 +62,19 @@ def intervals(task: Metrics, samples: Mapping[str, Tensor]) -> dict[str, tuple[f
     time, and this 91 %.
     """
     metrics = task.summarise({key: value.sum(0) for key, value in samples.items()})
-    found = {
+    ends = {
         name: wilson(samples[hits].sum().item(), samples[trials].sum().item())
         for name, (hits, trials) in task.proportions.items()
     }
-    if metrics.keys() == found.keys():
-        return found
+    if metrics.keys() == ends.keys():
+        return ends
     for name, values in pseudovalues(task, samples).items():
         error = standard_error(values)
-        if name not in found and math.isfinite(error):
+        if name not in ends and math.isfinite(error):
             half = student(len(values) - 1) * error
             low, high = _around(metrics[name], values.mean().item() - metrics[name], half, name in task.shares)
-            found[name] = min(low, metrics[name]), max(high, metrics[name])
-    return found
+            ends[name] = min(low, metrics[name]), max(high, metrics[name])
+    return ends
 
 
 def _around(value: float, shift: float, half: float, share: bool) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from brittle.types.data import Batch, Dataset
 from brittle.types.target import Target
 from brittle.types.task import Task
 
-AT_ONCE, PIXELS = 64, 64 * 224**2  # images in a batch, and pixels in all of them, where nobody says how many
+AT_ONCE, PIXELS = 64, 64 * 224**2  # images in a batch, and pixels in all of them, where no batch size is given
 
 
 def batches(

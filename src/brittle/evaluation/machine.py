@@ -57,7 +57,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
     """Versions and machine, as plain data."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found: dict[str, str | None] = {}
+    versions: dict[str, str | None] = {}
     for name in (
         "brittle",
         "torch",
@@ -71,7 +71,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
         "ray",
     ):
         with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
+            versions[name] = version(name)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -82,7 +82,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
         if torch.cuda.is_available()
         else [],
         "cache": str(files.cache()),
-        "versions": found,
+        "versions": versions,
     }
 
 

@@ -130,7 +130,7 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def _checkable(resolved: Resolved) -> bool:
-    """Whether checks have anything to try again: not on a clean row, nor where targets are made as one goes or images
+    """Whether checks have anything to try again: not on a clean row, nor where the task has no labels or the images
     come from disk."""
     attack = resolved.attack
     return attack is not None and not isinstance(resolved.task, LabelFree) and attack.attack_traits.stored is None

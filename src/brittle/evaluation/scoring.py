@@ -74,28 +74,28 @@ class Scoring:
         self._curve: list[Rows] = []
         self._kept: list[tuple[Batch, Tensor]] = []
 
-    def add(self, batch: Batch, made: Attacked) -> None:
-        """Score what an attack made of a batch.
+    def add(self, batch: Batch, attacked: Attacked) -> None:
+        """Score what an attack attacked of a batch.
 
         Raises:
             CellError: an image leaves the threat, or a prediction is no number.
         """
-        images = made.images
+        images = attacked.images
         worst = self.threat.violation(batch.images, images)
         if (worst > TOLERANCE).any():
             name, size = batch.ids[int(worst.argmax())], worst.max().item()
             raise CellError(f"the attack left the threat by {size:.2e} on {name}; the attack is broken", check="budget")
         self.ids += batch.ids
-        exact = self._scored(images, batch, made.aim)
+        exact = self._scored(images, batch, attacked.aim)
         self._exact.append(exact)
         same = torch.equal(images, batch.images)
         rounded = images if same else self.threat.to_8bit(batch.images, images)
-        self._rounded.append(exact if same else self._scored(rounded, batch, made.aim))
-        if made.candidates is not None:
-            each = [self._scored(one, batch) for one in made.candidates.unbind(1)]
+        self._rounded.append(exact if same else self._scored(rounded, batch, attacked.aim))
+        if attacked.candidates is not None:
+            each = [self._scored(one, batch) for one in attacked.candidates.unbind(1)]
             self._candidates.append({key: torch.stack([rows[key] for rows in each], 1) for key in each[0]})
-        self._curve += [{key: value.cpu() for key, value in made.curve.items()}] if made.curve else []
-        notes = {key: value.float().cpu() for key, value in made.notes.items()}
+        self._curve += [{key: value.cpu() for key, value in attacked.curve.items()}] if attacked.curve else []
+        notes = {key: value.float().cpu() for key, value in attacked.notes.items()}
         self._notes.append({**notes, "violation": worst.cpu()})
         self._at_once = max(self._at_once, len(images))
         self._keep(batch, images)
@@ -153,10 +153,10 @@ class Scoring:
             raise CellError(
                 f"no valid pixel or image to score for {task.name}; look at the data set's targets", check="nonfinite"
             )
-        found = intervals(task, choices[0])
+        ends_of = intervals(task, choices[0])
         aim = Aim(single=int(choices[0]["aimed"].max()) <= 1) if "aimed" in choices[0] else None
         if aim:
-            metrics, found = {**metrics, **aim.summarise(_total(exact))}, {**found, **intervals(aim, choices[0])}
+            metrics, ends_of = {**metrics, **aim.summarise(_total(exact))}, {**ends_of, **intervals(aim, choices[0])}
         if self._candidates:
             candidates = join(self._candidates)
             row = task.worst(candidates)
@@ -165,12 +165,12 @@ class Scoring:
             worse = [name for name in metrics if (other[name] < metrics[name]) == task.higher_is_better]
             metrics = {**metrics, **{name: other[name] for name in worse}}
             ends = intervals(task, chosen)
-            found = {**found, **{name: ends[name] for name in worse if name in ends}}
+            ends_of = {**ends_of, **{name: ends[name] for name in worse if name in ends}}
             choices.append(chosen if task.headline in worse else choices[0])
         own = {"damage": task.damage(choices[0]).double()}
         samples = {**choices[-1], **own, "violation": torch.cat([notes["violation"] for notes in self._notes])}
         rounded = {**task.summarise(_total(saved)), **(aim.summarise(_total(saved)) if aim else {})}
-        return Scores(metrics, rounded, found, {key: value.numpy() for key, value in samples.items()})
+        return Scores(metrics, rounded, ends_of, {key: value.numpy() for key, value in samples.items()})
 
     def curve(self) -> list[dict[str, float]]:
         """The metrics at the start, after each step and of the images returned, with the mean ``distance``; nothing
@@ -178,11 +178,11 @@ class Scoring:
         if not self._curve:
             return []
         total = _total(self._curve)  # [T, ...] each
-        found: list[dict[str, float]] = []
+        points: list[dict[str, float]] = []
         for step in range(len(total["distance"])):
             metrics = self.model.task.summarise({key: value[step] for key, value in total.items() if key != "distance"})
-            found.append({"step": step, **metrics, "distance": total["distance"][step].item() / len(self.ids)})
-        return found
+            points.append({"step": step, **metrics, "distance": total["distance"][step].item() / len(self.ids)})
+        return points
 
     def _whole(self, rows: list[Rows]) -> list[Rows]:
         task = self.model.task

@@ -28,7 +28,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Resolved:
-    """A cell with everything that measuring it needs to know beforehand.
+    """A cell with everything that is known of it before it is measured.
 
     Args:
         precision: in which an attack runs the encoder, ``fp32`` or ``bf16``.

@@ -100,7 +100,7 @@ def _words(abilities: frozenset[str]) -> str:
     """Such as ``classes per pixel``."""
     what = [each for each in ("classes", "metres") if each in abilities] or ["neither classes nor metres"]
     where = [each.replace("_", " ") for each in ("per_image", "per_pixel") if each in abilities]
-    return " ".join([*(what if len(abilities) > len(where) or not where else ["something"]), *where])
+    return " ".join([*(what if len(abilities) > len(where) or not where else ["predictions"]), *where])
 
 
 def lacking(plan: Plan) -> dict[str, str]:

@@ -6,16 +6,16 @@ from typing import Any
 
 from brittle.core.records import Result
 from brittle.reports.parts import layout, transfer, wording
-from brittle.reports.parts.terminal import _natural, _terminal, add, laid, printed
+from brittle.reports.parts.terminal import add, laid, natural_width, printed, terminal_width
 
 
 def table(results: Sequence[Result], /, *, width: int = 0) -> str:
     """Plain text with box lines, then why cells failed and what checks found; ``width`` in characters, 0 for the
     terminal's own."""
     columns, lines = layout.layout(results)
-    width = width or _terminal()
+    width = width or terminal_width()
     rich_table = _wide(columns, lines, wording.caption(results))
-    if _natural(rich_table) > width:
+    if natural_width(rich_table) > width:
         rich_table = _long(columns, lines, wording.caption(results))
     below = [
         textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

@@ -14,10 +14,10 @@ CURVE = "curve_"
 
 
 class AttackLog:
-    """Filled by whoever climbs, one ``note`` an iterate.
+    """Filled by an attack as it climbs, one ``note`` an iterate.
 
     Args:
-        watch: called with the iterate [B,3,H,W] of each step, for whoever wants more of it than its loss.
+        watch: called with the iterate [B,3,H,W] of each step, where more of it is wanted than its loss.
         parts: what remembers the parts of a long attack.
         collect: whether the images of each member of an ensemble are wanted as ``candidates``.
 
@@ -114,7 +114,7 @@ class AttackLog:
 
 
 class _Silence(AttackLog):
-    """A log that nobody reads."""
+    """A log that is not kept."""
 
     def aims(self, aim: Tensor | None) -> None:
         """Nothing is kept."""

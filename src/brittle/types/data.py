@@ -79,7 +79,7 @@ class DatasetDefaults(ABC):
         return image.shape[-2:], targets[kind]
 
     def raw(self, index: int, /) -> Sample:
-        """The sample as its files have it, invalid numbers and all, for whoever audits the data set."""
+        """The sample as its files have it, invalid numbers included, for an audit of the data set."""
         return self[index]
 
     def clean(self, sample: Sample, /) -> Sample:

@@ -17,7 +17,7 @@ class Features(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """A vision encoder: images [B,3,H,W] in [0,1] to Features. It normalises inside, so nobody else has to.
+    """A vision encoder: images [B,3,H,W] in [0,1] to Features. It normalises inside; no other code does.
 
     Args:
         dim: D, the width of both features.

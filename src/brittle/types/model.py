@@ -89,8 +89,8 @@ class Model(nn.Module):
     def attend(self, images: Tensor, layer: int) -> Tensor:
         """The encoder's attention probabilities, see ``Encoder.attention_at``; precision and errors as in
         ``encode``."""
-        (found,) = self._seen(images, lambda encoder: (encoder.attention_at(images, layer),))
-        return found
+        (probabilities,) = self._seen(images, lambda encoder: (encoder.attention_at(images, layer),))
+        return probabilities
 
     def _seen(self, images: Tensor, look: Callable[[Encoder], Sequence[Tensor]]) -> Sequence[Tensor]:
         if self.encoder is None:
@@ -98,8 +98,8 @@ class Model(nn.Module):
         if not self.bf16:
             return look(self.encoder)
         with torch.autocast(images.device.type, torch.bfloat16):
-            found = look(self.encoder)
-        return [part.float() for part in found]
+            parts = look(self.encoder)
+        return [part.float() for part in parts]
 
 
 def predict(head: Callable[..., Tensor], features: Features, patch: int, size: Sequence[int]) -> Tensor:

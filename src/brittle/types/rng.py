@@ -23,7 +23,7 @@ class Rng:
         return len(self._generators)
 
     def rows(self, index: Tensor) -> "Rng":
-        """The generators of some images ([b] indices): the same ones, so draws made there are gone here too."""
+        """The generators of some images ([b] indices): the same objects, so a draw there advances them here too."""
         part = Rng(0, ())
         part._generators = [self._generators[i] for i in index.tolist()]
         part._seeds = [self._seeds[i] for i in index.tolist()]

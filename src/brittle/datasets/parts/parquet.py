@@ -22,9 +22,7 @@ class Shards:
         for path, shard in zip(paths, self._files):
             missing = [name for name in columns if name not in shard.schema_arrow.names]
             if missing:
-                raise UsageError(
-                    f"{path}: no column {missing[0]!r}; its columns are {', '.join(shard.schema_arrow.names)}"
-                )
+                raise UsageError(f"{path}: no column {missing[0]!r}; there is {', '.join(shard.schema_arrow.names)}")
         self._groups = [(shard, i) for shard in self._files for i in range(shard.num_row_groups)]
         self._starts = [0]
         for shard, i in self._groups:

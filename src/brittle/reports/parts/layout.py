@@ -30,7 +30,7 @@ def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
     columns: dict[str, None] = {}
     rows: dict[tuple[object, ...], Row] = {}
     placed = sorted(
-        zip(results, _columns(results)), key=lambda pair: (pair[0].cell.attack is not None, pair[0].cell.eps or 0)
+        zip(results, columns_of(results)), key=lambda pair: (pair[0].cell.attack is not None, pair[0].cell.eps or 0)
     )
     for result, column in placed:
         cell = result.cell
@@ -48,17 +48,15 @@ def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
     return [name for name in columns if name not in ends] + ends, ranked
 
 
-def _columns(results: Sequence[Result]) -> list[str]:
+def columns_of(results: Sequence[Result]) -> list[str]:
     """The column of each result."""
     cells = [result.cell for result in results]
     several_eps = len({cell.eps for cell in cells if cell.attack}) > 1
     several_norms = len({cell.norm for cell in cells if cell.attack}) > 1
-    names = [
-        f"{_attack(result)}{f' {eps_text(cell.eps)}' if several_eps else ''}{f' {cell.norm}' if several_norms else ''}"
-        if cell.attack
-        else "clean"
-        for result, cell in zip(results, cells)
-    ]
+    names: list[str] = []
+    for result, cell in zip(results, cells):
+        budget = [eps_text(cell.eps) if several_eps else "", (cell.norm or "") if several_norms else ""]
+        names.append(" ".join(filter(None, [attack_of(result), *budget])) if cell.attack else "clean")
     starts: dict[str, set[str]] = {}
     for name, cell in zip(names, cells):
         starts.setdefault(name, set()).add(smaller(cell))
@@ -73,7 +71,8 @@ def _unlike(first: Result, second: Result) -> str:
     return f" ({precision[1] if precision[0] != precision[1] else second.id[:6]})"
 
 
-def _attack(result: Result) -> str:
+def attack_of(result: Result) -> str:
+    """The attack of a result as columns name it: ``downstream`` where it is the task's own."""
     attack = unwrapped(result.cell.attack or "")
     return "downstream" if attack == result.task["attack"] else attack
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 NARROW = 10  # characters that a column of names may be folded to
-WIDTH = 160  # at most, where the output is not a terminal
+WIDTH = 160  # at least, where the output is not a terminal
 
 
 def laid(columns: Sequence[str], caption: str, fixed: Sequence[str]) -> Any:
@@ -40,20 +40,21 @@ def printed(table: Any, width: int = 0) -> str:
     longest = [
         max(len(cell) for cell in (column.header, *column.cells)) for column in table.columns if not column.no_wrap
     ]
-    least = _natural(table) - sum(max(0, size - NARROW) for size in longest)
-    console = Console(file=io.StringIO(), width=max(width or _terminal(), least), no_color=True, highlight=False)
+    least = natural_width(table) - sum(max(0, size - NARROW) for size in longest)
+    console = Console(file=io.StringIO(), width=max(width or terminal_width(), least), no_color=True, highlight=False)
     console.print(table)
     return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
 
 
-def _natural(table: Any) -> int:
+def natural_width(table: Any) -> int:
     """How wide a table is with nothing folded."""
     from rich.console import Console
 
     return Console(file=io.StringIO(), width=100_000).measure(table).maximum
 
 
-def _terminal() -> int:
+def terminal_width() -> int:
+    """The width of the terminal; at least ``WIDTH`` where there is none to ask."""
     from rich.console import Console
 
     console = Console()

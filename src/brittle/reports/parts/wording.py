@@ -8,7 +8,7 @@ from brittle.core import components
 from brittle.core.budget import eps_text
 from brittle.core.records import Cell, Result
 from brittle.planning.warm_start import smaller, unwrapped
-from brittle.reports.parts.layout import GAP, _attack, _columns
+from brittle.reports.parts.layout import GAP, attack_of, columns_of
 from brittle.reports.parts.transfer import unlike
 
 # --- text -------------------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def _warm_starts(results: Sequence[Result]) -> list[str]:
     """Whether budgets continue from smaller ones, and of which attacks or columns if not of all."""
     done = [
         (result, column)
-        for result, column in zip(results, _columns(results))
+        for result, column in zip(results, columns_of(results))
         if result.cell.attack and result.failed is None
     ]
     smallest: dict[str | None, float] = {}
@@ -144,7 +144,7 @@ def _warm_starts(results: Sequence[Result]) -> list[str]:
     warm: dict[str, dict[str, bool]] = {}
     for result, column in done:
         if smaller(result.cell) or (result.cell.eps or 0) > smallest[result.cell.norm]:
-            warm.setdefault(_attack(result), {})[column] = bool(smaller(result.cell))
+            warm.setdefault(attack_of(result), {})[column] = bool(smaller(result.cell))
     whole = [name for name, columns in warm.items() if all(columns.values())]
     if not any(is_warm for columns in warm.values() for is_warm in columns.values()):
         return []
