@@ -20,7 +20,7 @@ from brittle.datasets.parts import audit
 
 
 def defects(text: str) -> list[str]:
-    found = [line for split in audit.check(text) for line in split.defects]
+    found = [line for split in audit.audit(text) for line in split.defects]
     assert all("\n" not in line for line in found)
     return found
 
@@ -53,13 +53,13 @@ def test_an_unreadable_image_is_named(tmp_path, how) -> None:
     (line,) = defects(text)
     assert str(victim) in line
     assert "remove or fix" in line or "is gone" in line
-    assert [split.unreadable for split in audit.check(text)] == [0, 0, 1]
+    assert [split.unreadable for split in audit.audit(text)] == [0, 0, 1]
 
 
 def test_the_others_are_counted_all_the_same(tmp_path) -> None:
     text = published.voc2012(tmp_path)
     cut_short(tmp_path / "VOCdevkit/VOC2012/JPEGImages/2007_val_000002.jpg")
-    test = audit.check(text)[2]
+    test = audit.audit(text)[2]
     assert test.images == 4
     assert (test.smallest, test.largest) == ((48, 32), (48, 32))
     mask = test.kinds["mask"]
@@ -143,7 +143,7 @@ def test_depth_that_is_no_number_is_named_and_void(tmp_path, value, what) -> Non
     depth = load_dataset(text)[2].targets["depth"][0]
     assert depth[20, 30] == 0
     assert (depth == 0).sum() == 49
-    assert audit.check(text)[2].kinds["depth"].text().startswith("1.500 to 3.000 m; 3.14 % void")
+    assert audit.audit(text)[2].kinds["depth"].text().startswith("1.500 to 3.000 m; 3.14 % void")
 
 
 def test_a_image_without_its_mask_is_named(tmp_path) -> None:
@@ -162,7 +162,7 @@ def test_one_image_in_two_splits_is_named(tmp_path) -> None:
 def test_images_with_nothing_but_void_are_counted(tmp_path) -> None:
     text = published.foodseg103(tmp_path)
     published.mask(tmp_path / "FoodSeg103/Images/ann_dir/test/00000001.png", published.values(255, 255, 255))
-    test = audit.check(text)[2]
+    test = audit.audit(text)[2]
     assert not test.defects
     assert "1 images with nothing but void" in test.text()
 

@@ -147,7 +147,7 @@ def test_a_glance_sees_the_same_target(specs, name) -> None:
 
 @every
 def test_check_finds_nothing_wrong_in_a_whole_copy(specs, name) -> None:
-    found = audit.check(specs[name], limit=20)
+    found = audit.audit(specs[name], limit=20)
     assert [line for split in found for line in split.defects] == []
     assert all(split.images and split.kinds[CASES[name].kind].text() for split in found)
 

@@ -140,7 +140,7 @@ def test_dinov2_from_a_training_run(tmp_path) -> None:
 
 def test_registers_and_gated_mlps_are_told_by_their_keys() -> None:
     from brittle.encoders.parts.architectures import ARCHITECTURES, guess, renamed
-    from brittle.encoders.parts.checkpoints import Found
+    from brittle.encoders.parts.checkpoints import Candidate
 
     with torch.device("meta"):
         network = ARCHITECTURES["dinov2_vitg14_reg"].make()
@@ -153,7 +153,7 @@ def test_registers_and_gated_mlps_are_told_by_their_keys() -> None:
     assert published["pos_embed"].shape == (1, 1370, 1536)
     state = renamed(published)
     assert state.keys() == network.state_dict().keys()
-    assert guess(Found(":", state, (), ()), state) == ["dinov2_vitg14_reg"]
+    assert guess(Candidate(":", state, (), ()), state) == ["dinov2_vitg14_reg"]
 
 
 def test_positions_at_the_native_size_are_the_published_ones(plain) -> None:

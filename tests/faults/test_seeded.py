@@ -28,7 +28,7 @@ def test_a_fault_is_noticed_and_its_absence_too() -> None:
     fault = next(fault for fault in seeded.FAULTS if fault.name == "random-numbers-by-position")
     before = (seeded.SOURCE / fault.file).read_text(encoding="utf8")
     with seeded.copied() as folder:
-        assert seeded.caught(folder, fault).startswith("tests/test_rng.py::")
+        assert seeded.caught(folder, fault).startswith("tests/types/test_rng.py::")
         assert seeded.caught(folder, fault._replace(new=fault.old)) == "", (
             "nothing planted, nothing caught, and the copy is sound again"
         )

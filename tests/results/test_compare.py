@@ -90,7 +90,7 @@ def test_two_runs_of_the_same_encoders(put) -> None:
         ("pixels(size=8)",) * 2,
         ("pixels(size=4)",) * 2,
     }
-    gaps = {one.a.cell.encoder: one.found.difference for one in made}
+    gaps = {one.a.cell.encoder: one.paired.difference for one in made}
     assert gaps == {"pixels(size=8)": pytest.approx(GOOD.mean() - BAD.mean()), "pixels(size=4)": 0}
     assert {str(folder) in one.names[1] for one in made} == {True}
 
@@ -101,7 +101,7 @@ def test_images_are_matched_by_id_not_by_place(put) -> None:
     second = put("b", "pixels(size=4)", GOOD[order], ids=[IDS[i] for i in order])
     (one,), notes = compare(first, second)
     assert notes == []
-    assert one.found.discordant == (0, 0)
+    assert one.paired.discordant == (0, 0)
     assert (GOOD[order] != GOOD).sum() > 10, "by place many would differ"
 
 
@@ -120,7 +120,7 @@ def test_of_several_limits_the_largest_counts(put) -> None:
     put("r", "pixels(size=8)", GOOD, limit=None)
     run = put("r", "pixels(size=4)", BAD, limit=None)
     (one,), _ = compare(run)
-    assert one.found.images == 80
+    assert one.paired.images == 80
 
 
 def _refused(brittle: Brittle, code: int, words: str, *runs: Path) -> None:

@@ -21,7 +21,7 @@ def data_check(
     progress.quiet = quiet
     from brittle.datasets.parts import audit
 
-    reports = audit.check(name, limit)
+    reports = audit.audit(name, limit)
     for split in reports:
         print(split.text())
     defects = [line for split in reports for line in split.defects]

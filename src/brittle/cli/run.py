@@ -100,7 +100,7 @@ def run(
     where = machine.machine(
         device, 0 if batch_size == "auto" else int(batch_size), num_workers, precision, keep_adversarial
     )
-    missing = sweep.lacking(plan)
+    missing = sweep.unavailable(plan)
     if dry_run:
         _outline(plan, missing, store.Store(folder), where.precision)
         return

@@ -129,5 +129,5 @@ class Comparison:
     a: Result
     b: Result
     names: tuple[str, str]
-    found: Paired
+    paired: Paired
     p_holm: float = math.nan

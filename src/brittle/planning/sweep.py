@@ -22,7 +22,7 @@ def cells_of(plan: Plan) -> tuple[list[Cell], list[str]]:
         MissingError: nothing is left because data or weights are not there.
     """
     sizes = sorted({budget.check_eps(value, plan.norm) for value in plan.eps})
-    missing = lacking(plan)
+    missing = unavailable(plan)
     encoders = _canonical("encoders", [text for text in plan.encoders if text not in missing])
     datasets = [components.canonical("datasets", text) for text in plan.datasets if text not in missing]
     attacks = [
@@ -103,7 +103,7 @@ def _words(abilities: frozenset[str]) -> str:
     return " ".join([*(what if len(abilities) > len(where) or not where else ["predictions"]), *where])
 
 
-def lacking(plan: Plan) -> dict[str, str]:
+def unavailable(plan: Plan) -> dict[str, str]:
     """Encoder and data set specs of a plan whose files are not there, each with what was looked for and where to get
     it."""
     missing: dict[str, str] = {}

@@ -53,7 +53,7 @@ def compare(first: Path, second: Path | None = None) -> tuple[list[Comparison], 
                 notes.append(f"not compared: {left[key].cell}: {error}")
     if not comparisons:
         raise UsageError(f"nothing to compare: {'; '.join(notes) or 'the runs share no task, data set and attack'}")
-    corrected = holm([comparison.found.p for comparison in comparisons])
+    corrected = holm([comparison.paired.p for comparison in comparisons])
     comparisons = [replace(comparison, p_holm=p) for comparison, p in zip(comparisons, corrected)]
     order = {
         key: place for place, key in enumerate(dict.fromkeys(_key(comparison.a.cell) for comparison in comparisons))

@@ -74,7 +74,7 @@ class Kind:
         return "; ".join(parts) or "nothing"
 
 
-def check(text: str, limit: int | None = None) -> list[Split]:
+def audit(text: str, limit: int | None = None) -> list[Split]:
     """Read every image and target of the data set of a spec, or the first ``limit`` of each split.
 
     Raises:

@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from brittle.core.errors import UsageError, unknown
-from brittle.encoders.parts.checkpoints import Found, State
+from brittle.encoders.parts.checkpoints import Candidate, State
 from brittle.encoders.parts.wrappers import IMAGENET, resampled
 
 NONE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -181,7 +181,7 @@ ARCHITECTURES = {**_vits(), **_resnets()}
 # --- which one is it? -------------------------------------------------------------------------------------------------
 
 
-def guess(candidate: Found, state: State) -> list[str]:
+def guess(candidate: Candidate, state: State) -> list[str]:
     """The architectures that a checkpoint's keys and shapes, and their place in it, allow: one where that is certain.
 
     Args:
@@ -218,7 +218,7 @@ def guess(candidate: Found, state: State) -> list[str]:
     return [name for name in names if name in ARCHITECTURES]
 
 
-def _guess_resnet(candidate: Found, state: State) -> list[str]:
+def _guess_resnet(candidate: Candidate, state: State) -> list[str]:
     counts = tuple(
         len({match[1] for key in state for match in [re.match(rf"layer{level}\.(\d+)\.", key)] if match})
         for level in (1, 2, 3, 4)
@@ -254,7 +254,7 @@ def renamed(state: State) -> State:
     return changed
 
 
-def architecture(name: str, candidate: Found, state: State, path: object) -> tuple[str, Architecture]:
+def architecture(name: str, candidate: Candidate, state: State, path: object) -> tuple[str, Architecture]:
     """The architecture called ``name``, or the one that the checkpoint must be.
 
     Raises:

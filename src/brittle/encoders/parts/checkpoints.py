@@ -77,7 +77,7 @@ def reason(error: str) -> str:
     return " ".join(error.split())[:160] or "damaged"
 
 
-class Found(NamedTuple):
+class Candidate(NamedTuple):
     """An encoder inside a checkpoint: ``place`` (key of the dictionary that held it, then the prefix of its keys), its
     ``state`` without the prefix, the ``others`` beside it, and the checkpoint's top-level ``keys``."""
 
@@ -87,7 +87,7 @@ class Found(NamedTuple):
     keys: Iterable[str]
 
 
-def find(loaded: Any, path: Path, part: str = "") -> Found:
+def find(loaded: Any, path: Path, part: str = "") -> Candidate:
     """The encoder in a checkpoint, wherever its authors put it: bare, under ``state_dict``, ``model``, ``teacher``,
     with any prefix.
 
@@ -100,7 +100,7 @@ def find(loaded: Any, path: Path, part: str = "") -> Found:
         UsageError: no encoder in it, or several and no ``part`` that chooses one.
     """
     candidates = [
-        Found(f"{name}:{prefix}", inside, [key for key in state if not key.startswith(prefix)], list(loaded))
+        Candidate(f"{name}:{prefix}", inside, [key for key in state if not key.startswith(prefix)], list(loaded))
         for name, state in dictionaries(loaded)
         for prefix in _prefixes(state)
         for inside in [{key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}]

@@ -18,7 +18,7 @@ def table(comparisons: Sequence[Comparison]) -> str:
         comparison.a.task["headline"]: "higher" if comparison.a.task["higher_is_better"] else "lower"
         for comparison in comparisons
     }
-    counts = " / ".join(str(count) for count in sorted({comparison.found.images for comparison in comparisons}))
+    counts = " / ".join(str(count) for count in sorted({comparison.paired.images for comparison in comparisons}))
     caption = "A = {}, B = {}; ".format(*comparisons[0].names) if len(sides) == 1 else ""
     caption += (
         f"difference = A - B of {', '.join(f'{name} ({word} is better)' for name, word in better.items())}; "
@@ -36,7 +36,7 @@ def table(comparisons: Sequence[Comparison]) -> str:
 
 
 def _line(comparison: Comparison, named: bool) -> dict[str, str]:
-    cell, test = comparison.a.cell, comparison.found
+    cell, test = comparison.a.cell, comparison.paired
     counts = " {} : {}".format(*test.discordant) if test.discordant else ""
     names = [f"{name} " if named else "" for name in comparison.names]
     return {
@@ -56,7 +56,7 @@ def as_json(comparisons: Sequence[Comparison]) -> str:
     """The comparisons as a JSON list; an interval without an end is null."""
     rows: list[dict[str, Any]] = []
     for comparison in comparisons:
-        cell, test = asdict(comparison.a.cell), asdict(comparison.found)
+        cell, test = asdict(comparison.a.cell), asdict(comparison.paired)
         row: dict[str, Any] = {name: value for name, value in cell.items() if name not in MAY_DIFFER}
         row |= {
             "metric": comparison.a.task["headline"],
@@ -72,5 +72,5 @@ def as_json(comparisons: Sequence[Comparison]) -> str:
                 "value": test[side],
                 "checks": checks(result),
             }
-        rows.append({**row, "difference": comparison.found.difference, "p_holm": comparison.p_holm})
+        rows.append({**row, "difference": comparison.paired.difference, "p_holm": comparison.p_holm})
     return json.dumps(rows, indent=1, allow_nan=False)
