@@ -7,7 +7,7 @@ demo: .venv/.brittle
 	$(BIN)/brittle run demo
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: .venv/.dev
 	$(BIN)/ruff check .

@@ -1,13 +1,16 @@
 """Every command and every line of Python in the README runs, on less data."""
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -41,14 +44,35 @@ def commands() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder in which the README's commands run one after the other."""
-    root = tmp_path_factory.mktemp("readme")
-    for number in range(40):
-        path = root / "images" / ("cats", "dogs")[number % 2] / f"{number:02d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (60, 70), (5 * number, 200 * (number % 2), 90)).save(path)
+def folder() -> Path:
+    """A working folder in which the README's commands run, shared by all processes of the suite."""
+    root = Path(os.environ["BRITTLE_TESTS"]) / "readme"
+    root.mkdir(exist_ok=True)
+    with FileLock(root / "lock"):
+        for number in range(40):
+            path = root / "images" / ("cats", "dogs")[number % 2] / f"{number:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                Image.new("RGB", (60, 70), (5 * number, 200 * (number % 2), 90)).save(path)
     return root
+
+
+def run(command: str, folder: Path) -> str:
+    """Run one command; what it printed."""
+    words = shlex.split(command)
+    assert Path(words[0]).name == "brittle", "the README names another program; add it here"
+    done = subprocess.run(
+        [sys.executable, "-m", "brittle", *words[1:]], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
+
+
+def before(command: str) -> list[str]:
+    """The commands of the README whose output one reads; they resume what stands."""
+    needed = {"runs/demo": "run demo", "runs/deacl": "finetune deacl"}
+    words = [word for place, word in needed.items() if place in command]
+    return [other for other in commands() for word in words if f"brittle {word}" in other]
 
 
 def test_there_are_commands() -> None:
@@ -56,17 +80,12 @@ def test_there_are_commands() -> None:
     assert {"demo", "test"} <= set(re.findall(r"^make (\w+)", README, flags=re.MULTILINE))
 
 
-@pytest.mark.timeout(900)
-def test_commands(folder: Path) -> None:
-    """One after the other, those that read what another writes last."""
-    for command in sorted(commands(), key=lambda text: "report" in text or "compare" in text or "file:" in text):
-        words = shlex.split(command)
-        assert Path(words[0]).name == "brittle", "the README names another program; add it here"
-        done = subprocess.run(
-            [sys.executable, "-m", "brittle", *words[1:]], cwd=folder, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        assert done.stdout.strip() or "--output-dir" in command, command
+@pytest.mark.parametrize("command", commands())
+def test_command(folder: Path, command: str) -> None:
+    with FileLock(folder / "tuning.lock") if "deacl/" in command or "finetune" in command else nullcontext():
+        for other in before(command):
+            run(other, folder)
+        assert run(command, folder).strip() or "--output-dir" in command
 
 
 def test_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,8 +243,11 @@ def test_a_run_ends_with_a_row(specs, name, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("BRITTLE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(probe, "STEPS", 4)
     monkeypatch.setattr(probe, "RATES", (1e-3,))
+    own = tmp_path / "own.py"  # cheap at any size
+    own.write_text("from torch import nn\n\ndef mine():\n    return nn.Conv2d(3, 8, 8, stride=8)\n", encoding="utf8")
+    encoder = f"py:{own}:mine(size=64)"
     results = running.run(
-        ["embedded:random"], [specs[name]], attacks=["noise"], limit=2, output_dir=tmp_path / "run", checks="none"
+        [encoder], [specs[name]], attacks=["noise"], limit=2, output_dir=tmp_path / "run", checks="none"
     )
     assert len(results) == 2
     for result in results:
