@@ -80,9 +80,7 @@ def main(
 ) -> None:
     """Measure and print."""
     # glibc gives back what is freed, so a peak is what was asked for, not what it kept
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(
-        2**20
-    )
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**20)
     count = len(windows.places(height, width, window, -(-window * 2 // 3)))
     print(f"{count} windows of {window} over {height}x{width}, {torch.get_num_threads()} threads")
     found: dict[str, Cost] = {}

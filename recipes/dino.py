@@ -319,9 +319,7 @@ def main(
     began = last_watch = time.monotonic()
     for step in range(start, recipe.steps):
         # a resumed run draws what an unbroken one does
-        generator = torch.Generator().manual_seed(
-            1_000_003 * recipe.seed + step
-        )
+        generator = torch.Generator().manual_seed(1_000_003 * recipe.seed + step)
         solid = torch.randperm(recipe.solids, generator=generator)[: recipe.batch]
         image = pool[solid].transpose(0, 1).flatten(0, 1).float() / 255
         cooling = 1 - min(1.0, (recipe.steps - step) / recipe.cool_down)  # all that depends on the run's length

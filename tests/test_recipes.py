@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 import brittle as package
 from brittle.core import components
-from brittle.core.errors import UsageError
+from brittle.core.errors import BrittleError, UsageError
 from brittle.core.records import Result
 from brittle.core.traits import AttackTraits, ObjectiveTraits
 from brittle.core.tree import tree
@@ -229,9 +230,44 @@ def test_an_attack_and_an_objective_may_be_functions() -> None:
     torch.testing.assert_close(climbed[:, 0], (images[:, 0] + 8 / 255).clamp(max=1))
     with pytest.raises(UsageError, match="has no objective to set"):
         package.attack(model, images, labels, attack="fab", objective=red)
-    with pytest.raises(UsageError, match="give a spec or a callable"):
+    with pytest.raises(UsageError, match="the attack is 7; give a spec or a callable"):
         package.attack(model, images, labels, attack=7)  # type: ignore[arg-type]
     assert {finding.name for finding in package.check(model, images, labels, attack=darker)} > {"budget", "noise"}
+
+
+def test_an_attack_may_write_into_its_images() -> None:
+    images, labels = torch.rand(2, 3, 8, 8), torch.tensor([0, 1])
+    model, clean = nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), images.clone()
+
+    def größer(_model: Model, batch: Batch, threat, _rng) -> Tensor:
+        return batch.images.add_(threat.eps).clamp_(0, 1)
+
+    found = package.attack(model, images, labels, attack=größer)
+    assert torch.equal(found, (clean + 8 / 255).clamp(0, 1))
+    assert torch.equal(images, clean)
+    [shift] = [each for each in package.check(model, images, labels, attack=größer) if each.name == "budget"]
+    assert shift.verdict == "ok"
+    assert torch.equal(images, clean)
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (lambda images: None, "returned a NoneType"),
+        (lambda images: images[:1], r"float32 \[1, 3, 8, 8\]; it must return"),
+    ],
+)
+def test_an_attack_that_returns_no_images_says_so(returned: Callable[[Tensor], Any], words: str) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    with pytest.raises(BrittleError, match=words):
+        package.attack(model, torch.rand(2, 3, 8, 8), [0, 1], attack=lambda _model, batch, *_: returned(batch.images))
+
+
+def test_nothing_is_kept_of_an_object() -> None:
+    images, labels = torch.rand(2, 3, 8, 8), torch.tensor([0, 1])
+    package.attack(nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), images, labels, attack=darker)
+    assert not components._handed_over
+    assert not [name for name in components.names("attacks") if name.startswith("darker")]
 
 
 @pytest.mark.usefixtures("quick")
@@ -250,7 +286,8 @@ def test_a_run_takes_objects(tmp_path: Path) -> None:
     assert own.training
     assert all(torch.equal(value, before[key]) for key, value in own.state_dict().items())
     again = package.run([own], output_dir=tmp_path, checks="none", **words)  # type: ignore[arg-type]
-    assert [result.id for result in again] == [result.id for result in results]
+    assert not {result.id for result in again} & {result.id for result in results}, "what it computes may be another"
+    assert [result.metrics for result in again] == [result.metrics for result in results]
     report = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf8"))
     assert {row["sees"] for row in report} == {"", "nothing", "head"}
     with torch.no_grad():

@@ -5,8 +5,8 @@ from tiny import ATTACKS, tiny_batch, tiny_model
 
 from brittle.core import components
 from brittle.core.errors import UsageError
-from brittle.core.traits import AttackTraits, CheckTraits, EncoderTraits
-from brittle.core.tree import tree
+from brittle.core.traits import AttackTraits, EncoderTraits
+from brittle.core.tree import forget, tree
 from brittle.planning import sweep, warm_start
 from brittle.types import frozen
 from brittle.types.rng import Rng
@@ -38,7 +38,8 @@ from brittle.types.threat import Threat
 def test_what_is_followed_and_aimed_at(text: str, sees: str, headless: bool, aimed: bool) -> None:
     part = tree("attacks", text)
     assert (part.sees, part.headless, part.aimed) == (sees, headless, aimed)
-    afresh = headless or aimed or part.attack_traits.learns is not None
+    wrapped = text == "warm(attack=noise, eps=[0.01])"  # what is in it decides
+    afresh = headless or aimed or wrapped or part.attack_traits.learns is not None
     text = components.canonical("attacks", text)
     assert (warm_start.warmed(text, [0.01]) == text) == afresh
     assert warm_start.warmed(text, []) == text
@@ -95,15 +96,27 @@ def test_an_attack_that_learns_stands_alone() -> None:
         tree("attacks", "worst(attacks=[pgd, universal])")
 
 
+def test_a_member_of_itself_is_refused() -> None:
+    traits = AttackTraits(members=lambda: ["worst(attacks=[again])"])
+    components.hand_over("attacks", "again", components.Component(lambda *_arguments: None, traits))
+    try:
+        with pytest.raises(UsageError, match="member of itself"):
+            tree("attacks", "again")
+    finally:
+        components.take_back("attacks", "again")
+        forget()
+
+
+def test_a_targeted_attack_begins_afresh_however_often_it_is_wrapped() -> None:
+    text = "warm(attack=pgd(objective=targeted), eps=[0.01])"
+    assert warm_start.warmed(text, [0.02]) == text
+
+
 def test_every_module_declares_the_record_of_its_kind() -> None:
     for kind in components.KINDS:
         for name in components.names(kind):
             traits = components.component(kind, name).traits
             assert isinstance(traits, components.RECORDS.get(kind, components.Traits)), f"{kind}/{name}"
-    for name in components.names("checks"):
-        traits = components.component("checks", name).traits
-        assert isinstance(traits, CheckTraits)
-        assert all(tree("attacks", attack) for attack in traits.attacks)
 
 
 def test_a_record_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

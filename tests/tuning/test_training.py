@@ -160,6 +160,11 @@ def test_finetune_resumes_bitwise(tuned: Path, tmp_path: Path, monkeypatch: pyte
     assert _tune(tmp_path).read_bytes() == tuned.read_bytes()
 
 
+def test_an_empty_batch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="batch_size is 0"):
+        finetune("deacl", "pixels(size=8)", "scenes(train=8, val=1, test=1, size=8)", output_dir=tmp_path, batch_size=0)
+
+
 def test_deacl_leaves_the_teacher_alone() -> None:
     from brittle.tuning.deacl import deacl
 

@@ -1,11 +1,13 @@
 """Attack and check any model on images in memory."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from brittle.api.inputs import Array, displaced, inputs
+from brittle.api.inputs import Array, Inputs, displaced, inputs
+from brittle.api.objects import Objects
 from brittle.attacks.parts.halving import join, split_on_oom
 from brittle.attacks.parts.run import attacked
 from brittle.checks.parts import evidence
@@ -53,9 +55,18 @@ def attack(
         UsageError: images or a target of another kind, a model whose prediction is none of the task's, or any spec that
             makes no sense.
     """
-    given = inputs(model, images, target, attack=attack, objective=objective, task=task, eps=eps, norm=norm, ids=ids)
-    with frozen(given.model):
-        return attacked(given.model, given.attack, given.batch, given.threat, seed, precision="fp32")
+    words: dict[str, Any] = {
+        "attack": attack,
+        "objective": objective,
+        "task": task,
+        "eps": eps,
+        "norm": norm,
+        "ids": ids,
+    }
+    with Objects() as objects:
+        given = inputs(model, images, target, objects=objects, **words)
+        with frozen(given.model):
+            return attacked(given.model, given.attack, given.batch, given.threat, seed, precision="fp32")
 
 
 def check(
@@ -81,11 +92,24 @@ def check(
         Findings, of which one of verdict ``fail`` means that the number is not to be trusted; what cannot be measured,
         as the model predicts nan or all targets are void, gives the one finding that says so.
     """
-    given = inputs(model, images, target, attack=attack, objective=objective, task=task, eps=eps, norm=norm)
-    if isinstance(model, Encoder):
-        given = displaced(given, model, AT_ONCE)
-    elif target is None:
-        raise UsageError(f"checks need a target: labels, masks or depth of the {len(given.batch.ids)} images")
+    words: dict[str, Any] = {
+        "attack": attack,
+        "objective": objective,
+        "task": task,
+        "eps": eps,
+        "norm": norm,
+        "ids": None,
+    }
+    with Objects() as objects:
+        given = inputs(model, images, target, objects=objects, **words)
+        if isinstance(model, Encoder):
+            given = displaced(given, model, AT_ONCE)
+        elif target is None:
+            raise UsageError(f"checks need a target: labels, masks or depth of the {len(given.batch.ids)} images")
+        return _findings(given, seed, full)
+
+
+def _findings(given: Inputs, seed: int, full: bool) -> list[Finding]:
     scoring = Scoring(given.model, given.threat, len(given.batch.ids))
 
     def make(batch: Batch) -> dict[str, Tensor]:

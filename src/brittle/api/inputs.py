@@ -7,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from brittle.api import objects
+from brittle.api.objects import Objects
 from brittle.core import budget
 from brittle.core.errors import UsageError
 from brittle.core.spec import Spec
@@ -43,9 +43,11 @@ def inputs(
     task: str | Task,
     eps: float | str,
     norm: Norm,
-    ids: Sequence[str] | None = None,
+    ids: Sequence[str] | None,
+    objects: Objects,
 ) -> Inputs:
-    """What was handed over, looked at; the arguments are those of ``brittle.attack``.
+    """What was handed over, looked at; the arguments are those of ``brittle.attack``, and ``objects`` names the Python
+    objects among them.
 
     Raises:
         UsageError: images or a target of another kind, a model whose prediction is none of the task's, or any spec that
@@ -127,8 +129,8 @@ def _watch(model: Model, target: Tensor, kind: Target) -> None:
             what = list(prediction.shape) if isinstance(prediction, Tensor) else f"a {type(prediction).__name__}"
             task = f"{model.task.name} needs {wanted}"
             raise UsageError(f"the model makes of {count} images {what}; {task}; wrap it, or name another task")
-        outputs = prediction.shape[1]
-        if kind.classes and (value := kind.foreign(target, outputs)) is not None:
+        outputs = prediction.shape[1] if kind.classes else 0
+        if outputs and (value := kind.foreign(target, outputs)) is not None:
             void = "" if kind.void is None else f"; {kind.void} is void"
             raise UsageError(f"target {value} is none of the model's {outputs} classes (0 to {outputs - 1}{void})")
 

@@ -6,16 +6,17 @@ from pathlib import Path
 
 from torch import nn
 
-from brittle.api.objects import spec_of
+from brittle.api.objects import Objects
 from brittle.core import components
 from brittle.core.progress import say
 from brittle.core.records import Cell, Result
-from brittle.core.traits import EncoderTraits
+from brittle.core.traits import EncoderTraits, Passes
+from brittle.core.tree import tree
 from brittle.evaluation.machine import Machine, environment, machine
 from brittle.launch.parts.cell import Work
 from brittle.planning import plan as plans
 from brittle.planning import sweep
-from brittle.planning.identity import resolve, weights_of
+from brittle.planning.identity import dataset_of, resolve, weights_of
 from brittle.planning.plan import Plan
 from brittle.results.store import Store
 from brittle.types import Attack, Task
@@ -47,22 +48,23 @@ def run(
 
     Encoders, tasks and attacks may be Python objects in place of specs: a ``torch.nn.Module`` as ``py:`` takes it, a
     ``Task``, a function ``(model, batch, threat, rng) -> images``. What is measured with an object is not taken up
-    again by a later process.
+    again by a later call.
     """
-    plan = plans.make(
-        name=name,
-        encoders=[spec_of("encoders", each) for each in encoders],
-        datasets=list(datasets),
-        tasks=[spec_of("tasks", each) for each in tasks],
-        attacks=[spec_of("attacks", each) for each in attacks],
-        eps=list(eps),
-        norm=norm,
-        seeds=list(seeds),
-        limit=limit,
-        checks=checks,
-    )
-    where = machine(device, batch_size, precision=precision, keep=keep_adversarial)
-    return execute(plan, Path(output_dir or Path("runs") / name), where)
+    with Objects() as objects:
+        plan = plans.make(
+            name=name,
+            encoders=[objects.spec_of("encoders", encoder) for encoder in encoders],
+            datasets=list(datasets),
+            tasks=[objects.spec_of("tasks", task) for task in tasks],
+            attacks=[objects.spec_of("attacks", attack) for attack in attacks],
+            eps=list(eps),
+            norm=norm,
+            seeds=list(seeds),
+            limit=limit,
+            checks=checks,
+        )
+        where = machine(device, batch_size, precision=precision, keep=keep_adversarial)
+        return execute(plan, Path(output_dir or Path("runs") / name), where)
 
 
 def cells_of(plan: Plan, precision: str) -> dict[str, Cell]:
@@ -72,6 +74,16 @@ def cells_of(plan: Plan, precision: str) -> dict[str, Cell]:
         say(note, always=True)
     weights = {text: weights_of(text) for text in dict.fromkeys(cell.encoder for cell in cells)}
     return {resolve(cell, precision, weights[cell.encoder]).id: cell for cell in cells}
+
+
+def passes_of(cell: Cell) -> Passes:
+    """How often images of a cell go through the encoder for the attack and its scores, at most; checks and heads come
+    on top."""
+    attack = tree("attacks", cell.attack).passes if cell.attack else Passes(0, 0)
+    count = len(dataset_of(cell.dataset, "test"))
+    images = min(cell.limit or count, count)
+    scores = 2 if cell.attack else 1  # as they are, and rounded to 8 bit
+    return Passes(images * (attack.forwards + scores), images * attack.backwards)
 
 
 def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -> list[Result]:
@@ -101,4 +113,4 @@ def _validate(text: str) -> None:
     full = components.complete("encoders", text)
     traits = components.component("encoders", full.name).traits
     if isinstance(traits, EncoderTraits) and traits.validate:
-        traits.validate(full.argument, **full.settings)
+        components.call(traits.validate, full)

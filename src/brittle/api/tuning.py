@@ -15,8 +15,8 @@ from brittle.core.spec import Spec
 from brittle.core.traits import TuningTraits
 from brittle.evaluation.loading import classes_of
 from brittle.evaluation.machine import environment
-from brittle.evaluation.protocol import Protocol, preprocess
-from brittle.planning.identity import weights_of
+from brittle.evaluation.protocol import Protocol, at_size, preprocess
+from brittle.planning.identity import task_of, weights_of
 from brittle.results.store import Store
 from brittle.types import Batch, Dataset, Encoder, Target
 from brittle.types.target import STANDARD
@@ -44,10 +44,9 @@ def finetune(
         The weights' path, usable as ``file:PATH``.
 
     Raises:
-        UsageError: a spec that makes no sense, an empty train split, or one without the targets that the method needs.
+        UsageError: a spec that makes no sense, an empty train split or batch, or no targets that the method
+            needs.
     """
-    from safetensors.torch import save
-
     from brittle.tuning.parts.training import Batches, shuffled  # Lightning takes seconds to import
 
     folder = Path(output_dir)
@@ -61,24 +60,32 @@ def finetune(
     count = min(limit or len(data), len(data))
     if count < 1:
         raise UsageError(f"{dataset}: the train split is empty")
+    if batch_size < 1:
+        raise UsageError(f"batch_size is {batch_size}; give 1 or more")
     size = min(batch_size, count)
     origin = {"method": str(full), "base": base, "weights": weights_of(base), "data": data.fingerprint}
     settings = {**origin, "batch": size, "seed": seed}
     full = _resumable(full, folder, settings)
-    rule, classes = Protocol(source.size), classes_of(data, target)
+    classes = classes_of(data, target)
 
     def draw(step: int) -> Batch:
         order = shuffled(count, size, seed, step)
-        rows = [_square(*preprocess(data[i], target, rule), source.size) for i in order]
+        rows = [_square(data, i, target, classes, source.size) for i in order]
         images, targets = (torch.stack(part) for part in zip(*rows))
         none = torch.empty(len(order), 0)  # a loss that reads it stops, and trains on nothing made up
         return Batch(images, targets if target else none, [data.ids[i] for i in order])
 
     tuned: Encoder = components.build("tuning", full, source, Batches(draw, classes), seed)
-    weights = save({key: value.contiguous() for key, value in tuned.cpu().state_dict().items()})
-    path = folder / "encoder.safetensors"
     used = {"dataset": components.canonical("datasets", dataset), "images": count}
-    card = {**settings, **used, "sha256": files.sha256(weights), "made_by": environment()["versions"]}
+    return _written(tuned, folder / "encoder.safetensors", {**settings, **used})
+
+
+def _written(tuned: Encoder, path: Path, origin: Mapping[str, Any]) -> Path:
+    """``path``, where the weights now are, with a card beside them that says what they came from."""
+    from safetensors.torch import save
+
+    weights = save({key: value.contiguous() for key, value in tuned.cpu().state_dict().items()})
+    card = {**origin, "sha256": files.sha256(weights), "made_by": environment()["versions"]}
     files.write_whole(path, weights)
     files.write_whole(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
     return path
@@ -101,15 +108,20 @@ def _target_of(method: Spec, dataset: str, data: Dataset) -> Target | None:
     if wanted not in data.classes:
         has = ", ".join(data.classes)
         raise UsageError(f"{method.name} is supervised by the {wanted} of each image; {dataset} has only {has}")
-    return STANDARD[wanted]
+    kinds = {**STANDARD, **{kind.name: kind for name in components.names("tasks") if (kind := task_of(name).target)}}
+    if wanted not in kinds:
+        raise UsageError(f"{method.name} asks for {wanted!r}, which is no kind of target; there is {', '.join(kinds)}")
+    return kinds[wanted]
 
 
-def _square(image: Tensor, target: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The centre of an image [3,H,W], and the same part of its target where that has pixels."""
-    if target.dim() > 1:
-        whole = target.reshape(1, -1, *target.shape[-2:]).float()
-        whole = torch.nn.functional.interpolate(whole, size=image.shape[-2:], mode="nearest").to(target.dtype)
-        target = whole.reshape(*target.shape[:-2], *image.shape[-2:])
+def _square(data: Dataset, index: int, kind: Target | None, classes: int, size: int) -> tuple[Tensor, Tensor]:
+    """The centre of an image [3,size,size], and the same part of its target where that has pixels."""
+    sample = data[index]
+    if kind:
+        whole = kind.prepared(sample.target(kind), sample.image.shape[-2:], classes, data.ids[index])
+        sample = sample._replace(targets={kind.name: whole})
+    image, target = preprocess(sample, kind, Protocol(size))
+    target = at_size(target[None], image.shape[-2:])[0] if target.dim() > 1 else target
     top, left = (image.shape[-2] - size) // 2, (image.shape[-1] - size) // 2
     place = (..., slice(top, top + size), slice(left, left + size))
     return image[place], target[place] if target.dim() > 1 else target

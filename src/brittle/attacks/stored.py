@@ -38,7 +38,7 @@ def expand(argument: str, /) -> list[str]:
 
 @cache
 def fingerprint(argument: str, /) -> str:
-    """Hash of the names and sizes of the images' files, and of the file of their cell."""
+    """Hash of the names and sizes of the files in the folder."""
     paths = sorted(Path(argument).expanduser().glob("*"))
     return files.sha256("\n".join(f"{path.name} {path.stat().st_size}" for path in paths).encode())
 

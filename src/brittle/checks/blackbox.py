@@ -20,4 +20,4 @@ def blackbox(evidence: Evidence, /) -> Finding:
     )
 
 
-TRAITS = CheckTraits(evidence="full", attacks=(ATTACK,))
+TRAITS = CheckTraits(evidence="full")

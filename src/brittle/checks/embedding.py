@@ -3,7 +3,6 @@ two."""
 
 from brittle.checks.parts.evidence import Evidence, exceeds
 from brittle.core.records import Finding
-from brittle.core.traits import CheckTraits
 
 ATTACK = "embed(steps=10)"
 
@@ -20,6 +19,3 @@ def embedding(evidence: Evidence, /) -> Finding:
     return Finding(
         "embedding", verdict, more, f"{ATTACK} does {more:+.3f} damage beside this attack ({len(damage)} images)"
     )
-
-
-TRAITS = CheckTraits(attacks=(ATTACK,))

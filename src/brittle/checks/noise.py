@@ -3,7 +3,6 @@ robustness."""
 
 from brittle.checks.parts.evidence import Evidence, exceeds
 from brittle.core.records import Finding
-from brittle.core.traits import CheckTraits
 
 ATTACK = "noise"
 
@@ -22,6 +21,3 @@ def noise(evidence: Evidence, /) -> Finding:
         more,
         f"noise does {more:+.3f} damage and {higher:+.3f} loss beside the attack ({count} images)",
     )
-
-
-TRAITS = CheckTraits(attacks=(ATTACK,))

@@ -127,6 +127,9 @@ def _outline(plan: Plan, missing: dict[str, str], folder: store.Store, precision
     to_do = set(folder.missing(list(cells)))
     for key, cell in cells.items():
         print(f"{'to do' if key in to_do else 'done '}  {key}  {cell}")
+    passes = [running.passes_of(cells[key]) for key in to_do]
+    forwards, backwards = sum(each.forwards for each in passes), sum(each.backwards for each in passes)
+    progress.say(f"at most {forwards:,} forward and {backwards:,} backward passes of an image, less what is shared")
 
 
 def _plan(name: str | None, options: dict[str, Any], roots: dict[str, str]) -> Plan:

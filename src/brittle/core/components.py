@@ -46,15 +46,16 @@ class Component(NamedTuple):
 _handed_over: dict[tuple[str, str], Component] = {}
 
 
-def hand_over(kind: str, name: str, function: Callable[..., Any], traits: Traits) -> None:
-    """Make a Python object a component of this process, beside those in the folder of its kind.
+def hand_over(kind: str, name: str, component: Component) -> None:
+    """Make a Python object a component of this process, beside those in the folder of its kind, until ``take_back``."""
+    _handed_over[kind, name] = component
 
-    Raises:
-        UsageError: the folder has one of that name.
-    """
-    if name in names(kind):
-        raise UsageError(f"{kind}/{name}.py exists; give your own {singular(kind)} another name")
-    _handed_over[kind, name] = Component(function, traits)
+
+def take_back(kind: str, name: str) -> None:
+    """Forget a component that was handed over, and what was remembered of specs that may name it."""
+    _handed_over.pop((kind, name), None)
+    _completed.cache_clear()
+    canonical.cache_clear()
 
 
 @cache
@@ -212,6 +213,11 @@ def build(kind: str, spec: Spec | str, *arguments: object) -> Any:
     """What a component makes of ``arguments`` and its spec's settings; the spec's own argument comes first where the
     component takes one. Text is completed; a Spec must be complete."""
     full = complete(kind, spec) if isinstance(spec, str) else spec
-    function = component(kind, full.name).function
-    first = (full.argument,) if "argument" in inspect.signature(function).parameters else ()
-    return function(*first, *arguments, **full.settings)
+    return call(component(kind, full.name).function, full, *arguments)
+
+
+def call(function: Callable[..., Any], spec: Spec, *arguments: object) -> Any:
+    """A component's function, or one of those in its traits, called with a complete spec's argument (where it takes
+    one), ``arguments`` and the settings."""
+    first = (spec.argument,) if "argument" in inspect.signature(function).parameters else ()
+    return function(*first, *arguments, **spec.settings)

@@ -1,8 +1,5 @@
 """Names that stand for components: ``name``, ``name:argument``, ``name(key=value)``, ``name:argument(key=value)``;
 parsed, never evaluated.
-
-A component is the function NAME in ``brittle/KIND/NAME.py``. Its keyword-only parameters are what a spec may set, and
-their annotations say which values are right.
 """
 
 import math
@@ -15,8 +12,6 @@ from typing import Union
 from brittle.core.errors import UsageError
 
 Value = Union[bool, int, float, str, list["Value"], "Spec"]  # noqa: UP007 - it names itself
-
-
 DEEPEST = 16  # brackets within brackets
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -83,7 +83,7 @@ class AttackTraits(Traits):
         whole_set: which member's image counts is picked over the whole data set, not image by image.
         follows: the score of every iterate is written down.
         learns: (model, batches of training images, threat, seed, its settings) to a perturbation [3,H,W] for all
-            images, learnt before anything is attacked.
+            images, learnt before anything is attacked, from as many images as its setting ``pictures`` says.
         stored: where its images were made before.
         passes: its settings, as keywords, to the passes of its own, without those of its members.
     """
@@ -105,11 +105,9 @@ class CheckTraits(Traits):
 
     Args:
         evidence: what it costs: ``fast``, or ``full`` where that is as much as the number itself.
-        attacks: specs of the attacks that it compares with.
     """
 
     evidence: Literal["fast", "full"] = "fast"
-    attacks: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,6 +84,11 @@ def tree(kind: str, spec: Spec | str) -> Part:
     return _tree(kind, str(spec))
 
 
+def forget() -> None:
+    """Forget every tree, as a component that one may name is gone."""
+    _tree.cache_clear()
+
+
 @cache
 def _tree(kind: str, text: str) -> Part:
     full = components.complete(kind, text)
@@ -96,7 +101,10 @@ def _tree(kind: str, text: str) -> Part:
     if isinstance(traits, AttackTraits):
         inner += [("objectives", traits.objective)] if traits.objective else []
         inner += [("attacks", each) for each in (traits.members(**full.settings) if traits.members else ())]
-    parts = tuple(tree(*each) for each in inner)
+    try:
+        parts = tuple(tree(*each) for each in inner)
+    except RecursionError:
+        raise UsageError(f"{text}: it is a member of itself; name other attacks as its members") from None
     for part in parts:
         if isinstance(part.traits, AttackTraits) and part.traits.learns:
             name = part.spec.name

@@ -39,10 +39,13 @@ class Hub(DatasetDefaults):
         columns: Mapping[str, str],
         rows: Sequence[int],
         names: Mapping[str, Sequence[str]],
-        **how: Any,
+        *,
+        scale: float,
+        zero_void: bool,
     ) -> None:
+        how = {"scale": scale, "zero_void": zero_void}
         self._shards, self._columns, self._rows, self.classes = shards, columns, rows, names
-        self._scale, self._zero_void = how["scale"], how["zero_void"]
+        self._scale, self._zero_void = scale, zero_void
         self._place = {word: i for i, word in enumerate(names.get("label", ()))}
         self._name = name
         self._labels = shards.column(columns["label"]) if "label" in columns else []

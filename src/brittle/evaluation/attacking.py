@@ -67,7 +67,7 @@ class Adversary:
         if traits.learns:
             perturbation = self._learnt(attack, traits.learns).to(batch.images)
             return Attacked.unlogged(self.threat.project(batch.images, batch.images + perturbation)).tensors()
-        if not attack.headless or traits.follows:
+        if not attack.headless or traits.follows or traits.stored:  # what is stored is on disk already
             return self._attack(attack, traits, batch)
         key = {
             "weights": self.resolved.weights,

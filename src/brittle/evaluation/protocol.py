@@ -1,7 +1,7 @@
 """How an image becomes what the encoder sees and what a prediction is scored on: size, resize rule, windows, crop,
 valid depth."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -98,6 +98,13 @@ def preprocess(sample: Sample, kind: Target | None, protocol: Protocol) -> tuple
     return image, target
 
 
+def at_size(target: Tensor, size: Sequence[int]) -> Tensor:
+    """A batch's target [B,...,h,w] brought to ``size`` (H, W), nearest."""
+    flat = target.reshape(len(target), -1, *target.shape[-2:]).float()
+    moved = torch.nn.functional.interpolate(flat, size=tuple(size), mode="nearest").to(target.dtype)
+    return moved.reshape(*target.shape[:-2], *size)
+
+
 def windows_of(batch: Batch, protocol: Protocol) -> Iterator[Batch]:
     """A batch as the windows that its images are seen in, each with its part of the target (brought to the image's
     size, nearest): what a head is fitted on."""
@@ -105,8 +112,6 @@ def windows_of(batch: Batch, protocol: Protocol) -> Iterator[Batch]:
     if batch.target.dim() < 3 or not 0 < protocol.window < max(height, width):
         yield batch
         return
-    dense = batch.target if batch.target.dim() == 4 else batch.target[:, None]
-    dense = torch.nn.functional.interpolate(dense.float(), size=(height, width), mode="nearest").to(batch.target.dtype)
-    target = dense if batch.target.dim() == 4 else dense[:, 0]
+    target = at_size(batch.target, (height, width))
     for rows, columns in windows.places(height, width, protocol.window, protocol.stride):
         yield Batch(batch.images[..., rows, columns], target[..., rows, columns], batch.ids)

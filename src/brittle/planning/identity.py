@@ -101,8 +101,7 @@ def weights_of(encoder: str) -> str:
     traits = components.component("encoders", full.name).traits
     if not isinstance(traits, EncoderTraits):
         raise UsageError(f"encoders/{full.name}.py has no TRAITS; say EncoderTraits(fingerprint=...)")
-    first = (full.argument,) if full.argument else ()
-    return traits.fingerprint(*first, **full.settings)
+    return components.call(traits.fingerprint, full)
 
 
 def _fingerprint_of_stored(attack: Part) -> str:

@@ -31,10 +31,11 @@ def cells_of(plan: Plan) -> tuple[list[Cell], list[str]]:
         if text != "clean"
         for name in ([text] if text == DOWNSTREAM else _canonical("attacks", [text]))
     ]
+    tasks = [components.canonical("tasks", text) for text in plan.tasks]
     cells: list[Cell] = []
     notes = [f"missing {text}: {why}" for text, why in missing.items()]
     for dataset in datasets:
-        for task in _tasks(plan, dataset, notes):
+        for task in _tasks(tasks, dataset, notes):
             chosen = _fitting(attacks, task, notes)
             for encoder in encoders:
                 for seed in plan.seeds:
@@ -59,10 +60,9 @@ def _canonical(kind: str, texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(every))
 
 
-def _tasks(plan: Plan, dataset: str, notes: list[str]) -> list[str]:
-    """The tasks of a plan that a data set has targets for; without any named, all those that need a target."""
+def _tasks(named: Sequence[str], dataset: str, notes: list[str]) -> list[str]:
+    """The tasks that a data set has targets for, of those named; without any named, of all those that need a target."""
     kinds = dataset_of(dataset, "test").classes
-    named = [components.canonical("tasks", text) for text in plan.tasks]
     tasks: list[str] = []
     for text in named or [name for name in components.names("tasks") if task_of(name).target]:
         target = task_of(text).target
@@ -98,9 +98,9 @@ def misfit(kind: str, text: str, task: str) -> str:
 
 def _words(abilities: frozenset[str]) -> str:
     """Such as ``classes per pixel``."""
-    what = [each for each in ("classes", "metres") if each in abilities] or ["neither classes nor metres"]
-    where = [each.replace("_", " ") for each in ("per_image", "per_pixel") if each in abilities]
-    return " ".join([*(what if len(abilities) > len(where) or not where else ["predictions"]), *where])
+    what = [word for word in ("classes", "metres") if word in abilities]
+    where = [word.replace("_", " ") for word in ("per_image", "per_pixel") if word in abilities]
+    return " ".join([*(what or ["predictions" if where else "neither classes nor metres"]), *where])
 
 
 def unavailable(plan: Plan) -> dict[str, str]:

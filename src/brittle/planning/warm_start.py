@@ -15,10 +15,17 @@ WARM, INNER = "warm", "pgd"  # the attack that continues from smaller budgets, a
 def warmed(attack: str, smaller: Sequence[float]) -> str:
     """An attack that continues from what it made with smaller budgets; itself where there are none, or where damage
     cannot say which start is the better one: it looks at no head, aims at classes, or learns on other images."""
-    part = tree("attacks", attack)
-    if not smaller or part.headless or part.aimed or part.attack_traits.learns:
+    if not smaller or _begins_afresh(attack):
         return attack
     return components.canonical("attacks", str(Spec(WARM, "", {"attack": attack, "eps": list(smaller)})))
+
+
+def _begins_afresh(attack: str) -> bool:
+    part = tree("attacks", attack)
+    if part.headless or part.aimed or part.attack_traits.learns:
+        return True
+    inner = part.spec.settings.get("attack")  # of one that is wrapped already
+    return inner is not None and _begins_afresh(str(inner))
 
 
 def unwrapped(attack: str) -> str:

@@ -72,6 +72,17 @@ class Target:
         if why := self.check(target):
             raise UsageError(f"{name}: {self.name}: {why}")
 
+    def prepared(self, target: Tensor, size: Sequence[int], classes: int, name: str) -> Tensor:
+        """The target of one image, inspected, in this kind's dtype.
+
+        Raises:
+            UsageError: see ``inspect``; or whole numbers where there should be none, or the other way round.
+        """
+        if target.is_floating_point() != self.dtype.is_floating_point:
+            raise UsageError(f"{name}: {self.name} is {target.dtype}; it must be {self.values}")
+        self.inspect(target, size, classes, name)
+        return target.to(self.dtype)
+
     def taken(self, given: Any, images: Tensor) -> Tensor:
         """A batch's target as a user gave it, in this kind's dtype and where the ``images`` are.
 

@@ -26,7 +26,7 @@ class Threat:
     Args:
         norm: ``linf`` (largest change of any value) or ``l2`` (Euclidean length of the whole image's change).
         eps: budget in pixel units, so 8/255 is eight of 255 levels; 0 allows nothing. What a user gives is refused
-            above the range of linf (``plan.check_eps``); attacks and checks make larger balls themselves.
+            above the range of linf (``core.budget.check_eps``); attacks and checks make larger balls themselves.
 
     Raises:
         UsageError: eps negative or not finite, or an unknown norm.

@@ -158,9 +158,15 @@ class Evidence:
             prediction, target = self.predict(part), target[: len(part)]
             damage = self.task.damage(self.task.score(prediction, target))
             loss = per_image(self.task.loss(prediction, target))
-            parts.append(Judged(damage.double().cpu(), loss.double().cpu(), prediction.argmax(1).unique().cpu()))
+            parts.append(Judged(damage.double().cpu(), loss.double().cpu(), self._classes(prediction)))
         damage, loss, classes = map(torch.cat, zip(*parts))
         return Judged(damage, loss, classes.unique())
+
+    def _classes(self, prediction: Tensor) -> Tensor:
+        """The classes predicted anywhere; none where the task has no classes."""
+        if "classes" not in self.task.abilities:
+            return torch.empty(0, dtype=torch.long)
+        return prediction.argmax(1).unique().cpu()
 
     def _chunks(self, batch: Batch) -> Iterator[Batch]:
         count = len(batch.images)

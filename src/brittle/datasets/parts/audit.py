@@ -15,7 +15,7 @@ from brittle.core.spec import parse
 from brittle.core.traits import DatasetTraits
 from brittle.datasets.parts.listed import library
 from brittle.types import Dataset, Sample
-from brittle.types.target import VOID
+from brittle.types.target import DEPTH, VOID
 
 SPLITS = ("train", "val", "test")
 
@@ -142,7 +142,7 @@ def _look(sample: Sample, clean: Callable[[Sample], Sample], report: Split, name
             report.defects.append(
                 f"{name}: image is {_size(size)} and {kind} {_size(other)}; bring them to one size or rotation"
             )
-        if target.is_floating_point():
+        if kind == DEPTH.name:
             odd = int((~target.isfinite()).sum()), int((target < 0).sum())
             for number, what in zip(odd, ("nan or inf", "negative")):
                 if number:
@@ -151,7 +151,7 @@ def _look(sample: Sample, clean: Callable[[Sample], Sample], report: Split, name
                     )
     valid = clean(sample)
     for kind, target in valid.targets.items():
-        fault = _count(report.kinds[kind], target)
+        fault = _count(report.kinds[kind], target, kind == DEPTH.name)
         if fault is not None:
             classes = len(report.kinds[kind].names)
             report.defects.append(
@@ -159,12 +159,12 @@ def _look(sample: Sample, clean: Callable[[Sample], Sample], report: Split, name
             )
 
 
-def _count(kind: Kind, target: Tensor) -> int | None:
+def _count(kind: Kind, target: Tensor, depth: bool) -> int | None:
     """Add one target to the statistics of its kind; returns the first class in it that does not exist."""
     if target.is_floating_point():
-        valid = target[target > 0]
+        valid = target[target > 0] if depth else target.flatten()
         void = target.numel() - valid.numel()
-        if valid.numel():
+        if depth and valid.numel():
             kind.low, kind.high = min(kind.low, float(valid.min())), max(kind.high, float(valid.max()))
     else:
         valid = target[target != VOID] if target.dim() else target.reshape(1)

@@ -30,7 +30,7 @@ def _ratio(line: Row) -> float | None:
         for result in attacked:
             if (result.cell.eps, result.cell.norm) == budget:
                 lost = sign * (result.metrics[line.metric] - clean.metrics[line.metric])
-                damage[sees(result)].append(lost)
+                damage.setdefault(sees(result), []).append(lost)
         if damage["head"] and damage["encoder"]:
             strongest = max(damage["head"])
             return max(0.0, *damage["encoder"]) / strongest if strongest > 0 else None
@@ -50,4 +50,9 @@ def sees(result: Result) -> str:
 
 def unlike(result: Result) -> str:
     """Why the headlines of clean and of attacked images cannot be compared; empty where they can."""
-    return str(result.task["unlike"]) if "unlike" in result.task else task_of(result.cell.task).unlike
+    if "unlike" in result.task:
+        return str(result.task["unlike"])
+    try:
+        return task_of(result.cell.task).unlike  # results of versions that did not say
+    except BrittleError:  # a task that is not there any more
+        return ""
