@@ -12,8 +12,7 @@ TRAITS = DatasetTraits(
     source="https://www.cs.toronto.edu/~kriz/cifar.html",
     layout=(
         "DIR (or DIR/cifar-10-batches-bin) with data_batch_{1..5}.bin and test_batch.bin; or DIR (or "
-        "DIR/cifar-10-batches-py) with the same "
-        "without .bin"
+        "DIR/cifar-10-batches-py) with the same without .bin"
     ),
     protocol="32x32; 45,000 train, 5,000 val (the last of the training batches), 10,000 test",
     download=("CIFAR10", ({"train": True},)),

@@ -242,10 +242,8 @@ TRAITS = DatasetTraits(
     source="https://huggingface.co/datasets",
     layout=(
         "hf:ORG/NAME in the hub's cache (HF_HOME), or hf:DIR with data/SPLIT-*.parquet, CONFIG/SPLIT-*.parquet or "
-        "CONFIG/SPLIT/0000.parquet; "
-        "the image column holds {bytes, path} or bytes; a label is a number or a word; a mask is an image of class "
-        "numbers; depth is a "
-        "image or a list"
+        "CONFIG/SPLIT/0000.parquet; the image column holds {bytes, path} or bytes; a label is a number or a word; a "
+        "mask is an image of class numbers; depth is an image or a list"
     ),
     protocol=(
         "test is split test, else validation; val is validation where test is another, else a tenth of train; name "

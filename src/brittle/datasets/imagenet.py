@@ -25,8 +25,7 @@ TRAITS = DatasetTraits(
     source="https://www.image-net.org/challenges/LSVRC/2012/ or https://www.kaggle.com/c/imagenet-object-localization-challenge",
     layout=(
         "DIR (or DIR/ILSVRC/Data/CLS-LOC) with train/WNID/*.JPEG and val/WNID/*.JPEG; or a flat "
-        "val/ILSVRC2012_val_*.JPEG with "
-        "LOC_val_solution.csv or ILSVRC2012_devkit_t12/data in DIR"
+        "val/ILSVRC2012_val_*.JPEG with LOC_val_solution.csv or ILSVRC2012_devkit_t12/data in DIR"
     ),
     protocol="published train (1 in 100 by name is val) and published val (50,000), which is test; classes are the "
     "sorted WNIDs of train/",

@@ -47,9 +47,8 @@ class Representation(LabelFree):
     headline, higher_is_better = "alignment", False
     reads = ("pooled",)
     unlike = (
-        "alignment is of two views of an image where clean, of an image and its attacked self where attacked: not "
-        "to be "
-        "compared with each other; these rows have no checks"
+        "alignment is of two views of an image where clean, of an image and its attacked self where attacked: not to "
+        "be compared with each other; these rows have no checks"
     )
 
     def __init__(self, projector: bool = False) -> None:
