@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import brittle
+import brittle.encoders.py as py
 from brittle.core.errors import MissingError, UsageError
 from brittle.planning import identity
 
@@ -89,6 +90,39 @@ def test_the_fingerprint_follows_the_source(path) -> None:
     assert first == identity.weights_of(text) == brittle.load_encoder(text).about["fingerprint"]
     path.write_text(SOURCE.replace("stride=8)", "stride=8, bias=False)"), encoding="utf8")
     assert identity.weights_of(text) not in (first, identity.weights_of(f"{text}(size=64)"))
+
+
+TWINS = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.conv = kind, nn.Conv2d(3, 6, 8, stride=8)
+    def forward(self, images):
+        grid = self.conv(images)
+        return grid.relu() if self.kind == "relu" else grid
+
+def one(): return Net("plain")
+def other(): return Net("relu")
+"""
+
+
+def test_what_decides_the_forward_is_part_of_the_fingerprint(tmp_path, monkeypatch) -> None:
+    """Two functions of one file with equal weights; and layers that a file imports from another."""
+    (tmp_path / "brittle_test_layers.py").write_text(TWINS, encoding="utf8")
+    (tmp_path / "own.py").write_text("from brittle_test_layers import one", encoding="utf8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    texts = [f"py:{tmp_path}/brittle_test_layers.py:{name}" for name in ("one", "other")]
+    about = [brittle.load_encoder(text).about for text in texts]
+    assert about[0]["sha256"] == about[1]["sha256"], "equal weights"
+    assert about[0]["fingerprint"] != about[1]["fingerprint"]
+    text = f"py:{tmp_path}/own.py:one"
+    before = identity.weights_of(text)
+    assert before == brittle.load_encoder(text).about["fingerprint"]
+    (tmp_path / "brittle_test_layers.py").write_text(TWINS.replace("relu()", "tanh()"), encoding="utf8")
+    py._own.cache_clear()
+    assert identity.weights_of(text) != before
 
 
 def test_refusals(path) -> None:

@@ -46,6 +46,34 @@ MEASURED = ("evaluation/test_measure.py",)
 FAULTS = (
     # --- the threat and the climb
     Fault(
+        "twins-share-a-fingerprint",
+        "encoders/py.py",
+        '" ".join((name, weights, *shas))',
+        '" ".join((weights, *shas))',
+        ["encoders/test_py.py"],
+    ),
+    Fault(
+        "every-format-is-decoded",
+        "types/image_files.py",
+        "formats=FORMATS",
+        "formats=None",
+        ["types/test_image_files.py"],
+    ),
+    Fault(
+        "a-model-writes-into-the-images",
+        "types/model.py",
+        "return self.head(images.clone())",
+        "return self.head(images)",
+        ["api/test_api.py"],
+    ),
+    Fault(
+        "one-fault-ends-the-run",
+        "launch/parts/cell.py",
+        "except Exception as error:",
+        "except ValueError as error:",
+        ["evaluation/test_measure.py"],
+    ),
+    Fault(
         "sign-of-the-step",
         "types/threat.py",
         "return images + step * gradient.sign()",

@@ -1,6 +1,7 @@
 """Image files: right by value in every mode, and one line for whatever is no image."""
 
 import contextlib
+import os
 import random
 import struct
 import warnings
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from brittle.core.errors import CellError
 from brittle.types import as_float, image_files
@@ -127,6 +128,41 @@ def test_what_is_no_image_is_one_line(tmp_path: Path, what: str) -> None:
     assert "\n" not in str(error.value)
     if what == "8000x7500":
         assert "million pixels" in str(error.value)
+
+
+def test_postscript_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow hands EPS to ghostscript, whatever the suffix."""
+    started = tmp_path / "started"
+    for name in ("gs", "gswin64c"):
+        (tmp_path / name).write_text(f"#!/bin/sh\ntouch {started}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    Image.fromarray(COLOUR).save(tmp_path / "x.eps")
+    path = (tmp_path / "x.eps").rename(tmp_path / "x.png")
+    for look in (image_files.read, image_files.size, image_files.read_mask, image_files.read_depth):
+        with pytest.raises(CellError, match="cannot be read as an image"):
+            look(path)
+    assert not started.exists()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, MemoryError, struct.error, zlib.error, KeyError])
+def test_any_error_of_a_decoder_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fault(_image: Image.Image) -> None:
+        raise error("deep inside\na decoder")
+
+    Image.fromarray(COLOUR).save(tmp_path / "x.png")
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fault)
+    with pytest.raises(CellError, match=rf"x\.png: cannot be read as an image \({error.__name__}\)"):
+        image_files.read(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("suffix", sorted(image_files.SUFFIXES))
+def test_every_suffix_taken_can_be_read(tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / f"x{suffix}", "PPM" if suffix in (".pbm", ".pnm") else None)
+    assert image_files.read(tmp_path / f"x{suffix}").shape == (3, 16, 16)
+    assert image_files.size(tmp_path / f"x{suffix}") == (16, 16)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "webp", "tif", "ppm"])

@@ -23,6 +23,8 @@ from brittle.encoders.parts.own_module import as_encoder
 from brittle.encoders.parts.wrappers import sha256_of_weights
 from brittle.types import Count, Encoder
 
+INSTALLED = {"site-packages", "dist-packages"}
+
 
 def py(argument: str, /, *, size: Count = 0, patch: Count = 0) -> Encoder:
     """The module that a function of yours returns.
@@ -37,9 +39,9 @@ def py(argument: str, /, *, size: Count = 0, patch: Count = 0) -> Encoder:
         MissingError: no such module, file or function.
         UsageError: it returns something other than a module with known outputs.
     """
-    module, source = _built(argument)
+    module, _ = _built(argument)
     sha = sha256_of_weights(module)
-    identity = files.mixed(_joined(source, sha), size=size, patch=patch)
+    identity = files.mixed(_joined(argument, module, sha), size=size, patch=patch)
     return as_encoder(module, f"py:{argument}", sha256=sha, fingerprint=identity, size=size, patch=patch)
 
 
@@ -50,12 +52,21 @@ def fingerprint(argument: str, /, *, size: int = 0, patch: int = 0) -> str:
 
 @lru_cache(maxsize=16)
 def _own(argument: str, _source_sha: str) -> str:
-    module, source = _built(argument)
-    return _joined(source, sha256_of_weights(module))
+    module, _ = _built(argument)
+    return _joined(argument, module, sha256_of_weights(module))
 
 
-def _joined(source: Path, weights: str) -> str:
-    return files.sha256(f"{files.sha256_of_file(source)} {weights}".encode())
+def _joined(argument: str, module: nn.Module, weights: str) -> str:
+    """A hash over all that decides what the module computes and that can be seen: its weights, the function's name and
+    file, and the files that its layers' classes are from, but for installed ones."""
+    source, name = _source(argument)
+    classes = {type(layer).__module__ for layer in module.modules()}
+    places = {
+        getattr(sys.modules.get(place), "__file__", None) for place in classes if not place.startswith("brittle.")
+    }
+    own = {path for path in map(Path, filter(None, places)) if not INSTALLED & set(path.parts)} - {source}
+    shas = [files.sha256_of_file(path) for path in (source, *sorted(own))]
+    return files.sha256(" ".join((name, weights, *shas)).encode())
 
 
 def _built(argument: str) -> tuple[nn.Module, Path]:

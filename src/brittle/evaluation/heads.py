@@ -44,7 +44,7 @@ def features(
 
             def make(images: Tensor = batch.images) -> dict[str, Tensor]:
                 with torch.no_grad():
-                    parts = encoder(images)._asdict()
+                    parts = encoder(images.clone())._asdict()  # it may write into its input
                 return {name: (part if name in reads else part[:, :0]).half() for name, part in parts.items()}
 
             stored = get_or_make("features", key, make)

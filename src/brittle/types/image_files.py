@@ -7,12 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from brittle.core.errors import CellError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"})
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".jp2", ".bmp", ".tif", ".tiff", ".gif")
+    + (".ppm", ".pgm", ".pbm", ".pnm")
+)
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "JPEG2000", "BMP", "TIFF", "PPM", "GIF")
+"""What is decoded, whatever the suffix; Pillow knows others, of which EPS starts another program."""
 MOST_PIXELS = 50_000_000
 Source = Path | tuple[str, bytes]
 """A file, or a name for messages and a file's content."""
@@ -119,14 +124,16 @@ def _raw(source: Source) -> Generator[Image.Image]:
     CellError."""
     name = _name(source)
     try:
-        with Image.open(source if isinstance(source, Path) else BytesIO(source[1])) as image:
+        with Image.open(source if isinstance(source, Path) else BytesIO(source[1]), formats=FORMATS) as image:
             width, height = image.size
             if width * height > MOST_PIXELS:
                 raise CellError(
                     f"{name}: {width}x{height} is over the cap of {MOST_PIXELS // 1_000_000} million pixels; shrink it"
                 )
             yield image
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise CellError(f"{name}: the file is gone") from None
+    except CellError:
+        raise
+    except FileNotFoundError:
+        raise CellError(f"{name}: the file is gone") from None
+    except Exception as error:  # noqa: BLE001 - each decoder has errors of its own
         raise CellError(f"{name}: cannot be read as an image ({type(error).__name__}); remove or fix it") from None

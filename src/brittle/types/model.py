@@ -63,7 +63,7 @@ class Model(nn.Module):
                 "this model is an encoder without a head; attack it with an embedding attack, or fit a head first"
             )
         if self.encoder is None:
-            return self.head(images)
+            return self.head(images.clone())  # it may write into its input
         if self.windowed(images):
             return windows.mean_map(self._whole, images, self.window, self.stride)
         return self._whole(images)
@@ -82,23 +82,26 @@ class Model(nn.Module):
         Raises:
             UsageError: the model has no encoder, or the encoder no such layer.
         """
-        return Features(
-            *self._seen(images, lambda encoder: encoder(images) if layer is None else encoder.at_layer(images, layer))
-        )
+
+        def look(encoder: Encoder, images: Tensor) -> Features:
+            return encoder(images) if layer is None else encoder.at_layer(images, layer)
+
+        return Features(*self._seen(images, look))
 
     def attend(self, images: Tensor, layer: int) -> Tensor:
         """The encoder's attention probabilities, see ``Encoder.attention_at``; precision and errors as in
         ``encode``."""
-        (probabilities,) = self._seen(images, lambda encoder: (encoder.attention_at(images, layer),))
+        (probabilities,) = self._seen(images, lambda encoder, seen: (encoder.attention_at(seen, layer),))
         return probabilities
 
-    def _seen(self, images: Tensor, look: Callable[[Encoder], Sequence[Tensor]]) -> Sequence[Tensor]:
+    def _seen(self, images: Tensor, look: Callable[[Encoder, Tensor], Sequence[Tensor]]) -> Sequence[Tensor]:
         if self.encoder is None:
             raise UsageError("an embedding attack needs a model with an encoder, not a bare callable; pass an Encoder")
+        images = images.clone()  # an encoder may write into its input
         if not self.bf16:
-            return look(self.encoder)
+            return look(self.encoder, images)
         with torch.autocast(images.device.type, torch.bfloat16):
-            parts = look(self.encoder)
+            parts = look(self.encoder, images)
         return [part.float() for part in parts]
 
 

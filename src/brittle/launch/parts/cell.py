@@ -17,8 +17,6 @@ from brittle.planning.identity import resolve
 from brittle.planning.warm_start import smaller_cell
 from brittle.results.store import Store
 
-FAULTS = (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, OSError)
-
 
 @dataclass(frozen=True)
 class Work:
@@ -67,7 +65,7 @@ def run_cell(work: Work, name: str) -> bool:
             store.put_failed(failure(cell, error, name))
             progress.say(f"failed: {cell}: {error}", always=True)
             return False
-        except FAULTS as error:  # of an encoder, of the disk or of ours
+        except Exception as error:  # noqa: BLE001 - of an encoder, a decoder, the disk or ours; others go on
             where = traceback.extract_tb(error.__traceback__)[-1]
             reason = CellError(f"{type(error).__name__} in {where.name}: {' '.join(str(error).split())[:300]}")
             progress.say(f"failed: {cell}: {reason}", always=True)
