@@ -141,7 +141,6 @@ def test_images_of_another_kind_are_refused(images: Tensor) -> None:
         {"eps": "1/0"},
         {"eps": 8},
         {"eps": "300/255"},
-        {"eps": None},
         {"eps": [EPS]},
         {"norm": None},
         {"task": "representation"},
@@ -350,3 +349,42 @@ def test_words_are_found_without_torch_being_imported_first() -> None:
     assert set(brittle.__all__) <= {name for name in brittle.__all__ if callable(getattr(brittle, name))}
     with pytest.raises(AttributeError):
         brittle.nothing  # noqa: B018
+
+
+def _writes(images: Tensor) -> Tensor:
+    return _logits(images.sub_(0.4).div_(0.3))
+
+
+@pytest.mark.parametrize("attack", ["pgd(steps=3)", "apgd(steps=6)", "square(queries=20)", "fab(steps=3)", "noise"])
+def test_a_model_may_write_into_its_input(attack: str) -> None:
+    """As one that normalises in place does; the caller's images are never changed."""
+    images, labels = _images(), torch.tensor([0, 1, 2])
+    before = images.clone()
+    found = brittle.attack(_writes, images, labels, attack=attack)
+    assert torch.equal(images, before)
+    assert torch.equal(found, brittle.attack(lambda x: _logits((x - 0.4) / 0.3), images, labels, attack=attack))
+    verdicts = {finding.name: finding.verdict for finding in brittle.check(_writes, images, labels, attack=attack)}
+    assert verdicts["budget"] == "ok"
+    assert torch.equal(images, before)
+
+
+def test_an_encoder_may_write_into_its_input() -> None:
+    class Writes(Small):
+        def forward(self, images: Tensor) -> Features:
+            return super().forward(images.mul_(0.5))
+
+    images = _images()
+    before = images.clone()
+    found = brittle.attack(Writes(), images, attack="embed(steps=3)")
+    assert (found - before).abs().max() <= EPS + 1e-6
+    brittle.check(Writes(), images, attack="embed(steps=3)")
+    assert torch.equal(images, before)
+
+
+def test_l2_has_no_budget_of_its_own() -> None:
+    images, labels = _images(), torch.tensor([0, 1, 2])
+    for call in (brittle.attack, brittle.check):
+        with pytest.raises(UsageError, match="l2 has no budget of its own; give eps"):
+            call(_logits, images, labels, norm="l2")
+    with pytest.raises(UsageError, match="l2 has no budget"):
+        brittle.run(["pixels"], ["scenes"], norm="l2")

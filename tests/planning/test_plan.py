@@ -47,6 +47,7 @@ GOOD = "encoders: [pixels]\ndatasets: [scenes]\n"
         ("encoders: pixels\ndatasets: [scenes]\n", "encoders"),
         ("datasets: [scenes]\n", "encoders"),
         (GOOD + "norm: l3\n", "norm"),
+        (GOOD + "norm: l2\n", "l2 has no budget of its own; give eps"),
         (GOOD + "limit: 0\n", "limit"),
         (GOOD + "seeds: [-1]\n", "seeds"),
         (GOOD + "protocol: other\n", "no protocol 'other'"),
@@ -134,6 +135,8 @@ def test_eps_text() -> None:
     assert budget.eps_text(8 / 255) == "8/255"
     assert budget.eps_text(0.5 / 255) == f"{0.5 / 255:g}"
     assert budget.eps_text(0.0) == "0"
+    assert budget.eps_text(1.0) == "255/255"
+    assert (budget.eps_text(1.0, "l2"), budget.eps_text(8 / 255, "l2")) == ("1", f"{8 / 255:g}")
     assert budget.eps_text(None) == ""
 
 

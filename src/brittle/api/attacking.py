@@ -29,7 +29,7 @@ def attack(
     attack: str | Attack = "pgd",
     objective: str | Callable[[Model, Batch], Objective] | None = None,
     task: str | Task = "classification",
-    eps: float | str = 8 / 255,
+    eps: float | str | None = None,
     norm: Norm = "linf",
     seed: int = 0,
     ids: Sequence[str] | None = None,
@@ -47,8 +47,8 @@ def attack(
         attack: spec, such as ``pgd(steps=40)``, or a function ``(model, batch, threat, rng) -> images``.
         objective: what the attack climbs, in place of its own: a spec, or a function ``(model, batch) -> objective``.
         task: spec, or a ``Task``.
-        eps: budget in pixel units, at most 1 in ``linf``; in ``l2`` what is above the square root of 3HW means nothing
-            more.
+        eps: budget in pixel units, at most 1 in ``linf``, 8/255 if None; in ``l2``, which has no default, what is above
+            the square root of 3HW means nothing more.
         ids: names of the images, to which the random starts belong; their positions if None.
 
     Raises:
@@ -77,7 +77,7 @@ def check(
     attack: str | Attack = "pgd",
     objective: str | Callable[[Model, Batch], Objective] | None = None,
     task: str | Task = "classification",
-    eps: float | str = 8 / 255,
+    eps: float | str | None = None,
     norm: Norm = "linf",
     seed: int = 0,
     full: bool = False,

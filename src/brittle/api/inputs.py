@@ -41,7 +41,7 @@ def inputs(
     attack: str | Attack,
     objective: str | Callable[[Model, Batch], Objective] | None,
     task: str | Task,
-    eps: float | str,
+    eps: float | str | None,
     norm: Norm,
     ids: Sequence[str] | None,
     objects: Objects,
@@ -57,7 +57,7 @@ def inputs(
         wanted = "a callable from images to predictions, or what brittle.load_encoder returns"
         raise UsageError(f"the model is {model!r:.80}; give {wanted}")
     pixels = _images(images)
-    threat = Threat(norm, budget.check_eps(eps, norm))
+    threat = Threat(norm, budget.check_eps(budget.default_eps(norm) if eps is None else eps, norm))
     task = objects.spec_of("tasks", task)
     part = tree("attacks", objects.climbing(objects.spec_of("attacks", attack), objective))
     meant = task_of(task)
@@ -100,7 +100,7 @@ def _try_double(model: Callable[[Tensor], object], wrapped: Model, images: Tenso
     """A model of float32 stops at images of float64, which few mean to give, with an error from deep inside torch."""
     try:
         with frozen(wrapped), torch.no_grad():
-            model(images[:1])
+            model(images[:1].clone())
     except RuntimeError as error:
         why = " ".join(str(error).split())[:100]
         remedy = "give float32, or a model in float64"
@@ -140,7 +140,7 @@ def _watch(model: Model, target: Tensor, kind: Target) -> None:
 def displaced(given: Inputs, encoder: Encoder, at_once: int) -> Inputs:
     """An encoder without a head as a model that is scored by how far its pooled feature moves."""
     with frozen(encoder), torch.no_grad():
-        target = torch.cat([encoder(part).pooled for part in given.batch.images.split(at_once)])
+        target = torch.cat([encoder(part.clone()).pooled for part in given.batch.images.split(at_once)])
 
     def pooled(features: Features, _size: Sequence[int]) -> Tensor:
         return features.pooled

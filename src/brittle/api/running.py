@@ -8,6 +8,7 @@ from torch import nn
 
 from brittle.api.objects import Objects
 from brittle.core import components
+from brittle.core.budget import default_eps
 from brittle.core.progress import say
 from brittle.core.records import Cell, Result
 from brittle.core.traits import EncoderTraits, Passes
@@ -30,7 +31,7 @@ def run(
     datasets: Sequence[str],
     tasks: Sequence[str | Task] = (),
     attacks: Sequence[str | Attack] = ("embed", "downstream"),
-    eps: Sequence[float | str] = (8 / 255,),
+    eps: Sequence[float | str] | None = None,
     *,
     norm: Norm = "linf",
     seeds: Sequence[int] = (0,),
@@ -49,6 +50,9 @@ def run(
     Encoders, tasks and attacks may be Python objects in place of specs: a ``torch.nn.Module`` as ``py:`` takes it, a
     ``Task``, a function ``(model, batch, threat, rng) -> images``. What is measured with an object is not taken up
     again by a later call.
+
+    Args:
+        eps: budgets in pixel units; None for 8/255 in ``linf``, while ``l2`` has no default.
     """
     with Objects() as objects:
         plan = plans.make(
@@ -57,7 +61,7 @@ def run(
             datasets=list(datasets),
             tasks=[objects.spec_of("tasks", task) for task in tasks],
             attacks=[objects.spec_of("attacks", attack) for attack in attacks],
-            eps=list(eps),
+            eps=[default_eps(norm)] if eps is None else list(eps),
             norm=norm,
             seeds=list(seeds),
             limit=limit,

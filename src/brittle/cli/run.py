@@ -138,7 +138,11 @@ def _plan(name: str | None, options: dict[str, Any], roots: dict[str, str]) -> P
     if name is None and "encoders" not in options and "datasets" not in options:
         name = EMBEDDED_DEFAULT
     if name is not None:
-        return plans.make(**{**plans.read(name, roots).model_dump(), **options})
+        named = plans.read(name, roots)
+        values = named.model_dump(exclude_unset=True)
+        if options.get("norm", named.norm) != named.norm:
+            values.pop("eps", None)  # a budget belongs to its norm
+        return plans.make(**{**values, **options})
     for key, option in (("encoders", "-e"), ("datasets", "-d")):
         if key not in options:
             raise UsageError(f"no {option} given; name at least one of the {key}, or neither for the embedded default")

@@ -5,13 +5,27 @@ import math
 from brittle.core import spec
 from brittle.core.errors import UsageError
 
+DEFAULT = 8 / 255
 
-def eps_text(eps: float | None) -> str:
-    """8/255 where eps is a whole number of 8-bit levels, else the number."""
+
+def eps_text(eps: float | None, norm: str | None = "linf") -> str:
+    """8/255 where eps is a whole number of 8-bit levels of ``linf``, else the number."""
     if eps is None:
         return ""
     level = eps * 255
-    return f"{round(level)}/255" if eps and abs(level - round(level)) < 1e-6 and level < 256 else f"{eps:g}"
+    whole = norm == "linf" and eps and abs(level - round(level)) < 1e-6 and level < 256
+    return f"{round(level)}/255" if whole else f"{eps:g}"
+
+
+def default_eps(norm: str = "linf") -> float:
+    """The budget where a user names none: 8/255.
+
+    Raises:
+        UsageError: ``l2``, in which that would be no attack to speak of.
+    """
+    if norm == "l2":
+        raise UsageError("l2 has no budget of its own; give eps, such as 0.5 for images of 32x32, 3 of 224x224")
+    return DEFAULT
 
 
 def check_eps(value: float | str, norm: str = "linf") -> float:

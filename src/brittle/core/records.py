@@ -27,7 +27,7 @@ class Cell:
     protocol: str
 
     def __str__(self) -> str:
-        attack = f"{self.attack} {eps_text(self.eps)} {self.norm}" if self.attack else "clean"
+        attack = f"{self.attack} {eps_text(self.eps, self.norm)} {self.norm}" if self.attack else "clean"
         return f"{self.encoder} / {self.dataset} / {self.task} / {attack}"
 
 

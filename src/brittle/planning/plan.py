@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
+from brittle.core import budget
 from brittle.core.errors import MissingError, UsageError, unknown
 
 PROTOCOLS = ("standard",)
@@ -20,9 +21,9 @@ class Plan(pydantic.BaseModel):
     """A plan file's content; every list is crossed with every other.
 
     ``tasks`` empty means all that a data set has targets for; a task that needs no target is measured only where it is
-    named. ``eps`` may be written 8/255. ``downstream`` among the attacks is the task's own attack of the paper. The
-    clean row is always measured. ``sources`` says where to get files that a spec names, ``report`` what is printed at
-    the end.
+    named. ``eps`` may be written 8/255, and must be given for l2. ``downstream`` among the attacks is the task's own
+    attack of the paper. The clean row is always measured. ``sources`` says where to get files that a spec names,
+    ``report`` what is printed at the end.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -32,7 +33,7 @@ class Plan(pydantic.BaseModel):
     datasets: list[Text]
     tasks: list[Text] = []
     attacks: list[Text] = ["embed", "downstream"]
-    eps: list[float | Text] = [8 / 255]
+    eps: list[float | Text] = [budget.DEFAULT]
     norm: Literal["linf", "l2"] = "linf"
     seeds: list[Annotated[int, pydantic.Field(ge=0)]] = [0]
     limit: Annotated[int, pydantic.Field(ge=1)] | None = None
@@ -52,6 +53,8 @@ def make(**values: Any) -> Plan:
         if first["type"] == "extra_forbidden":
             raise unknown("key of a plan called", where, Plan.model_fields) from None
         raise UsageError(f"plan: {where}: {first['msg'].lower()}, got {first['input']!r}") from None
+    if "eps" not in values:
+        budget.default_eps(plan.norm)
     if plan.protocol not in PROTOCOLS:
         raise unknown("protocol", plan.protocol, PROTOCOLS)
     for key in ("encoders", "datasets", "attacks", "eps", "seeds"):

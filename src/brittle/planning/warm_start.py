@@ -52,4 +52,4 @@ def smaller_cell(cell: Cell) -> Cell | None:
 
 def smaller(cell: Cell) -> str:
     """The smaller budgets of a cell as a table shows them, such as ``2/255, 4/255``."""
-    return ", ".join(map(eps_text, budgets_before(cell)))
+    return ", ".join(eps_text(eps, cell.norm) for eps in budgets_before(cell))

@@ -19,7 +19,7 @@ def transfer(results: Sequence[Result], /) -> str:
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in moved:
         source = result.made_by["attack"]
-        title = f"{source['attack']} {eps_text(source['eps'])} {source['norm']}"
+        title = f"{source['attack']} {eps_text(source['eps'], source['norm'])} {source['norm']}"
         groups.setdefault((result.cell.dataset, title), []).append(result)
     matrices = [
         f"**{dataset}, {title}**\n\n{_matrix(group, [result for result in done if result.cell.dataset == dataset])}"

@@ -106,7 +106,7 @@ def _difference(cell: Cell, others: Sequence[Cell]) -> str:
     are left differ."""
     words = {
         "attack": unwrapped(cell.attack) if cell.attack else "clean row",
-        "eps": f"eps {eps_text(cell.eps)}",
+        "eps": f"eps {eps_text(cell.eps, cell.norm)}",
         "seed": f"seed {cell.seed}",
     }
     for name in ("dataset", "task", "attack", "eps", "norm", "seed", "protocol"):

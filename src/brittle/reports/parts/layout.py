@@ -55,7 +55,7 @@ def columns_of(results: Sequence[Result]) -> list[str]:
     several_norms = len({cell.norm for cell in cells if cell.attack}) > 1
     names: list[str] = []
     for result, cell in zip(results, cells):
-        budget = [eps_text(cell.eps) if several_eps else "", (cell.norm or "") if several_norms else ""]
+        budget = [eps_text(cell.eps, cell.norm) if several_eps else "", (cell.norm or "") if several_norms else ""]
         names.append(" ".join(filter(None, [attack_of(result), *budget])) if cell.attack else "clean")
     starts: dict[str, set[str]] = {}
     for name, cell in zip(names, cells):

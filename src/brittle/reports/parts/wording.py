@@ -55,7 +55,7 @@ def text(result: Result | None) -> str:
 
 def attack_text(cell: Cell) -> str:
     """The attack of a cell as a comparison names it."""
-    attack = f"{unwrapped(cell.attack)} {eps_text(cell.eps)} {cell.norm}" if cell.attack else "clean"
+    attack = f"{unwrapped(cell.attack)} {eps_text(cell.eps, cell.norm)} {cell.norm}" if cell.attack else "clean"
     return attack + (f" seed={cell.seed}" if cell.seed else "") + (" (warm)" if smaller(cell) else "")
 
 
@@ -111,7 +111,7 @@ def caption(results: Sequence[Result]) -> str:
     budgets = sorted({(result.cell.norm or "", result.cell.eps or 0.0) for result in attacked})
     own = sorted({str(result.task["attack"]) for result in attacked if result.cell.attack == result.task["attack"]})
     parts = [f"{' / '.join(str(count) for count in images) or 'no'} test images", "95 % intervals"]
-    parts += [", ".join(f"{norm} {eps_text(eps)}" for norm, eps in budgets)] if budgets else []
+    parts += [", ".join(f"{norm} {eps_text(eps, norm)}" for norm, eps in budgets)] if budgets else []
     parts += _warm_starts(results)
     parts += (
         ["attacked in bf16, scored in float32"] if any(r.made_by.get("precision") == "bf16" for r in attacked) else []
