@@ -118,7 +118,9 @@ def test_no_gradient_is_ever_taken(norm) -> None:
         found = brittle.attack(walled, images, labels, attack="square(queries=50)", eps=EPS[norm], norm=norm)
     assert not torch.equal(found, images)
     with pytest.raises(RuntimeError, match="a gradient was asked for"):
-        brittle.attack(lambda images: model(_Wall.apply(images)), images, labels, attack="pgd(steps=1)", norm=norm)
+        brittle.attack(
+            lambda images: model(_Wall.apply(images)), images, labels, attack="pgd(steps=1)", eps=EPS[norm], norm=norm
+        )
 
 
 def test_a_classifier_too_sure_for_gradients_is_no_harder() -> None:
