@@ -1,7 +1,6 @@
 """Attack and check any model on images in memory."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,17 +53,21 @@ def attack(
     Raises:
         UsageError: images or a target of another kind, a model whose prediction is none of the task's, or any spec that
             makes no sense.
+        CellError: the attack returned anything but images of this shape and type.
     """
-    words: dict[str, Any] = {
-        "attack": attack,
-        "objective": objective,
-        "task": task,
-        "eps": eps,
-        "norm": norm,
-        "ids": ids,
-    }
     with Objects() as objects:
-        given = inputs(model, images, target, objects=objects, **words)
+        given = inputs(
+            model,
+            images,
+            target,
+            attack=attack,
+            objective=objective,
+            task=task,
+            eps=eps,
+            norm=norm,
+            ids=ids,
+            objects=objects,
+        )
         with frozen(given.model):
             return attacked(given.model, given.attack, given.batch, given.threat, seed, precision="fp32")
 
@@ -92,16 +95,19 @@ def check(
         Findings, of which one of verdict ``fail`` means that the number is not to be trusted; what cannot be measured,
         as the model predicts nan or all targets are void, gives the one finding that says so.
     """
-    words: dict[str, Any] = {
-        "attack": attack,
-        "objective": objective,
-        "task": task,
-        "eps": eps,
-        "norm": norm,
-        "ids": None,
-    }
     with Objects() as objects:
-        given = inputs(model, images, target, objects=objects, **words)
+        given = inputs(
+            model,
+            images,
+            target,
+            attack=attack,
+            objective=objective,
+            task=task,
+            eps=eps,
+            norm=norm,
+            ids=None,
+            objects=objects,
+        )
         if isinstance(model, Encoder):
             given = displaced(given, model, AT_ONCE)
         elif target is None:
