@@ -263,6 +263,13 @@ def test_an_attack_that_returns_no_images_says_so(returned: Callable[[Tensor], A
         package.attack(model, torch.rand(2, 3, 8, 8), [0, 1], attack=lambda _model, batch, *_: returned(batch.images))
 
 
+@pytest.mark.parametrize("value", [float("nan"), 0.5])
+def test_an_attack_that_leaves_the_threat_gives_no_images(value: float) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    with pytest.raises(BrittleError, match="left the threat by"):
+        package.attack(model, torch.zeros(2, 3, 8, 8), [0, 1], attack=lambda _model, batch, *_: batch.images + value)
+
+
 def test_nothing_is_kept_of_an_object() -> None:
     images, labels = torch.rand(2, 3, 8, 8), torch.tensor([0, 1])
     package.attack(nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), images, labels, attack=darker)

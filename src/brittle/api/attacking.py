@@ -12,7 +12,7 @@ from brittle.attacks.parts.run import attacked
 from brittle.checks.parts import evidence
 from brittle.core.errors import CellError, UsageError
 from brittle.core.records import Finding
-from brittle.evaluation.scoring import Scoring
+from brittle.evaluation.scoring import Scoring, violation
 from brittle.types import Attack, Batch, Encoder, Model, Objective, Task, frozen
 from brittle.types.attack_log import Attacked, AttackLog
 from brittle.types.threat import Norm
@@ -53,7 +53,7 @@ def attack(
     Raises:
         UsageError: images or a target of another kind, a model whose prediction is none of the task's, or any spec that
             makes no sense.
-        CellError: the attack returned anything but images of this shape and type.
+        CellError: the attack returned anything but images of this shape and type within the budget.
     """
     with Objects() as objects:
         given = inputs(
@@ -69,7 +69,9 @@ def attack(
             objects=objects,
         )
         with frozen(given.model):
-            return attacked(given.model, given.attack, given.batch, given.threat, seed, precision="fp32")
+            found = attacked(given.model, given.attack, given.batch, given.threat, seed, precision="fp32")
+        violation(given.threat, given.batch, found)
+        return found
 
 
 def check(

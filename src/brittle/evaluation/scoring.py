@@ -81,10 +81,7 @@ class Scoring:
             CellError: an image leaves the threat, or a prediction is no number.
         """
         images = attacked.images
-        worst = self.threat.violation(batch.images, images)
-        if (worst > TOLERANCE).any():
-            name, size = batch.ids[int(worst.argmax())], worst.max().item()
-            raise CellError(f"the attack left the threat by {size:.2e} on {name}; the attack is broken", check="budget")
+        worst = violation(self.threat, batch, images)
         self.ids += batch.ids
         exact = self._scored(images, batch, attacked.aim)
         self._exact.append(exact)
@@ -206,6 +203,19 @@ class Scoring:
             full,
             self._at_once,
         )
+
+
+def violation(threat: Threat, batch: Batch, images: Tensor) -> Tensor:
+    """By how much each of an attack's ``images`` leaves the threat, [B] in the threat's own unit.
+
+    Raises:
+        CellError: one by more than rounding explains, or it is no number.
+    """
+    worst = threat.violation(batch.images, images)
+    if (worst > TOLERANCE).any():
+        name, size = batch.ids[int(worst.argmax())], worst.max().item()
+        raise CellError(f"the attack left the threat by {size:.2e} on {name}; the attack is broken", check="budget")
+    return worst
 
 
 def targeted(batches: Iterable[Batch], model: Model, attacked: bool) -> Iterator[Batch]:
