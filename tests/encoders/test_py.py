@@ -136,3 +136,21 @@ def test_refusals(path) -> None:
     ]:
         with pytest.raises(kind, match=why):
             brittle.load_encoder(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def f():\n    raise SystemError('x\\ny')", r"SystemError: x y \(.*odd näme.py, line 2\); fix it"),
+        ("import no_such_package_here\ndef f(): ...", "ModuleNotFoundError: .*odd näme.py, line 1"),
+        ("def f(:", "SyntaxError"),
+        ("assert False", "AssertionError"),
+        ("\0", "SyntaxError|ValueError"),
+    ],
+)
+def test_what_stops_in_the_users_file_is_one_line(tmp_path, text, words) -> None:
+    (tmp_path / "odd näme.py").write_text(text, encoding="utf8")
+    for ask in (brittle.load_encoder, identity.weights_of):
+        with pytest.raises(UsageError, match=words) as error:
+            ask(f"py:{tmp_path}/odd näme.py:f")
+        assert "\n" not in str(error.value)

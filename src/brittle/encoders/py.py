@@ -8,6 +8,9 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +20,7 @@ import torch
 from torch import nn
 
 from brittle.core import files
-from brittle.core.errors import MissingError, UsageError
+from brittle.core.errors import BrittleError, MissingError, UsageError
 from brittle.core.traits import EncoderTraits
 from brittle.encoders.parts.own_module import as_encoder
 from brittle.encoders.parts.wrappers import sha256_of_weights
@@ -37,7 +40,7 @@ def py(argument: str, /, *, size: Count = 0, patch: Count = 0) -> Encoder:
 
     Raises:
         MissingError: no such module, file or function.
-        UsageError: it returns something other than a module with known outputs.
+        UsageError: its file or the function stops, or it returns something other than a module with known outputs.
     """
     module, _ = _built(argument)
     sha = sha256_of_weights(module)
@@ -72,15 +75,29 @@ def _joined(argument: str, module: nn.Module, weights: str) -> str:
 def _built(argument: str) -> tuple[nn.Module, Path]:
     """What the function returns, with torch's seed at 0, and the file it is in."""
     path, name = _source(argument)
-    function = getattr(_imported(argument, path), name, None)
+    with _in_one_line(argument):
+        function = getattr(_imported(argument, path), name, None)
     if not callable(function):
         raise MissingError(f"py:{argument}: {path} has no function {name!r}")
-    with torch.random.fork_rng(devices=[]):
+    with _in_one_line(argument), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module: Any = function()
     if not isinstance(module, nn.Module):
         raise UsageError(f"py:{argument} returned {type(module).__name__}; it must return a torch.nn.Module")
     return module, path
+
+
+@contextmanager
+def _in_one_line(argument: str) -> Generator[None]:
+    """Whatever the user's file raises as one UsageError that says where."""
+    try:
+        yield
+    except BrittleError:
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UsageError(f"py:{argument}: {why} ({frame.filename}, line {frame.lineno}); fix it") from error
 
 
 def _source(argument: str) -> tuple[Path, str]:
