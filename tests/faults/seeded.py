@@ -44,6 +44,35 @@ CLIMBED = ("objectives/test_objectives.py", "oracles/test_dense_oracle.py")
 MEASURED = ("evaluation/test_measure.py",)
 
 FAULTS = (
+    # --- what strangers ran into
+    Fault(
+        "damaged-images-are-taken",
+        "core/files.py",
+        "if not path.is_file() or sha256_of_file(path) != seal]",
+        "if not path.is_file()]",
+        ["evaluation/test_asked_again.py"],
+    ),
+    Fault(
+        "other-cells-stay-as-they-were",
+        "api/running.py",
+        "{**_as_they_are_now(store.others(cells)), **cells}",
+        "cells",
+        ["evaluation/test_asked_again.py"],
+    ),
+    Fault(
+        "rows-mix-weights",
+        "reports/parts/layout.py",
+        "*filter(None, [origins[result.id]])",
+        "",
+        ["evaluation/test_asked_again.py"],
+    ),
+    Fault(
+        "two-processes-note-at-once",
+        "results/store.py",
+        'with self.claim("current"):  # another',
+        "if True:  # another",
+        ["results/test_store.py"],
+    ),
     # --- the threat and the climb
     Fault(
         "twins-share-a-fingerprint",

@@ -188,8 +188,7 @@ def test_a_result_that_is_something_else_counts_as_missing(tmp_path: Path, resul
 def test_a_result_file_under_another_name_is_not_taken_for_it(tmp_path: Path, result_of: Results) -> None:
     store, result, _ = _stored(tmp_path, result_of())
     result.rename(result.with_name(f"{'b' * 20}.json"))
-    found = store.get("b" * 20)
-    assert found is None or found.id == "b" * 20
+    assert store.get("b" * 20) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"null", b"\xff"])
@@ -201,6 +200,75 @@ def test_other_damaged_files_do_not_stop_a_report(
     (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).write_bytes(content)
     assert [found.id for found in store.results() if found.failed is None] == [NAME]
+
+
+@pytest.mark.parametrize("place", ["current.json", "failed/ffffffffffffffffffff.json"])
+def test_a_flipped_bit_loses_no_finished_cell(
+    tmp_path: Path, result_of: Results, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, _, _ = _stored(tmp_path, result_of())
+    store.put_failed(result_of("f" * 20, failed="nonfinite", seed=1))
+    store.supersede({NAME: result_of().cell})
+    whole, draw = (tmp_path / place).read_bytes(), random.Random(0)
+    for _ in range(100):
+        data = bytearray(whole)
+        data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        (tmp_path / place).write_bytes(data)
+        found = store.results()
+        assert found[0] == result_of()
+        assert all(each.failed in (None, "nonfinite") for each in found)
+    assert f"{Path(place).name}: damaged" in capsys.readouterr().err
+
+
+def test_where_it_is_unknown_which_of_two_is_current_neither_is_shown(
+    tmp_path: Path, result_of: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path)
+    old, new, other = result_of("1" * 20, 0.1), result_of("2" * 20, 0.2), result_of("3" * 20, 0.3, seed=5)
+    for made in (old, new, other):
+        store.put(made, b"")
+    store.supersede({each.id: each.cell for each in (new, other)})
+    (tmp_path / "current.json").write_bytes(b"\0" * 80)
+    assert store.results() == [other]
+    assert "2 results of other weights, data or versions are left out" in capsys.readouterr().err
+    store.supersede({new.id: new.cell})  # as the next run does
+    assert {each.id for each in store.results()} == {new.id, other.id}
+
+
+def test_processes_that_note_cells_at_once_lose_none(
+    tmp_path: Path, result_of: Results, fork: Callable[..., tuple]
+) -> None:
+    made = [[result_of(f"{process}{i:019d}", seed=100 * process + i) for i in range(20)] for process in range(3)]
+    gate = multiprocessing.get_context("fork").Barrier(3)
+
+    def body(process: int) -> Callable[[], None]:
+        def note() -> None:
+            gate.wait(30)
+            for each in made[process]:
+                Store(tmp_path).supersede({each.id: each.cell})
+
+        return note
+
+    children = [fork(body(process))[0] for process in range(3)]
+    for child in children:
+        child.join(60)
+        assert child.exitcode == 0
+    noted = files.read_record(tmp_path / "current.json")["cells"]
+    assert set(noted.values()) == {each.id for mine in made for each in mine}
+
+
+def test_a_folder_that_can_only_be_read_is_still_reported(
+    tmp_path: Path, result_of: Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, _, _ = _stored(tmp_path, result_of())
+    (tmp_path / "results" / f"{'b' * 20}.json").write_text("{")
+
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    assert store.results() == [result_of()]
+    assert "damaged" in capsys.readouterr().err
 
 
 # --- order, failures, superseded --------------------------------------------------------------------------------------

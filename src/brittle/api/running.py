@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from brittle.api.objects import Objects
 from brittle.core import components
 from brittle.core.budget import default_eps
+from brittle.core.errors import BrittleError
 from brittle.core.progress import say
 from brittle.core.records import Cell, Result
 from brittle.core.traits import EncoderTraits, Passes
@@ -80,6 +82,17 @@ def cells_of(plan: Plan, precision: str) -> dict[str, Cell]:
     return {resolve(cell, precision, weights[cell.encoder]).id: cell for cell in cells}
 
 
+def _as_they_are_now(results: Sequence[Result]) -> dict[str, Cell]:
+    """The cells of earlier results of a run folder, by the identity that each would have today, so that none of older
+    weights, data or versions is shown beside newer ones. Where that cannot be told, as files or packages are gone, they
+    stay as they are."""
+    cells: dict[str, Cell] = {}
+    for result in results:
+        with suppress(BrittleError, OSError):
+            cells[resolve(result.cell, str(result.made_by.get("precision", "fp32"))).id] = result.cell
+    return cells
+
+
 def passes_of(cell: Cell) -> Passes:
     """How often images of a cell go through the encoder for the attack and its scores, at most; checks and heads come
     on top."""
@@ -99,7 +112,7 @@ def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -
     say(f"{len(cells)} cells, {len(cells) - len(lacking)} done before, {len(lacking)} to do; {folder}")
     store.note("plan.yaml", json.dumps(plan.model_dump(), indent=1) + "\n")  # JSON is YAML
     store.note("env.json", json.dumps(environment(where.device), indent=1) + "\n")
-    store.supersede(cells)
+    store.supersede({**_as_they_are_now(store.others(cells)), **cells})
     for text in dict.fromkeys(cells[name].encoder for name in lacking):
         _validate(text)
     if lacking:

@@ -1,6 +1,5 @@
 """Images that an earlier run kept, put before another encoder or task: how well an attack transfers."""
 
-import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,8 @@ from brittle.types import Batch, Model
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
+LABEL = "cell.json"  # in a folder of kept images, what they are
+
 
 def expand(argument: str, /) -> list[str]:
     """The kept sets of images in a run folder, or the set itself that is named.
@@ -26,8 +27,8 @@ def expand(argument: str, /) -> list[str]:
     root = Path(argument).expanduser()
     folders = (
         [argument]
-        if (root / "cell.json").is_file()
-        else [str(path.parent) for path in sorted(root.glob("adversarial/*/cell.json"))]
+        if (root / LABEL).is_file()
+        else [str(path.parent) for path in sorted(root.glob(f"adversarial/*/{LABEL}"))]
     )
     if not folders:
         raise MissingError(
@@ -38,14 +39,23 @@ def expand(argument: str, /) -> list[str]:
 
 @cache
 def fingerprint(argument: str, /) -> str:
-    """Hash of the names and sizes of the files in the folder."""
-    paths = sorted(Path(argument).expanduser().glob("*"))
-    return files.sha256("\n".join(f"{path.name} {path.stat().st_size}" for path in paths).encode())
+    """sha256 of what says which cell the images are of, and the sha256 of each of their files."""
+    about(argument)
+    return files.sha256_of_file(Path(argument).expanduser() / LABEL)
 
 
+@cache
 def about(argument: str, /) -> Mapping[str, Any]:
-    """The cell that the images were made for."""
-    return json.loads((Path(argument).expanduser() / "cell.json").read_text(encoding="utf8"))
+    """The cell that the images were made for.
+
+    Raises:
+        MissingError: a file is damaged or gone, or an older version wrote them, without their sha256.
+    """
+    try:
+        return files.sealed_folder(Path(argument).expanduser(), LABEL)
+    except ValueError as error:
+        remedy = "make them again with the command that made them, with --keep-adversarial"
+        raise MissingError(f"stored:{argument}: {error}; {remedy}") from None
 
 
 @cache

@@ -1,10 +1,13 @@
 """Files that are whole or not there: atomic writes, checked reads, and the folder that runs share."""
 
 import hashlib
+import json
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from brittle.core.errors import UsageError
 
@@ -67,6 +70,66 @@ def read_sealed(path: Path) -> bytes | None:
         return None
     stored = path.read_bytes()
     return stored[32:] if hashlib.sha256(stored[32:]).digest() == stored[:32] else None
+
+
+def write_record(path: Path, data: Mapping[str, Any]) -> None:
+    """Write plain data whole, as strict JSON with its own sha256 in it."""
+    plain = json.loads(json.dumps(data, allow_nan=False))
+    sealed = {**plain, "sha256": sha256(_canonical(plain))}
+    write_whole(path, (json.dumps(sealed, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What ``write_record`` wrote.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ValueError: it is damaged, or was not written by ``write_record``.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf8"))
+        seal = data.pop("sha256")
+        whole = seal == sha256(_canonical(data))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"no sealed JSON: {type(error).__name__} {error}") from None
+    if not whole:
+        raise ValueError("its sha256 does not match")
+    return data
+
+
+def _canonical(data: Mapping[str, Any]) -> bytes:
+    return json.dumps(data, sort_keys=True, allow_nan=False).encode()
+
+
+def seal_folder(folder: Path, label: str, about: Mapping[str, Any]) -> None:
+    """Write down in the file ``label`` of a folder that its other files are complete, with their sha256, and ``about``
+    what they are, as plain data."""
+    paths = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name != label and path.name[0] != "."]
+    write_record(folder / label, {**about, "files": {path.name: sha256_of_file(path) for path in paths}})
+
+
+def sealed_folder(folder: Path, label: str, *, mend: bool = False) -> dict[str, Any]:
+    """What ``seal_folder`` wrote down, once every file has been found as it was then.
+
+    Args:
+        mend: delete the files that are not, so that they are made again.
+
+    Raises:
+        ValueError: a file is damaged or gone; the message names it.
+    """
+    try:
+        about = read_record(folder / label)
+        seals = {folder / str(name): seal for name, seal in dict(about.pop("files")).items()}
+    except (KeyError, OSError):
+        raise ValueError(f"{label} does not say what is here") from None
+    except ValueError as error:
+        raise ValueError(f"{label}: {error}") from None
+    lost = [path for path, seal in seals.items() if not path.is_file() or sha256_of_file(path) != seal]
+    for path in lost if mend else ():
+        path.unlink(missing_ok=True)
+    if lost:
+        raise ValueError(f"{len(lost)} of {len(seals)} files are damaged or gone, such as {lost[0].name}")
+    return about
 
 
 def cache() -> Path:

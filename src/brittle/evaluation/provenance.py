@@ -53,6 +53,7 @@ def made_by(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machi
         "weights_sha256": resolved.weights,
         "weights": encoder.about,
         "data_sha256": data.fingerprint,
+        "basis": resolved.basis,
         "protocol": rule.describe(),
         "left_out": data.left_out,
         "data_licence": data.licence,

@@ -63,13 +63,30 @@ class Resolved:
         content = {
             "cell": {**asdict(self.cell), **{kind: str(part.spec) for kind, part in self.parts.items()}},
             "versions": [part.versions for part in self.parts.values()],
-            "measure": MEASURE_VERSION,
             "precision": self.precision if attack else "fp32",
-            "weights": self.weights,
             "attack_data": _fingerprint_of_stored(attack) if attack else "",
+            **self._of_clean,
+        }
+        return _digest(content)
+
+    @cached_property
+    def basis(self) -> str:
+        """What all numbers share that may stand in one row of a table, clean and attacked: encoder, data, task and the
+        versions of whatever measures them; 20 hexadecimal digits."""
+        shared = [self.parts[kind].versions for kind in ("encoders", "datasets", "tasks")]
+        return _digest({"versions": shared, **self._of_clean})
+
+    @cached_property
+    def _of_clean(self) -> dict[str, object]:
+        return {
+            "measure": MEASURE_VERSION,
+            "weights": self.weights,
             "data": [self.data(split).fingerprint for split in SPLITS],
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _digest(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def resolve(cell: Cell, precision: str = "fp32", weights: str = "") -> Resolved:

@@ -26,7 +26,7 @@ def csv(results: Sequence[Result], /) -> str:
         "images",
         "seconds",
     ]
-    head += ["failed", "checks"]
+    head += ["failed", "checks", "weights_sha256", "data_sha256", "basis"]
     parts = [part for name in names for part in (name, f"{name}_low", f"{name}_high", f"{name}_uint8")]
     stream = io.StringIO()
     out = writer.writer(stream)  # lines end in \r\n (RFC 4180), so that text with either of them is quoted
@@ -45,6 +45,7 @@ def csv(results: Sequence[Result], /) -> str:
             cell.limit,
         ]
         row += [cell.protocol, result.images, result.cost.get("seconds"), result.failed, wording.checks(result)]
+        row += [result.made_by.get(name) for name in ("weights_sha256", "data_sha256", "basis")]
         for name in names:
             low, high = result.intervals.get(name, (None, None))
             row += [result.metrics.get(name), low, high, result.metrics_uint8.get(name)]

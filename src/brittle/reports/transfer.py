@@ -1,17 +1,20 @@
 """Transfer matrices: images made for one encoder or task (rows) scored on every one (columns)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from brittle.core.budget import eps_text
 from brittle.core.records import Result
 from brittle.reports.parts import wording
+from brittle.reports.parts.layout import origins_of
 
 
 def transfer(results: Sequence[Result], /) -> str:
     """Markdown: for each data set, attack and budget a matrix, with the clean numbers above; only of results whose
     attack was ``stored:PATH``. On the diagonal images are scored on what they were made for."""
-    done = [result for result in results if result.failed is None]
+    origins = origins_of(results)
+    done = [_named(result, origins[result.id]) for result in results if result.failed is None]
     moved = [result for result in done if "attack" in result.made_by]
     lost = "\n".join(wording.failures(results))
     if not moved:
@@ -47,6 +50,12 @@ def _matrix(group: Sequence[Result], done: Sequence[Result]) -> str:
             f"| {' '.join(source)} | " + " | ".join(wording.text(by_target.get(column)) for column in columns) + " |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _named(result: Result, origin: str) -> Result:
+    """The result with what distinguishes its weights, data or version in its encoder's name."""
+    encoder = " ".join(filter(None, [result.cell.encoder, origin]))
+    return replace(result, cell=replace(result.cell, encoder=encoder))
 
 
 def _made_for(source: Mapping[str, Any]) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 many processes run."""
 
 import json
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,10 +17,14 @@ from brittle.core.progress import say
 from brittle.core.records import EVIDENCE, Cell, Result
 
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OSError, UsageError)  # what reading a damaged file may raise
+LABEL = "cell.json"  # says what kept images are, and is written last
+ID = re.compile(r"[0-9a-f]{20}")
 
 
 class Store:
-    """A run folder: ``results/<id>.json``, ``samples/<id>.npz``, ``failed/<id>.json``, ``plan.yaml``, ``env.json``.
+    """A run folder: ``results/<id>.json``, ``samples/<id>.npz``, ``failed/<id>.json``, ``adversarial/<id>/``,
+    ``current.json`` (which id each cell has now), ``plan.yaml``, ``env.json``. All but the last two are sealed: damage
+    is noticed when they are read, said, and mended by the next run.
 
     Raises:
         UsageError: the path is not a folder, or one that cannot be written.
@@ -40,7 +45,7 @@ class Store:
         result = self.get(name)
         if result is None or EVIDENCE.index(result.evidence) < EVIDENCE.index(checks):
             return False
-        return not keep or result.cell.attack is None or (self.images(name) / "cell.json").is_file()
+        return not keep or result.cell.attack is None or self._kept(name)
 
     def get(self, name: str) -> Result | None:
         """A result, or None where there is none or it is damaged."""
@@ -48,17 +53,28 @@ class Store:
         if not path.is_file():
             return None
         try:
-            data = json.loads(path.read_text(encoding="utf8"))
-            seal = data.pop("sha256")
-            if seal != files.sha256(_canonical(data)):
-                raise ValueError("its sha256 does not match")
+            data = files.read_record(path)
             samples = self.root / "samples" / f"{name}.npz"
             if data["samples_sha256"] and files.sha256_of_file(samples) != data["samples_sha256"]:
                 raise ValueError("the sha256 of its samples does not match")
+            if data["id"] != name:
+                raise ValueError(f"it holds the result {data['id']}")
             return Result.from_dict(data)
         except DAMAGE as error:
             self._quarantine(path, error)
             return None
+
+    def _kept(self, name: str) -> bool:
+        """Whether the attacked images of a cell are kept, all of them whole."""
+        folder = self.images(name)
+        if not (folder / LABEL).is_file():
+            return False
+        try:
+            files.sealed_folder(folder, LABEL, mend=True)
+        except ValueError as error:
+            say(f"{folder}: damaged ({error}); what is lost is made again")
+            return False
+        return True
 
     def samples(self, name: str) -> dict[str, Any]:
         """Per-image statistics of a result, numpy arrays by name, and ``ids``.
@@ -79,29 +95,30 @@ class Store:
         if samples:
             files.write_whole(self.root / "samples" / f"{result.id}.npz", samples)
         data = {**result.to_dict(), "samples_sha256": files.sha256(samples) if samples else ""}
-        data = json.loads(json.dumps(data, allow_nan=False))
-        sealed = {**data, "sha256": files.sha256(_canonical(data))}
-        files.write_whole(
-            self.root / "results" / f"{result.id}.json", json.dumps(sealed, indent=1, allow_nan=False).encode()
-        )
+        files.write_record(self.root / "results" / f"{result.id}.json", data)
         (self.root / "failed" / f"{result.id}.json").unlink(missing_ok=True)
 
     def put_failed(self, result: Result) -> None:
         """Write why a cell failed; the next run tries it again."""
-        files.write_whole(
-            self.root / "failed" / f"{result.id}.json", json.dumps(result.to_dict(), indent=1, allow_nan=False).encode()
-        )
+        files.write_record(self.root / "failed" / f"{result.id}.json", result.to_dict())
 
     def supersede(self, cells: Mapping[str, Cell]) -> None:
         """Note which identity each cell has now: results of the same cell under another one (an older version, other
         weights) stay on disk but are no longer read with the rest."""
-        self.note(
-            "current.json",
-            json.dumps({**self._current(), **{_label(cell): name for name, cell in cells.items()}}, indent=1),
-        )
+        with self.claim("current"):  # another process may add its own
+            now = {**self._current(), **{_label(cell): name for name, cell in cells.items()}}
+            files.write_record(self.root / "current.json", {"cells": now})
+
+    def others(self, cells: Mapping[str, Cell]) -> list[Result]:
+        """The current results of cells that are none of these."""
+        asked = {_label(cell) for cell in cells.values()}
+        names = [name for label, name in self._current().items() if label not in asked]
+        return [result for name in names if (result := self.get(name)) is not None]
 
     def results(self) -> list[Result]:
-        """All complete results that are current, then those that failed."""
+        """All complete results that are current, then those that failed. What is not current is left out, and said: the
+        results of other weights, data or versions, and all of a cell that has several where it is not known which is
+        current."""
         current = self._current()
         stored = [self.get(path.stem) for path in sorted((self.root / "results").glob("*.json"))]
         failed = [self._get_failed(path) for path in sorted((self.root / "failed").glob("*.json"))]
@@ -110,14 +127,23 @@ class Store:
             result for result in failed if result and result.id not in whole
         ]
         places = {label: place for place, label in enumerate(current)}
-        kept = [result for result in every if current.get(_label(result.cell), result.id) == result.id]
+        ids: dict[str, set[str]] = {}
+        for result in every:
+            ids.setdefault(_label(result.cell), set()).add(result.id)
+        kept = [
+            result
+            for result in every
+            if current.get(_label(result.cell), result.id if len(ids[_label(result.cell)]) == 1 else "") == result.id
+        ]
+        if len(kept) < len(every):
+            say(f"{self.root}: {len(every) - len(kept)} results of other weights, data or versions are left out")
         return sorted(
             kept, key=lambda result: (result.failed is not None, places.get(_label(result.cell), len(places)))
         )
 
     def _get_failed(self, path: Path) -> Result | None:
         try:
-            return Result.from_dict(json.loads(path.read_text(encoding="utf8")))
+            return Result.from_dict(files.read_record(path))
         except DAMAGE as error:
             self._quarantine(path, error)
             return None
@@ -127,7 +153,10 @@ class Store:
         if not path.is_file():
             return {}
         try:
-            return {str(label): str(name) for label, name in json.loads(path.read_text(encoding="utf8")).items()}
+            cells = json.loads(path.read_text(encoding="utf8"))
+            if not all(isinstance(name, str) and ID.fullmatch(name) for name in cells.values()):
+                cells = files.read_record(path)["cells"]  # the names alone, unsealed, are of an older version
+            return {str(label): str(name) for label, name in cells.items()}
         except DAMAGE as error:
             self._quarantine(path, error)
             return {}
@@ -145,26 +174,29 @@ class Store:
         with FileLock(folder / f"{name}.lock"):
             yield
 
+    def put_images(self, name: str, cell: Cell) -> None:
+        """Note that the attacked images of a cell are complete."""
+        files.seal_folder(self.images(name), LABEL, asdict(cell))
+
     def images(self, name: str) -> Path:
         """The folder for the adversarial images of a cell."""
         return self.root / "adversarial" / name
 
     def _quarantine(self, path: Path, error: Exception) -> None:
         aside = self.root / "quarantine" / path.name
-        aside.parent.mkdir(parents=True, exist_ok=True)
         try:
+            aside.parent.mkdir(parents=True, exist_ok=True)
             path.replace(aside)
         except FileNotFoundError:  # another process was quicker
             return
-        say(f"{path}: damaged ({error}); moved to {aside.parent}, it will be measured again")
+        except OSError:  # a folder that can only be read
+            say(f"{path}: damaged ({error}); the next run makes it again")
+            return
+        say(f"{path}: damaged ({error}); moved to {aside.parent}, the next run makes it again")
 
 
 def _label(cell: Cell) -> str:
     return json.dumps(asdict(cell), sort_keys=True)
-
-
-def _canonical(data: Mapping[str, Any]) -> bytes:
-    return json.dumps(data, sort_keys=True, allow_nan=False).encode()
 
 
 def read_run(folder: str | Path) -> list[Result]:

@@ -1,10 +1,9 @@
 """One cell measured and stored: claimed, resumed, kept, and its failure written down; every launcher's unit."""
 
-import json
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from brittle.attacks.parts.image_store import ImageStore
@@ -87,7 +86,7 @@ def _measure(work: Work, name: str, cell: Cell) -> None:
         raise CellError(f"{changed}; leave weights and data alone and run again")
     store.put(result, samples)
     if machine.keep and cell.attack:
-        store.note(f"adversarial/{name}/cell.json", json.dumps(asdict(cell), indent=1))
+        store.put_images(name, cell)
     elif not feeds:
         images.clear()
     if earlier and not machine.keep:

@@ -23,10 +23,12 @@ class Row(NamedTuple):
 
 def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
     """Columns and rows. The task's own attack goes under ``downstream``; eps and norm are named where there is more
-    than one, and a warm start where a column would hold numbers with and without it."""
+    than one, and a warm start where a column would hold numbers with and without it. Numbers of other weights, data or
+    versions are in rows of their own, named by what they do not share."""
     several = {
         name: len({getattr(result.cell, name) for result in results}) > 1 for name in ("seed", "limit", "protocol")
     }
+    origins = origins_of(results)
     columns: dict[str, None] = {}
     rows: dict[tuple[object, ...], Row] = {}
     placed = sorted(
@@ -35,7 +37,7 @@ def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
     for result, column in placed:
         cell = result.cell
         variant = [f"{name}={getattr(cell, name)}" for name, many in several.items() if many]
-        encoder = " ".join([cell.encoder, *variant])
+        encoder = " ".join([cell.encoder, *variant, *filter(None, [origins[result.id]])])
         row = rows.setdefault(
             (cell.task, cell.dataset, encoder), Row(cell.task, cell.dataset, encoder, result.task["headline"], {})
         )
@@ -46,6 +48,27 @@ def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
     ranked = sorted(rows.values(), key=lambda row: list(order).index((row.task, row.dataset)))
     ends = [name for name in columns if name.startswith("downstream")]
     return [name for name in columns if name not in ends] + ends, ranked
+
+
+def origins_of(results: Sequence[Result]) -> dict[str, str]:
+    """By result id, what distinguishes its weights, data or versions from those of other results of the same encoder,
+    data and task, such as ``weights=1f0c3a``; empty where there are no others."""
+    alike: dict[tuple[object, ...], list[Result]] = {}
+    for result in results:
+        cell = result.cell
+        alike.setdefault((cell.encoder, cell.dataset, cell.task, cell.seed, cell.limit, cell.protocol), []).append(
+            result
+        )
+    return {result.id: _origin(result, group) for group in alike.values() for result in group}
+
+
+def _origin(result: Result, group: Sequence[Result]) -> str:
+    for key, name in (("weights_sha256", "weights"), ("data_sha256", "data"), ("basis", "version")):
+        mine = str(result.made_by.get(key, ""))
+        # one that failed has none of them, one of an older version no basis
+        if mine and len({other.made_by[key] for other in group if other.made_by.get(key)}) > 1:
+            return f"{name}={mine[:6]}"
+    return ""
 
 
 def columns_of(results: Sequence[Result]) -> list[str]:
