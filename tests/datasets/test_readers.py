@@ -136,7 +136,7 @@ def test_a_glance_sees_the_same_target(specs, name) -> None:
         assert torch.equal(target, targets[kind])
     loading.inspect_targets(
         data,
-        len(data),
+        range(len(data)),
         next(
             task
             for task in map(identity.task_of, components.names("tasks"))

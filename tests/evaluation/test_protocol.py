@@ -121,9 +121,9 @@ def test_a_target_that_does_not_fit_is_refused_by_name(task: object, targets: di
 )
 def test_all_targets_can_be_looked_at_beforehand(task: Task, targets: dict[str, Tensor], words: str) -> None:
     data = Few([_sample(8, 8)] * 4 + [_sample(8, 8, **targets)])
-    loading.inspect_targets(data, 4, task)
+    loading.inspect_targets(data, range(4), task)
     with pytest.raises(UsageError, match=rf"image 4.*{words}"):
-        loading.inspect_targets(data, 5, task)
+        loading.inspect_targets(data, range(5), task)
 
 
 def test_looking_at_targets_decodes_no_image_where_there_is_a_glance() -> None:
@@ -135,9 +135,9 @@ def test_looking_at_targets_decodes_no_image_where_there_is_a_glance() -> None:
             return self.samples[index].image.shape[1:], self.samples[index].targets[kind]
 
     for task in (CLASSIFY, SEGMENT, DEPTH):
-        loading.inspect_targets(Quick([_sample(8, 8), _sample(4, 6)]), 2, task)
+        loading.inspect_targets(Quick([_sample(8, 8), _sample(4, 6)]), range(2), task)
     with pytest.raises(UsageError, match="mask 9"):
-        loading.inspect_targets(Quick([_sample(8, 8), _sample(8, 8, mask=torch.full((8, 8), 9))]), 2, SEGMENT)
+        loading.inspect_targets(Quick([_sample(8, 8), _sample(8, 8, mask=torch.full((8, 8), 9))]), range(2), SEGMENT)
 
 
 def test_void_is_no_class_and_no_error() -> None:

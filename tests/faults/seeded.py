@@ -73,6 +73,20 @@ FAULTS = (
         "if True:  # another",
         ["results/test_store.py"],
     ),
+    Fault(
+        "one-class-alone",
+        "evaluation/subset.py",
+        "sorted(drawn, key=ranks.__getitem__)[:limit]",
+        "drawn[:limit]",
+        ["evaluation/test_subset.py"],
+    ),
+    Fault(
+        "a-limit-of-old-images",
+        "planning/identity.py",
+        '{"subset": SUBSET_VERSION} if',
+        '{"subset": 1} if',
+        ["planning/test_plan.py"],
+    ),
     # --- the threat and the climb
     Fault(
         "twins-share-a-fingerprint",

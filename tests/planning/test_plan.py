@@ -328,6 +328,14 @@ def test_identity_changes_with_the_measuring_itself(cell_of: Cells, monkeypatch:
     assert identity.resolve(cell_of()).id != before
 
 
+def test_identity_changes_with_what_a_limit_leaves(cell_of: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [identity.resolve(cell_of(limit=limit)).id for limit in (8, None)]
+    monkeypatch.setattr(identity, "SUBSET_VERSION", identity.SUBSET_VERSION + 1)
+    after = [identity.resolve(cell_of(limit=limit)).id for limit in (8, None)]
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+
+
 def test_identity_changes_with_weights(cell_of: Cells, replaced: Callable[..., None]) -> None:
     before = identity.resolve(cell_of()).id
     replaced("encoders", "pixels", fingerprint=lambda **_settings: "other weights")

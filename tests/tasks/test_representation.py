@@ -14,6 +14,7 @@ from brittle.core.records import Cell, Result
 from brittle.evaluation import intervals, loading, protocol
 from brittle.evaluation.machine import Machine
 from brittle.evaluation.measure import measure
+from brittle.evaluation.subset import subset
 from brittle.planning import identity, plan, sweep
 from brittle.tasks.representation import Representation, representation, view
 from brittle.types import Batch, DatasetDefaults, Model, Sample
@@ -73,9 +74,8 @@ def pixels(cell: Cell) -> Batch:
     task = identity.task_of("representation")
     encoder = brittle.load_encoder(cell.encoder)
     rule = protocol.standard(cell.dataset, task, encoder.size)
-    (batch,) = loading.batches(
-        identity.dataset_of(cell.dataset, "test"), range(cell.limit or 0), task, rule, Machine(batch_size=64)
-    )
+    data = identity.dataset_of(cell.dataset, "test")
+    (batch,) = loading.batches(data, subset(data, cell.limit), task, rule, Machine(batch_size=64))
     return batch
 
 
@@ -185,7 +185,7 @@ class Photographs(DatasetDefaults):
 def test_any_data_set_will_do() -> None:
     task = representation()
     rule = protocol.standard("nyu_depth_v2", task, 16)
-    loading.inspect_targets(Photographs(), 3, task)
+    loading.inspect_targets(Photographs(), range(3), task)
     (batch,) = loading.batches(Photographs(), range(3), task, rule, Machine(batch_size=8))
     assert batch.images.shape == (3, 3, 16, 16)
     assert loading.classes_of(Photographs(), task.target) == 0

@@ -38,6 +38,7 @@ def run(
     norm: Norm = "linf",
     seeds: Sequence[int] = (0,),
     limit: int | None = None,
+    protocol: str = "standard",
     output_dir: str | Path | None = None,
     checks: str = "fast",
     name: str = "run",
@@ -55,6 +56,8 @@ def run(
 
     Args:
         eps: budgets in pixel units; None for 8/255 in ``linf``, while ``l2`` has no default.
+        limit: how many test images, drawn balanced over classes; None for all.
+        protocol: how images are measured; ``standard(subset=first)`` takes the first ones where there is a limit.
     """
     with Objects() as objects:
         plan = plans.make(
@@ -67,6 +70,7 @@ def run(
             norm=norm,
             seeds=list(seeds),
             limit=limit,
+            protocol=protocol,
             checks=checks,
         )
         where = machine(device, batch_size, precision=precision, keep=keep_adversarial)

@@ -13,9 +13,11 @@ from brittle.core import components, files
 from brittle.core.errors import UsageError
 from brittle.core.spec import Spec
 from brittle.core.traits import TuningTraits
+from brittle.evaluation.cache import image_ids
 from brittle.evaluation.loading import classes_of
 from brittle.evaluation.machine import environment
 from brittle.evaluation.protocol import Protocol, at_size, preprocess
+from brittle.evaluation.subset import subset
 from brittle.planning.identity import task_of, weights_of
 from brittle.results.store import Store
 from brittle.types import Batch, Dataset, Encoder, Target
@@ -38,7 +40,7 @@ def finetune(
     Args:
         method: spec of a tuning method, such as ``deacl(steps=500)``. One that is supervised gets the data set's own
             targets; the others get none.
-        limit: use only the first images of the train split.
+        limit: use only so many images of the train split, drawn by name and balanced over classes.
 
     Returns:
         The weights' path, usable as ``file:PATH``.
@@ -57,19 +59,21 @@ def finetune(
     target = _target_of(full, dataset, data)
     source = load_encoder(encoder)
     source.projector = None  # once it is tuned, that is another encoder's
-    count = min(limit or len(data), len(data))
+    chosen = subset(data, limit)
+    count = len(chosen)
     if count < 1:
         raise UsageError(f"{dataset}: the train split is empty")
     if batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; give 1 or more")
     size = min(batch_size, count)
     origin = {"method": str(full), "base": base, "weights": weights_of(base), "data": data.fingerprint}
-    settings = {**origin, "batch": size, "seed": seed}
+    drawn = image_ids([data.ids[place] for place in chosen])
+    settings = {**origin, "batch": size, "seed": seed, "image_ids_sha256": drawn}
     full = _resumable(full, folder, settings)
     classes = classes_of(data, target)
 
     def draw(step: int) -> Batch:
-        order = shuffled(count, size, seed, step)
+        order = [chosen[place] for place in shuffled(count, size, seed, step)]
         rows = [_square(data, i, target, classes, source.size) for i in order]
         images, targets = (torch.stack(part) for part in zip(*rows))
         none = torch.empty(len(order), 0)  # a loss that reads it stops, and trains on nothing made up

@@ -85,4 +85,4 @@ def learn(
     return best[0]
 
 
-TRAITS = AttackTraits(learns=learn)
+TRAITS = AttackTraits(version=2, learns=learn)

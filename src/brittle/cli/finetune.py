@@ -22,7 +22,7 @@ def finetune(
     devices: Annotated[int, typer.Option("--devices", min=1, help="How many GPUs.")] = 1,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a step.")] = 64,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Order of images and random starts.")] = 0,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first training images.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use only so many training images.")] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
     """Tune an encoder for robustness; what comes out is an encoder again, file:DIR/encoder.safetensors."""

@@ -45,7 +45,12 @@ def run(
     eps: Annotated[Many, typer.Option("--eps", help="Budget in pixel units, such as 8/255.")] = None,
     norm: Annotated[NormOption | None, typer.Option("--norm", help="Norm of the budget.")] = None,
     seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="Seed of heads and random starts.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first test images.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Use only so many test images, drawn by name.")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="How images are measured, such as standard(subset=first).")
+    ] = None,
     output_dir: Annotated[Path | None, typer.Option("--output-dir", help="Run folder; runs/NAME if not given.")] = None,
     data_root: Annotated[str, typer.Option("--data-root", help="What {data} stands for in a plan.")] = ".",
     weights_root: Annotated[str, typer.Option("--weights-root", help="What {weights} stands for in a plan.")] = ".",
@@ -88,6 +93,7 @@ def run(
         "norm": norm.value if norm else None,
         "seeds": seed,
         "limit": limit,
+        "protocol": protocol,
         "checks": checks.value if checks else None,
     }
     roots = {"data": data_root, "weights": weights_root}

@@ -65,6 +65,20 @@ class Scenes(DatasetDefaults):
         }
         return Sample(chunk["image"][place], targets)
 
+    def glance(self, index: int, kind: str, /) -> tuple[Sequence[int], Tensor]:
+        """For a label nothing is rendered."""
+        return ((), self._labels[index]) if kind == "label" else super().glance(index, kind)
+
+    @cached_property
+    def _labels(self) -> Tensor:
+        return render.compose(self._numbers(range(self.length))).shape[:, 0].long()
+
+    def _numbers(self, scenes: range) -> Tensor:
+        """The random numbers that decide some scenes, [N, render.NUMBERS]."""
+        key = [SPLITS.index(self.split), self.seed, 0x5CE2E5]
+        unit = [np.random.default_rng([i, *key]).random(render.NUMBERS, np.float32) for i in scenes]
+        return torch.from_numpy(np.stack(unit))
+
     def _chunk(self, number: int) -> dict[str, Tensor]:
         if number not in self._chunks:
             name = f"{self.split}-{number:05d}"
@@ -80,9 +94,7 @@ class Scenes(DatasetDefaults):
             batch = max(1, min(CHUNK, RAYS // self.size**2))
             for start in range(first, first + CHUNK, batch):
                 scenes = range(start, min(start + batch, first + CHUNK))
-                key = [SPLITS.index(self.split), self.seed, 0x5CE2E5]
-                unit = np.stack([np.random.default_rng([i, *key]).random(render.NUMBERS, np.float32) for i in scenes])
-                scene = render.compose(torch.from_numpy(unit))
+                scene = render.compose(self._numbers(scenes))
                 view = render.render(scene, self.size)
                 image, mask = (view.image * 255).round().to(torch.uint8), view.mask.to(torch.uint8)
                 parts.append(

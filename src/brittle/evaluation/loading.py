@@ -77,8 +77,8 @@ def classes_of(dataset: Dataset, target: Target | None) -> int:
     return len(dataset.classes[target.name]) if target else 0
 
 
-def inspect_targets(dataset: Dataset, count: int, task: Task) -> None:
-    """Look at the targets of the first ``count`` images, so that a wrong one at the end is not found after hours of
+def inspect_targets(dataset: Dataset, indices: Sequence[int], task: Task) -> None:
+    """Look at the targets of the images ``indices``, so that a wrong one at the end is not found after hours of
     attacking; see ``Dataset.glance``.
 
     Raises:
@@ -88,8 +88,8 @@ def inspect_targets(dataset: Dataset, count: int, task: Task) -> None:
     if task.target is None:
         return
     classes = classes_of(dataset, task.target)
-    with progress(f"looking at each {task.target.name}", count) as advance:
-        for index in range(count):
+    with progress(f"looking at each {task.target.name}", len(indices)) as advance:
+        for index in indices:
             size, target = dataset.glance(index, task.target.name)
             task.target.inspect(target, size, classes, dataset.ids[index])
             advance(1)

@@ -3,7 +3,7 @@
 import io
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from typing import Any
 
@@ -15,13 +15,14 @@ from brittle.core import components
 from brittle.core.errors import BrittleError, UsageError
 from brittle.core.progress import progress
 from brittle.core.records import EVIDENCE, Cell, Finding, Result
-from brittle.evaluation import heads, loading, protocol
+from brittle.evaluation import heads, loading, protocol, subset
 from brittle.evaluation.attacking import Adversary
 from brittle.evaluation.cache import image_ids
 from brittle.evaluation.machine import Machine, peak_bytes
 from brittle.evaluation.provenance import counted, facts_of, made_by
 from brittle.evaluation.scoring import Scoring, targeted
 from brittle.planning.identity import Resolved, dataset_of, resolve, task_of
+from brittle.planning.protocols import subset_rule
 from brittle.types import Batch, Encoder, LabelFree, Model, frozen
 from brittle.types.threat import Threat
 
@@ -44,9 +45,15 @@ def encoder_of(text: str, device: str, weights: str) -> Encoder:
 
 
 @cache
-def _inspected(dataset: str, task: str, count: int) -> None:
+def _inspected(dataset: str, task: str, limit: int | None, rule: str) -> None:
     """Have every target of the images to be measured looked at, once in a process."""
-    loading.inspect_targets(dataset_of(dataset, "test"), count, task_of(task))
+    loading.inspect_targets(dataset_of(dataset, "test"), places(dataset, "test", limit, rule), task_of(task))
+
+
+@cache
+def places(dataset: str, split: str, limit: int | None, rule: str) -> Sequence[int]:
+    """The places of the images of a split that a limit leaves, drawn once in a process."""
+    return subset.subset(dataset_of(dataset, split), limit, rule)
 
 
 def model_of(resolved: Resolved, machine: Machine) -> tuple[Model, protocol.Protocol]:
@@ -78,14 +85,15 @@ def measure(
     """
     began = time.monotonic()
     resolved = resolve(cell, machine.precision)  # before anything is read: whatever changes under way is then noticed
-    name, task, attack, total = resolved.id, resolved.task, resolved.attack, _count(resolved, "test", cell.limit)
-    _inspected(cell.dataset, cell.task, total)
+    name, task, attack, chosen = resolved.id, resolved.task, resolved.attack, subset_rule(cell.protocol)
+    total = len(places(cell.dataset, "test", cell.limit, chosen))
+    _inspected(cell.dataset, cell.task, cell.limit, chosen)
     model, rule = model_of(resolved, machine)
     threat = Threat(cell.norm or "linf", cell.eps or 0.0)  # type: ignore[arg-type]
     assert model.encoder is not None
 
     def batches(split: str, count: int | None) -> Iterator[Batch]:
-        some = range(_count(resolved, split, count))
+        some = places(cell.dataset, split, count, chosen)
         return targeted(loading.batches(resolved.data(split), some, task, rule, machine), model, attack is not None)
 
     adversary = Adversary(resolved, model, threat, images, machine.keep, earlier, partial(batches, "train"))
@@ -114,15 +122,13 @@ def measure(
         findings=said,
         cost={**cost, "peak_bytes": peak_bytes(machine.device)},
         curve=tuple(scoring.curve()),
-        made_by={**made_by(resolved, model.encoder, rule, machine), "checks": checks if checkable else EVIDENCE[-1]},
+        made_by={
+            **made_by(resolved, model.encoder, rule, machine, total),
+            "checks": checks if checkable else EVIDENCE[-1],
+        },
         sees=attack.sees if attack else "",
     )
     return result, _npz({**scores.samples, "ids": np.array(scoring.ids)})
-
-
-def _count(resolved: Resolved, split: str, limit: int | None) -> int:
-    """How many images of a split are used."""
-    return min(limit or len(resolved.data(split)), len(resolved.data(split)))
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:

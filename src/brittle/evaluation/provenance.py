@@ -11,7 +11,9 @@ from torch import Tensor
 
 from brittle.evaluation.machine import Machine
 from brittle.evaluation.protocol import Protocol
+from brittle.evaluation.subset import describe
 from brittle.planning.identity import Resolved
+from brittle.planning.protocols import subset_rule
 from brittle.types import Encoder, Task
 
 
@@ -39,8 +41,9 @@ def facts_of(task: Task) -> dict[str, Any]:
     return {name: getattr(task, name) for name in names}
 
 
-def made_by(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machine) -> dict[str, Any]:
-    """What made a number, as plain data."""
+def made_by(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machine, images: int) -> dict[str, Any]:
+    """What made a number of so many ``images``, as plain data."""
+    cell = resolved.cell
     cpu = f"cpu x{torch.get_num_threads()}"
     device = torch.cuda.get_device_name(machine.device) if machine.device.startswith("cuda") else cpu
     versions = {key: version(key) for key in ("brittle", "torch", "timm", "numpy")}
@@ -54,7 +57,7 @@ def made_by(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machi
         "weights": encoder.about,
         "data_sha256": data.fingerprint,
         "basis": resolved.basis,
-        "protocol": rule.describe(),
+        "protocol": ", ".join(filter(None, [rule.describe(), describe(images, data, subset_rule(cell.protocol))])),
         "left_out": data.left_out,
         "data_licence": data.licence,
         "settings": {kind: str(part.spec) for kind, part in resolved.parts.items()},

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MEASURE_VERSION = 3
 """Raised whenever heads, protocol, scores, intervals or the loop of attacks change what any cell gives."""
+SUBSET_VERSION = 1
+"""Raised whenever a limit leaves other images."""
 SPLITS = ("train", "val", "test")
 
 
@@ -65,6 +67,7 @@ class Resolved:
             "versions": [part.versions for part in self.parts.values()],
             "precision": self.precision if attack else "fp32",
             "attack_data": _fingerprint_of_stored(attack) if attack else "",
+            **({"subset": SUBSET_VERSION} if self.cell.limit is not None else {}),
             **self._of_clean,
         }
         return _digest(content)

@@ -10,8 +10,8 @@ import yaml
 
 from brittle.core import budget
 from brittle.core.errors import MissingError, UsageError, unknown
+from brittle.planning import protocols
 
-PROTOCOLS = ("standard",)
 DOWNSTREAM = "downstream"
 """Among the attacks of a plan, what stands for each task's own."""
 Text = Annotated[str, pydantic.StringConstraints(min_length=1, strict=True)]
@@ -22,7 +22,8 @@ class Plan(pydantic.BaseModel):
 
     ``tasks`` empty means all that a data set has targets for; a task that needs no target is measured only where it is
     named. ``eps`` may be written 8/255, and must be given for l2. ``downstream`` among the attacks is the task's own
-    attack of the paper. The clean row is always measured. ``sources`` says where to get files that a spec names,
+    attack of the paper. The clean row is always measured. ``limit``: how many test images, drawn balanced over classes;
+    ``protocol: standard(subset=first)`` takes the first ones. ``sources`` says where to get files that a spec names,
     ``report`` what is printed at the end.
     """
 
@@ -55,8 +56,7 @@ def make(**values: Any) -> Plan:
         raise UsageError(f"plan: {where}: {first['msg'].lower()}, got {first['input']!r}") from None
     if "eps" not in values:
         budget.default_eps(plan.norm)
-    if plan.protocol not in PROTOCOLS:
-        raise unknown("protocol", plan.protocol, PROTOCOLS)
+    plan = plan.model_copy(update={"protocol": protocols.canonical(plan.protocol)})
     for key in ("encoders", "datasets", "attacks", "eps", "seeds"):
         if not getattr(plan, key) and key != "attacks":
             raise UsageError(f"plan: {key} is empty; name at least one")

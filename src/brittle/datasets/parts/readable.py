@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from torch import Tensor
+
 from brittle.core import files
 from brittle.core.errors import CellError, UsageError
 from brittle.core.progress import progress, say
@@ -66,3 +68,7 @@ class Readable(DatasetDefaults):
 
     def __getitem__(self, index: int, /) -> Sample:
         return self._data[self._places[0][index]]
+
+    def glance(self, index: int, kind: str, /) -> tuple[Sequence[int], Tensor]:
+        """As the data set itself has it."""
+        return self._data.glance(self._places[0][index], kind)
