@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 
 from brittle.attacks.parts.run import attacked
 from brittle.core import components
 from brittle.core.errors import CellError
 from brittle.core.records import Cell
-from brittle.evaluation import loading, protocol
+from brittle.evaluation import loading, probe, protocol
 from brittle.evaluation import measure as measuring
 from brittle.evaluation.intervals import intervals
 from brittle.evaluation.machine import Machine
@@ -390,6 +391,53 @@ def test_a_bad_target_of_the_last_image_stops_a_cell_before_its_first_step(
         assert failed is not None
         assert words in failed
         assert "scenes-0-test-000031" in failed
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Two classes of four images in each split."""
+    for split in ("train", "val", "test"):
+        for label in "ab":
+            for place in range(4):
+                path = tmp_path / "photographs" / split / label / f"{place}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (8, 8), (200 * (label == "b") + place, 9, 9)).save(path)
+    return tmp_path / "photographs"
+
+
+@pytest.mark.parametrize("same_size_and_bytes", [False, True])
+def test_images_that_change_under_way_give_no_number(
+    tmp_path: Path, cell_of: Cells, photographs: Path, replaced: Callable[..., None], same_size_and_bytes: bool
+) -> None:
+    def swap(real: Callable[..., Tensor], *rest: object, **settings: object) -> Tensor:
+        path = photographs / "test" / "b" / "3.png"
+        colour = (203, 9, 8) if same_size_and_bytes else (1, 255, 3)
+        Image.new("RGB", (8, 8), colour).save(path)
+        return real(*rest, **settings)
+
+    cell = cell_of("pgd(steps=1)", dataset=f"folder:{photographs}", limit=None)
+    clean = replace(cell, attack=None, eps=None, norm=None)
+    _wrap(replaced, "pgd", swap)
+    whole, failed, after = _failures(tmp_path, [clean, cell, replace(cell, attack="noise")])
+    assert whole is None
+    assert failed is not None
+    assert "(test split) were changed while they were measured" in failed
+    assert after is not None, "its images are no longer those of its identity"
+
+
+def test_no_head_is_kept_that_was_fitted_on_images_that_changed(
+    cell_of: Cells, photographs: Path, monkeypatch: pytest.MonkeyPatch, fresh: Path
+) -> None:
+    real = probe.fit
+
+    def swap(*rest: object, **settings: object) -> nn.Module:
+        Image.new("RGB", (8, 8), (3, 2, 1)).save(photographs / "train" / "a" / "0.png")
+        return real(*rest, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(probe, "fit", swap)
+    with pytest.raises(CellError, match=r"\(train split\) were changed"):
+        measure(cell_of(None, dataset=f"folder:{photographs}", limit=None), Machine())
+    assert not list(fresh.glob("heads/**/*.safetensors"))
 
 
 def test_targets_are_looked_at_once_a_run(cell_of: Cells, monkeypatch: pytest.MonkeyPatch) -> None:

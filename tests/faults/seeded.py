@@ -87,6 +87,13 @@ FAULTS = (
         '{"subset": 1} if',
         ["planning/test_plan.py"],
     ),
+    Fault(
+        "images-change-unnoticed",
+        "evaluation/measure.py",
+        '    heads.check_unchanged(resolved, "test")\n',
+        "",
+        ["evaluation/test_measure.py"],
+    ),
     # --- the threat and the climb
     Fault(
         "twins-share-a-fingerprint",

@@ -4,7 +4,7 @@
 ``DIR/depth``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -62,6 +62,10 @@ class Folder(DatasetDefaults):
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    def paths(self) -> Iterable[Path]:
+        """The images."""
+        return self._paths
 
     def glance(self, index: int, kind: str, /) -> tuple[Sequence[int], Tensor]:
         """The label alone; no file is opened."""

@@ -1,7 +1,7 @@
 """Data sets of the Hugging Face hub as parquet, from its cache or a folder: ``hf:ORG/NAME(task=segmentation,
 mask=annotation)``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,10 @@ class Hub(DatasetDefaults):
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def paths(self) -> Iterable[Path]:
+        """The parquet files."""
+        return self._shards.paths
 
     def _validate_labels(self, values: Sequence[Any]) -> None:
         """Raise UsageError unless every label of the split is one of the classes."""

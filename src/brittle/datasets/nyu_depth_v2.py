@@ -1,6 +1,6 @@
 """NYU Depth v2, the 1,449 labelled pairs of its .mat file with the official split: ``nyu_depth_v2:DIR``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -63,6 +63,10 @@ class NyuDepth(DatasetDefaults):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def paths(self) -> Iterable[Path]:
+        """The file with images and depth."""
+        return (self._path,)
 
     def raw(self, index: int, /) -> Sample:
         """The sample with depth as stored in the file."""

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from brittle.core.errors import CellError
 from brittle.core.progress import progress
 from brittle.evaluation import loading, probe, protocol
 from brittle.evaluation.cache import digest, get_or_make
 from brittle.evaluation.machine import Machine
+from brittle.planning import identity
 from brittle.planning.identity import Resolved
 from brittle.types import Batch, Encoder, Features, LabelFree
 
@@ -65,6 +67,15 @@ def _held(target: Tensor) -> Tensor:
     ]
 
 
+def check_unchanged(resolved: Resolved, *splits: str) -> None:
+    """Raise CellError where files of a split have changed since its fingerprint was taken, so that no number of other
+    images stands under it."""
+    for split in splits:
+        if not identity.unchanged(resolved.cell.dataset, split):
+            what = f"files of {resolved.cell.dataset} ({split} split) were changed while they were measured"
+            raise CellError(f"{what}; leave them alone and run again")
+
+
 def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine: Machine) -> nn.Module:
     """The head of a cell, fitted on the train split's frozen features and chosen on the val split's; fitted once and
     kept. A task without labels has one ready."""
@@ -92,6 +103,7 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
             rows[split] = list(features(encoder, resolved.weights, batches, what, len(data), task.reads))
         train, val = rows["train"], rows["val"]
         best = probe.fit(task, encoder.dim, encoder.patch, outputs, train, val, seed=seed, device=device)
+        check_unchanged(resolved, *splits)
         return best.state_dict()
 
     fresh.load_state_dict(get_or_make("heads", key, fit), strict=True)

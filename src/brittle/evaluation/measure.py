@@ -20,7 +20,7 @@ from brittle.evaluation.attacking import Adversary
 from brittle.evaluation.cache import image_ids
 from brittle.evaluation.machine import Machine, peak_bytes
 from brittle.evaluation.provenance import counted, facts_of, made_by
-from brittle.evaluation.scoring import Scoring, targeted
+from brittle.evaluation.scoring import Scores, Scoring, targeted
 from brittle.planning.identity import Resolved, dataset_of, resolve, task_of
 from brittle.planning.protocols import subset_rule
 from brittle.types import Batch, Encoder, LabelFree, Model, frozen
@@ -84,8 +84,9 @@ def measure(
             that are no numbers.
     """
     began = time.monotonic()
-    resolved = resolve(cell, machine.precision)  # before anything is read: whatever changes under way is then noticed
-    name, task, attack, chosen = resolved.id, resolved.task, resolved.attack, subset_rule(cell.protocol)
+    resolved = resolve(cell, machine.precision)
+    assert resolved.id  # taken before anything is read, so that whatever changes under way is noticed
+    task, attack, chosen = resolved.task, resolved.attack, subset_rule(cell.protocol)
     total = len(places(cell.dataset, "test", cell.limit, chosen))
     _inspected(cell.dataset, cell.task, cell.limit, chosen)
     model, rule = model_of(resolved, machine)
@@ -109,23 +110,36 @@ def measure(
         said: tuple[Finding, ...] = ()
         if attack and scoring.wanted:
             said = findings(scoring.evidence(attack.spec, cell.seed, machine.precision, scores, checks == "full"))
+    heads.check_unchanged(resolved, "test")
     cost["check_seconds"] = round(time.monotonic() - began - cost["seconds"], 3)
+    origin = made_by(resolved, model.encoder, rule, machine, total)
+    origin["checks"] = checks if checkable else EVIDENCE[-1]
+    cost["peak_bytes"] = peak_bytes(machine.device)
+    return _result(resolved, scoring, scores, said, cost, origin)
+
+
+def _result(
+    resolved: Resolved,
+    scoring: Scoring,
+    scores: Scores,
+    said: Sequence[Finding],
+    cost: Mapping[str, float],
+    origin: Mapping[str, Any],
+) -> tuple[Result, bytes]:
+    attack = resolved.attack
     result = Result(
-        id=name,
-        cell=cell,
-        task=facts_of(task),
+        id=resolved.id,
+        cell=resolved.cell,
+        task=facts_of(resolved.task),
         metrics=_finite(scores.metrics),
         metrics_uint8=_finite(scores.metrics_uint8),
         intervals=scores.intervals,
         images=len(scoring.ids),
         image_ids_sha256=image_ids(scoring.ids),
         findings=said,
-        cost={**cost, "peak_bytes": peak_bytes(machine.device)},
+        cost=cost,
         curve=tuple(scoring.curve()),
-        made_by={
-            **made_by(resolved, model.encoder, rule, machine, total),
-            "checks": checks if checkable else EVIDENCE[-1],
-        },
+        made_by=origin,
         sees=attack.sees if attack else "",
     )
     return result, _npz({**scores.samples, "ids": np.array(scoring.ids)})

@@ -84,8 +84,12 @@ class Resolved:
         return {
             "measure": MEASURE_VERSION,
             "weights": self.weights,
-            "data": [self.data(split).fingerprint for split in SPLITS],
+            "data": [self._fingerprint(split) for split in SPLITS],
         }
+
+    def _fingerprint(self, split: str) -> str:
+        _state(self.cell.dataset, split)  # before its fingerprint, so that no change falls between the two
+        return self.data(split).fingerprint
 
 
 def _digest(content: Mapping[str, object]) -> str:
@@ -107,6 +111,28 @@ def resolve(cell: Cell, precision: str = "fp32", weights: str = "") -> Resolved:
 def dataset_of(text: str, split: str) -> "Dataset":
     """The data set of a spec, one split, made once."""
     return components.build("datasets", text, split)
+
+
+def unchanged(text: str, split: str) -> bool:
+    """Whether the files of a split are what they were when its fingerprint was taken in this process, by size and time
+    of each."""
+    return _state(text, split) == _state_now(text, split)
+
+
+@cache
+def _state(text: str, split: str) -> str:
+    return _state_now(text, split)
+
+
+def _state_now(text: str, split: str) -> str:
+    digest = hashlib.sha256()
+    for path in dataset_of(text, split).paths():
+        try:
+            stat = path.stat()
+            digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}\n".encode(errors="surrogateescape"))
+        except OSError:
+            digest.update(f"{path} absent\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 @cache

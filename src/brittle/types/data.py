@@ -1,7 +1,8 @@
 """Data: a sample, a batch, and one split of a data set."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
@@ -56,6 +57,7 @@ class Dataset(Protocol):
     def left_out(self) -> int: ...
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Sample: ...
+    def paths(self) -> Iterable[Path]: ...
     def glance(self, index: int, kind: str, /) -> tuple[Sequence[int], Tensor]: ...
     def raw(self, index: int, /) -> Sample: ...
     def clean(self, sample: Sample, /) -> Sample: ...
@@ -71,6 +73,10 @@ class DatasetDefaults(ABC):
     def left_out(self) -> int:
         """How many images cannot be read and are left out."""
         return 0
+
+    def paths(self) -> Iterable[Path]:
+        """The files that samples are read from when they are asked for; none where all is in memory or made up."""
+        return ()
 
     def glance(self, index: int, kind: str, /) -> tuple[Sequence[int], Tensor]:
         """Size (H, W) of an image and its target of a kind. Every target is looked at before anything is attacked, so a

@@ -99,6 +99,12 @@ class ListedImages(DatasetDefaults):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def paths(self) -> Iterable[Path]:
+        """Images, masks and depth maps."""
+        for row in self.rows:
+            yield row.image
+            yield from (target for target in row.targets.values() if isinstance(target, Path))
+
     def raw(self, index: int, /) -> Sample:
         """The sample with depth as stored in its file, invalid values included."""
         row = self.rows[index]

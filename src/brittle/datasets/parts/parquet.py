@@ -18,6 +18,7 @@ class Shards:
 
     def __init__(self, root: Path, paths: Sequence[Path], columns: Sequence[str]) -> None:
         self._columns, self._lock = list(columns), Lock()
+        self.paths = tuple(paths)
         self._files = [_opened(path) for path in paths]
         for path, shard in zip(paths, self._files):
             missing = [name for name in columns if name not in shard.schema_arrow.names]

@@ -1,8 +1,9 @@
 """A data set without its unreadable images, where that is set: they are counted and reported, and results are those of
 a different data set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -68,6 +69,10 @@ class Readable(DatasetDefaults):
 
     def __getitem__(self, index: int, /) -> Sample:
         return self._data[self._places[0][index]]
+
+    def paths(self) -> Iterable[Path]:
+        """As the data set itself has them, those that cannot be read included."""
+        return self._data.paths()
 
     def glance(self, index: int, kind: str, /) -> tuple[Sequence[int], Tensor]:
         """As the data set itself has it."""
