@@ -94,6 +94,27 @@ FAULTS = (
         "",
         ["evaluation/test_measure.py"],
     ),
+    Fault(
+        "names-are-markup",
+        "core/progress.py",
+        "highlight=False, markup=False",
+        "highlight=False",
+        ["core/test_text.py"],
+    ),
+    Fault(
+        "escape-codes-in-errors",
+        "cli/__init__.py",
+        "{plain(' '.join(str(error).split()))}",
+        "{' '.join(str(error).split())}",
+        ["cli/test_strange_worlds.py"],
+    ),
+    Fault(
+        "output-that-is-no-utf8",
+        "cli/__init__.py",
+        "    printable_output()\n",
+        "",
+        ["cli/test_strange_worlds.py"],
+    ),
     # --- the threat and the climb
     Fault(
         "twins-share-a-fingerprint",

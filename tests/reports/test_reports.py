@@ -142,7 +142,7 @@ def test_csv_is_read_back(full: list[Result], result_of: Results) -> None:
     assert lines[5]["accuracy"] == ""
 
 
-@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1"])
 def test_csv_cells_are_no_formulas(result_of: Results, text: str) -> None:
     made = _make("csv", [result_of(failed=text, encoder=text, dataset=text)])
     (line,) = reader.DictReader(io.StringIO(made))

@@ -51,7 +51,7 @@ def finetune(
     """
     from brittle.tuning.parts.training import Batches, shuffled  # Lightning takes seconds to import
 
-    folder = Path(output_dir)
+    folder = files.expanded(output_dir)
     Store(folder)  # refuses a path that is a file
     full = components.complete("tuning", method)
     base = components.canonical("encoders", encoder)

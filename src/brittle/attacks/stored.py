@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -24,7 +23,7 @@ def expand(argument: str, /) -> list[str]:
     Raises:
         MissingError: there is none.
     """
-    root = Path(argument).expanduser()
+    root = files.expanded(argument)
     folders = (
         [argument]
         if (root / LABEL).is_file()
@@ -41,7 +40,7 @@ def expand(argument: str, /) -> list[str]:
 def fingerprint(argument: str, /) -> str:
     """sha256 of what says which cell the images are of, and the sha256 of each of their files."""
     about(argument)
-    return files.sha256_of_file(Path(argument).expanduser() / LABEL)
+    return files.sha256_of_file(files.expanded(argument) / LABEL)
 
 
 @cache
@@ -52,7 +51,7 @@ def about(argument: str, /) -> Mapping[str, Any]:
         MissingError: a file is damaged or gone, or an older version wrote them, without their sha256.
     """
     try:
-        return files.sealed_folder(Path(argument).expanduser(), LABEL)
+        return files.sealed_folder(files.expanded(argument), LABEL)
     except ValueError as error:
         remedy = "make them again with the command that made them, with --keep-adversarial"
         raise MissingError(f"stored:{argument}: {error}; {remedy}") from None
@@ -60,7 +59,7 @@ def about(argument: str, /) -> Mapping[str, Any]:
 
 @cache
 def _images(argument: str) -> ImageStore:
-    return ImageStore(Path(argument).expanduser())
+    return ImageStore(files.expanded(argument))
 
 
 def stored(argument: str, model: Model, batch: Batch, threat: Threat, rng: Rng, /) -> Tensor:

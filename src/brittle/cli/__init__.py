@@ -14,7 +14,9 @@ from brittle.cli.finetune import finetune
 from brittle.cli.list import list_
 from brittle.cli.report import compare, report
 from brittle.cli.run import run
-from brittle.core.errors import BrittleError
+from brittle.core.errors import BrittleError, CellError, MissingError, UsageError
+from brittle.core.files import FULL
+from brittle.core.text import plain, printable_output
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,6 +48,7 @@ def options(
 def main() -> NoReturn:
     """Run the command line; every error a user can fix is one line on stderr and an exit code."""
     signal.signal(signal.SIGTERM, _terminated)
+    printable_output()
     verbose = "-v" in sys.argv or "--verbose" in sys.argv
     try:
         app()
@@ -53,7 +56,7 @@ def main() -> NoReturn:
     except BrittleError as error:
         if verbose:
             raise
-        print(f"brittle: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"brittle: {plain(' '.join(str(error).split()))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except (SystemExit, KeyboardInterrupt) as stop:  # typer makes an exit of 130 out of Ctrl-C
         code = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
@@ -66,8 +69,16 @@ def main() -> NoReturn:
     except OSError as error:
         if verbose:
             raise
-        print(f"brittle: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
-        sys.exit(1)
+        print(plain(f"brittle: {error.strerror or error}: {error.filename or ''}".rstrip(": ")), file=sys.stderr)
+        sys.exit(_code_of(error))
+
+
+def _code_of(error: OSError) -> int:
+    """What the command ends with: a disk with no room left loses cells, a file that is not there is missing, any other
+    path cannot be used."""
+    if error.errno in FULL:
+        return CellError.exit_code
+    return MissingError.exit_code if isinstance(error, FileNotFoundError) else UsageError.exit_code
 
 
 def _terminated(_signal: int, _frame: object) -> NoReturn:

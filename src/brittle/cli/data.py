@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from brittle.core import progress
+from brittle.core.text import show
 
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a data set: check, info, download.")
 
@@ -23,10 +24,10 @@ def data_check(
 
     reports = audit.audit(name, limit)
     for split in reports:
-        print(split.text())
+        show(split.text())
     defects = [line for split in reports for line in split.defects]
     for line in defects:
-        print(f"defect: {' '.join(line.split())}")
+        show(f"defect: {' '.join(line.split())}")
     raise typer.Exit(3 if defects else 0)
 
 
@@ -37,7 +38,7 @@ def data_info(
     """Say where to get a data set, its licence and the layout expected."""
     from brittle.datasets.parts import audit
 
-    print(audit.info(name))
+    show(audit.info(name))
 
 
 @data_app.command(name="download")
@@ -47,4 +48,4 @@ def data_download(
     """Fetch a data set into its folder, where torchvision or the hub has a reader for it."""
     from brittle.datasets.parts import audit
 
-    print(audit.download(name))
+    show(audit.download(name))

@@ -8,6 +8,7 @@ import typer
 
 from brittle.core import progress
 from brittle.core.errors import BrittleError, UsageError
+from brittle.core.text import show
 from brittle.planning.identity import weights_of
 from brittle.results import store
 
@@ -25,7 +26,7 @@ def verify(
     lines: list[oracles.Line] = []
     for line in oracles.verify(full):
         lines.append(line)
-        print(line, flush=True)
+        show(line)
     off = [line.name for line in lines if not line.ok]
     if off:
         raise BrittleError(f"{len(off)} of {len(lines)} recorded values are not met: {'; '.join(off)}")
@@ -36,7 +37,7 @@ def doctor() -> None:
     from brittle.evaluation import machine
 
     environment = machine.environment()
-    print(json.dumps(environment, indent=1))
+    show(json.dumps(environment, indent=1))
     cache = Path(environment["cache"])
     try:
         store.Store(cache).note(".doctor", "")

@@ -7,6 +7,7 @@ import typer
 
 from brittle.core import components, progress
 from brittle.core.spec import Spec, parse
+from brittle.core.text import show
 
 Many = list[str] | None
 
@@ -34,4 +35,4 @@ def finetune(
     folder = output_dir or Path("runs") / parsed.name
     from brittle.api import tuning
 
-    print(tuning.finetune(str(full), encoder, data, output_dir=folder, batch_size=batch_size, seed=seed, limit=limit))
+    show(tuning.finetune(str(full), encoder, data, output_dir=folder, batch_size=batch_size, seed=seed, limit=limit))

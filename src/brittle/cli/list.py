@@ -6,6 +6,7 @@ import typer
 
 from brittle.core import components
 from brittle.core.errors import unknown
+from brittle.core.text import show
 from brittle.planning import plan
 
 
@@ -18,8 +19,8 @@ def list_(
         raise unknown("kind", kind, kinds)
     for shown in (kind,) if kind else kinds:
         if kind is None:
-            print(f"{shown}:")
+            show(f"{shown}:")
         lead = "" if kind else "  "
         names = plan.packaged() if shown == "plans" else components.names(shown)
         for name in names:
-            print(f"{lead}{name:16}{'' if shown == 'plans' else components.summary(shown, name)}".rstrip())
+            show(f"{lead}{name:16}{'' if shown == 'plans' else components.summary(shown, name)}".rstrip())

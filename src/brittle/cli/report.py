@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from brittle.core import components, progress
+from brittle.core.text import show
 from brittle.results import store
 
 
@@ -24,7 +25,7 @@ def report(
             store.Store(output_dir).note(f"report.{name.strip()}", text)
             progress.say(f"written: {output_dir}/report.{name.strip()}")
         else:
-            print(text)
+            show(text)
 
 
 def compare(
@@ -41,4 +42,4 @@ def compare(
     comparisons, notes = comparing.compare(first, second)
     for note in notes:
         progress.say(note)
-    print(comparison.as_json(comparisons) if as_json else comparison.table(comparisons))
+    show(comparison.as_json(comparisons) if as_json else comparison.table(comparisons))

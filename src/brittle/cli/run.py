@@ -1,6 +1,8 @@
 """``brittle run``: measure a plan."""
 
+import math
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +12,7 @@ import typer
 from brittle.core import components, progress
 from brittle.core.errors import CellError, MissingError, UsageError, unknown
 from brittle.core.records import Result
+from brittle.core.text import show
 from brittle.planning import plan as plans
 from brittle.planning import sweep
 from brittle.planning.plan import Plan
@@ -57,7 +60,7 @@ def run(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16, for attacks.")] = "auto",
     batch_size: Annotated[str, typer.Option("--batch-size", help="auto or a number; changes no result.")] = "auto",
-    num_workers: Annotated[int, typer.Option("--num-workers", min=0, help="Threads that read images.")] = 0,
+    num_workers: Annotated[int, typer.Option("--num-workers", min=0, max=1024, help="Threads that read images.")] = 0,
     executor: Annotated[str, typer.Option("--executor", help="Where cells run: local.")] = "local",
     keep_adversarial: Annotated[
         bool, typer.Option("--keep-adversarial", help="Keep the attacked images, for stored:RUN.")
@@ -82,8 +85,10 @@ def run(
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
-    if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size) > 0):
+    if batch_size != "auto" and not re.fullmatch("[1-9][0-9]{0,8}", batch_size):
         raise UsageError(f"--batch-size {batch_size}: must be auto or a whole number above 0")
+    if fail_under is not None and not math.isfinite(fail_under):
+        raise UsageError(f"--fail-under {fail_under}: must be a finite number")
     options: dict[str, Any] = {
         "encoders": encoder,
         "datasets": data,
@@ -112,7 +117,7 @@ def run(
         return
     results = running.execute(plan, folder, where, executor)
     report = components.component("reports", "json" if as_json else plan.report).function
-    print(report(results))
+    show(report(results))
     progress.say(f"written: {folder}/report/report.md, .csv, .json")
     raise typer.Exit(_exit_code(results, fail_under) or (MissingError.exit_code if missing else 0))
 
@@ -126,13 +131,13 @@ def _outline(plan: Plan, missing: dict[str, str], folder: store.Store, precision
         for data in plan.datasets:
             reasons = [missing[text] for text in (encoder, data) if text in missing]
             if reasons:
-                print(f"lacks  {encoder} / {data}: {'; '.join(reasons)}")
+                show(f"lacks  {encoder} / {data}: {'; '.join(reasons)}")
     if all(text in missing for text in plan.encoders) or all(text in missing for text in plan.datasets):
         return
     cells = running.cells_of(plan, precision)
     to_do = set(folder.missing(list(cells)))
     for key, cell in cells.items():
-        print(f"{'to do' if key in to_do else 'done '}  {key}  {cell}")
+        show(f"{'to do' if key in to_do else 'done '}  {key}  {cell}")
     passes = [running.passes_of(cells[key]) for key in to_do]
     forwards, backwards = sum(each.forwards for each in passes), sum(each.backwards for each in passes)
     progress.say(f"at most {forwards:,} forward and {backwards:,} backward passes of an image, less what is shared")

@@ -1,9 +1,11 @@
 """Files that are whole or not there: atomic writes, checked reads, and the folder that runs share."""
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,13 +13,14 @@ from typing import Any
 
 from brittle.core.errors import UsageError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UMASK = os.umask(0)  # can only be read by setting it
 os.umask(UMASK)
 
 
-def sha256(data: bytes) -> str:
-    """Hexadecimal digest of bytes."""
-    return hashlib.sha256(data).hexdigest()
+def sha256(data: bytes | str) -> str:
+    """Hexadecimal digest of bytes or of text, names that are no UTF-8 included."""
+    return hashlib.sha256(data.encode(errors="surrogatepass") if isinstance(data, str) else data).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:
@@ -30,15 +33,38 @@ def mixed(sha: str, **settings: object) -> str:
     """What stands for weights used with ``settings``: their sha256 where every setting is empty, zero or None, else a
     hash of both."""
     given = {key: value for key, value in settings.items() if value not in ("", 0, None, ())}
-    return sha256(f"{sha} {sorted(given.items())}".encode()) if given else sha
+    return sha256(f"{sha} {sorted(given.items())}") if given else sha
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a path that is no folder and cannot become one.
+
+    Raises:
+        UsageError: a file, a broken link, a name that is too long, or within something that is no folder.
+    """
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            raise UsageError(f"{path} is a file, not a folder; name another folder")
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise UsageError(f"{path} is a link to nothing; name another folder") from None
+    except OSError as error:
+        raise UsageError(f"cannot use {str(path)[:200]}: {error.strerror}; name another folder") from None
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write ``data`` so that at every moment ``path`` holds the old content or the new one, never a part."""
+    """Write ``data`` so that at every moment ``path`` holds the old content or the new one, never a part.
+
+    Raises:
+        UsageError: nothing can be written there.
+        OSError: the disk is full or fails; it names ``path``.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+    except OSError as error:
+        if error.errno in FULL:
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise UsageError(f"cannot write {path}: {error.strerror} ({error.filename}); name another folder") from None
     os.fchmod(handle, 0o666 & ~UMASK)  # mkstemp's own 0600 would lock out others who share the folder
     temporary = Path(name)
@@ -48,6 +74,9 @@ def write_whole(path: Path, data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -134,9 +163,21 @@ def sealed_folder(folder: Path, label: str, *, mend: bool = False) -> dict[str, 
 
 def cache() -> Path:
     """The folder shared by all runs: ``BRITTLE_CACHE``, else ``~/.cache/brittle``."""
-    return Path(os.environ.get("BRITTLE_CACHE") or Path.home() / ".cache" / "brittle").expanduser()
+    return expanded(os.environ.get("BRITTLE_CACHE") or "~/.cache/brittle", "set BRITTLE_CACHE")
+
+
+def expanded(path: str | Path, remedy: str = "write the folder out") -> Path:
+    """A path with ``~`` replaced by the home folder.
+
+    Raises:
+        UsageError: nobody knows of a home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{path}: this user has no home folder; {remedy}") from None
 
 
 def slug(text: str) -> str:
     """A file name that no text can turn into a path: up to 40 harmless characters and a hash of the whole."""
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', text)[:40].strip('.-')}-{sha256(text.encode())[:12]}"
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', text)[:40].strip('.-')}-{sha256(text)[:12]}"

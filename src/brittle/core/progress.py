@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
+from brittle.core.text import plain
+
 LINE_EVERY = 10.0  # seconds between plain lines
 
 quiet = False
@@ -34,9 +36,9 @@ def say(text: str, *, always: bool = False) -> None:
     if quiet and not always:
         return
     if _bars:
-        _bars[0].console.print(text, highlight=False)  # type: ignore[attr-defined]
+        _bars[0].console.print(plain(text), highlight=False, markup=False)  # type: ignore[attr-defined]
     else:
-        print(text, file=sys.stderr, flush=True)
+        print(plain(text), file=sys.stderr, flush=True)
 
 
 def _bar(what: str, total: int, unit: str, done: int) -> Iterator[Callable[..., None]]:
@@ -45,10 +47,11 @@ def _bar(what: str, total: int, unit: str, done: int) -> Iterator[Callable[..., 
 
     if not _bars:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn(
-                "{task.completed:.0f}/{task.total:.0f} {task.fields[unit]} {task.fields[rate]} {task.fields[note]}"
+                "{task.completed:.0f}/{task.total:.0f} {task.fields[unit]} {task.fields[rate]} {task.fields[note]}",
+                markup=False,
             ),
             TimeRemainingColumn(compact=True),
         )
@@ -56,7 +59,7 @@ def _bar(what: str, total: int, unit: str, done: int) -> Iterator[Callable[..., 
     live = _bars[0]
     assert isinstance(live, Progress)
     live.start()
-    task = live.add_task(what, total=total, completed=done, unit=unit, rate="", note="")
+    task = live.add_task(plain(what), total=total, completed=done, unit=unit, rate="", note="")
     began, seen = time.monotonic(), 0
 
     def advance(count: int, note: str = "") -> None:

@@ -62,6 +62,8 @@ def parse(text: str) -> Spec:
     Raises:
         UsageError: with the text and the place where it stops making sense.
     """
+    if "\0" in text:
+        raise UsageError(f"{text[:40]!r} holds a NUL character; remove it")
     text = text.strip()
     start = _NAME.match(text)
     if not start:

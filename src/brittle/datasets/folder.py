@@ -58,7 +58,7 @@ class Folder(DatasetDefaults):
             f"{name} {label} {p.stat().st_size} {p.stat().st_mtime_ns}"
             for name, label, p in zip(self.ids, self._labels, self._paths)
         )
-        return files.sha256("\n".join(rows).encode())
+        return files.sha256("\n".join(rows))
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -39,5 +39,5 @@ def food101(argument: str, split: str, /) -> ListedImages:
     ]
     rows = rows if split == "test" else held_out(rows, split)
     return ListedImages(
-        nonempty(rows, root, split), {"label": names}, licence=TRAITS.licence, stamp=sha256("\n".join(names).encode())
+        nonempty(rows, root, split), {"label": names}, licence=TRAITS.licence, stamp=sha256("\n".join(names))
     )

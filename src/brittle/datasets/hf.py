@@ -51,9 +51,7 @@ class Hub(DatasetDefaults):
         self._labels = shards.column(columns["label"]) if "label" in columns else []
         if self._labels:
             self._validate_labels(self._labels)
-        self.fingerprint = files.sha256(
-            f"{shards.stamp} {dict(columns)} {len(rows)} {sum(rows)} {names} {how}".encode()
-        )
+        self.fingerprint = files.sha256(f"{shards.stamp} {dict(columns)} {len(rows)} {sum(rows)} {names} {how}")
 
     @cached_property
     def ids(self) -> Sequence[str]:

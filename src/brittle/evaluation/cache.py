@@ -81,4 +81,4 @@ def adversarial(key: Mapping[str, Any], images: Tensor, make: Callable[[], Mappi
 
 def image_ids(ids: Sequence[str]) -> str:
     """sha256 of the ids of the images measured, in order."""
-    return files.sha256("\n".join(ids).encode())
+    return files.sha256("\n".join(ids))

@@ -28,13 +28,13 @@ def subset(data: Dataset, limit: int | None, rule: str = "balanced") -> Sequence
         return range(count)
     if rule == "first":
         return range(limit)
-    drawn = sorted(range(count), key=lambda place: files.sha256(f"subset {data.ids[place]}".encode()))
+    drawn = sorted(range(count), key=lambda place: files.sha256(f"subset {data.ids[place]}"))
     labels = _labels(data)
     seen: Counter[Hashable] = Counter()
     ranks: dict[int, tuple[int, str]] = {}
     for place in drawn:  # the n-th of each class comes before any n+1-th; another class leads for each n
         rank = seen[labels[place]]
-        ranks[place] = rank, files.sha256(f"{rank} {labels[place]}".encode())
+        ranks[place] = rank, files.sha256(f"{rank} {labels[place]}")
         seen[labels[place]] += 1
     return sorted(sorted(drawn, key=ranks.__getitem__)[:limit])
 

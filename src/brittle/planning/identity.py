@@ -129,9 +129,9 @@ def _state_now(text: str, split: str) -> str:
     for path in dataset_of(text, split).paths():
         try:
             stat = path.stat()
-            digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}\n".encode(errors="surrogateescape"))
+            digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}\n".encode(errors="surrogatepass"))
         except OSError:
-            digest.update(f"{path} absent\n".encode(errors="surrogateescape"))
+            digest.update(f"{path} absent\n".encode(errors="surrogatepass"))
     return digest.hexdigest()
 
 

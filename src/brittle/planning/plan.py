@@ -1,19 +1,20 @@
 """Plans: what is to be measured, as plain data read from a file or made of options."""
 
+import re
 from collections.abc import Mapping
 from importlib.resources import files as resources
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 import yaml
 
-from brittle.core import budget
+from brittle.core import budget, files
 from brittle.core.errors import MissingError, UsageError, unknown
 from brittle.planning import protocols
 
 DOWNSTREAM = "downstream"
 """Among the attacks of a plan, what stands for each task's own."""
+LARGEST = 2**20  # bytes of a plan file
 Text = Annotated[str, pydantic.StringConstraints(min_length=1, strict=True)]
 
 
@@ -29,15 +30,15 @@ class Plan(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
+    name: Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "run"
     encoders: list[Text]
     datasets: list[Text]
     tasks: list[Text] = []
     attacks: list[Text] = ["embed", "downstream"]
-    eps: list[float | Text] = [budget.DEFAULT]
+    eps: list[Annotated[float, pydantic.Field(strict=True)] | Text] = [budget.DEFAULT]
     norm: Literal["linf", "l2"] = "linf"
-    seeds: list[Annotated[int, pydantic.Field(ge=0)]] = [0]
-    limit: Annotated[int, pydantic.Field(ge=1)] | None = None
+    seeds: list[Annotated[int, pydantic.Field(ge=0, lt=2**63, strict=True)]] = [0]
+    limit: Annotated[int, pydantic.Field(ge=1, strict=True)] | None = None
     checks: Literal["none", "fast", "full"] = "fast"
     protocol: Text = "standard"
     sources: dict[str, str] = {}
@@ -64,7 +65,11 @@ def make(**values: Any) -> Plan:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a duplicate key and any alias, and reads 1e-4 as a number."""
+    """Safe YAML that refuses a duplicate key and any alias, and whose plain words are what YAML 1.2 makes of them:
+    true, false, null, decimal numbers (1e-4 too) and text, so that neither ``no`` nor ``1:30`` nor a date is anything
+    else."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -85,6 +90,22 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+for _tag, _pattern, _first in (
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    ("int", r"^[-+]?[0-9]{1,18}$", list("-+0123456789")),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?$", list("-+.0123456789")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+
+
+def _decimal(loader: yaml.SafeLoader, node: Any) -> int:
+    return int(loader.construct_scalar(node))  # YAML 1.1 takes 010 for 8
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _decimal)
+
+
 def read(name: str, roots: Mapping[str, str] | None = None) -> Plan:
     """The plan in a YAML file, or the packaged plan of that name.
 
@@ -95,12 +116,14 @@ def read(name: str, roots: Mapping[str, str] | None = None) -> Plan:
         MissingError: there is neither.
         UsageError: no YAML, a duplicate or unknown key, a value that makes no sense.
     """
-    path = Path(name).expanduser()
+    path = files.expanded(name)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise MissingError(f"no plan file {name}; packaged plans: {', '.join(packaged())}")
+        if path.stat().st_size > LARGEST:
+            raise UsageError(f"{name}: has {path.stat().st_size} bytes; a plan has at most {LARGEST}")
         try:
-            text = path.read_text(encoding="utf8")
+            text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise UsageError(f"{name}: is no UTF-8 text (byte {error.start}); save it as UTF-8") from None
     elif name in packaged():
@@ -109,12 +132,15 @@ def read(name: str, roots: Mapping[str, str] | None = None) -> Plan:
         raise unknown("plan", name, packaged())
     try:
         values = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise UsageError(f"{name}: is nested too deep for a plan; write it flatter") from None
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise UsageError(f"{name}: is no YAML: {' '.join(str(error).split())[:160]}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{name}: a plan is keys and values, got {type(values).__name__}")
     plan = make(**{str(key): value for key, value in values.items()})
     places = {"data": ".", "weights": ".", **(roots or {})}
+    places = {key: str(files.expanded(root)) for key, root in places.items()}
 
     def placed(texts: list[str]) -> list[str]:
         for key, root in places.items():

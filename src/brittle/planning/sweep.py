@@ -1,6 +1,7 @@
 """The cells of a plan: every encoder on every data set, task and attack that fit together."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from brittle.core import budget, components
 from brittle.core.errors import MissingError, UsageError
@@ -116,6 +117,9 @@ def unavailable(plan: Plan) -> dict[str, str]:
                 else:
                     dataset_of(components.canonical(kind, text), "test")
             except MissingError as error:
+                argument = parse(text).argument
+                if argument and not Path(argument).is_absolute() and argument[0] != "~":
+                    error = f"{error}; a relative path is looked for in {Path.cwd()}"
                 source = next((source for name, source in plan.sources.items() if name in text), "")
                 missing[text] = f"{error}{f'; get it from {source}' if source else ''}"
     return missing

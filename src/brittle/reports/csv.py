@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 
 from brittle.core.records import Result
+from brittle.core.text import plain
 from brittle.reports.parts import wording
 
 
@@ -54,5 +55,7 @@ def csv(results: Sequence[Result], /) -> str:
 
 
 def _harmless(value: object) -> object:
-    """Text that a spreadsheet would run as a formula gets a quote in front."""
+    """Text that a spreadsheet would run as a formula gets a quote in front, and what a terminal would act on is
+    written out."""
+    value = plain(value) if isinstance(value, str) else value
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from brittle.core.records import Result
+from brittle.core.text import plain
 from brittle.reports.parts import layout, transfer, wording
 
 
@@ -18,4 +19,4 @@ def md(results: Sequence[Result], /) -> str:
     table = [head, ["---"] * 4 + ["---:"] * (len(head) - 4), *body]
     below = [*wording.failures(results), *wording.remarks(results)]
     text = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in table]
-    return "\n".join([*text, "", wording.caption(results), *([""] + below if below else [])]) + "\n"
+    return plain("\n".join([*text, "", wording.caption(results), *([""] + below if below else [])]) + "\n")

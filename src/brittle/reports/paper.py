@@ -7,6 +7,7 @@ from importlib.resources import files as resources
 from typing import Any
 
 from brittle.core.records import Result
+from brittle.core.text import plain
 from brittle.reports.parts import layout, wording
 
 ENCODERS = {  # what a spec must contain to be one of the paper's encoders
@@ -47,7 +48,7 @@ def paper(results: Sequence[Result], /) -> str:
         )
     out.write(f"\n{wording.caption(results)}; paper: {reference['source']}\n")
     out.writelines(f"{line}\n" for line in wording.failures(results))
-    return out.getvalue()
+    return plain(out.getvalue())
 
 
 def _same(line: layout.Row, row: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from brittle.core.records import Result
+from brittle.core.text import plain
 from brittle.reports.parts import layout, transfer, wording
 from brittle.reports.parts.terminal import add, laid, natural_width, printed, terminal_width
 
@@ -21,7 +22,7 @@ def table(results: Sequence[Result], /, *, width: int = 0) -> str:
         textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
         for line in (*wording.failures(results), *wording.troubles(results))
     ]
-    return "\n".join([printed(rich_table, width), *([""] if below else []), *below])
+    return plain("\n".join([printed(rich_table, width), *([""] if below else []), *below]))
 
 
 def _wide(columns: Sequence[str], lines: Sequence[layout.Row], caption: str) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 from brittle.core.budget import eps_text
 from brittle.core.records import Result
+from brittle.core.text import plain
 from brittle.reports.parts import wording
 from brittle.reports.parts.layout import origins_of
 
@@ -28,7 +29,7 @@ def transfer(results: Sequence[Result], /) -> str:
         f"**{dataset}, {title}**\n\n{_matrix(group, [result for result in done if result.cell.dataset == dataset])}"
         for (dataset, title), group in groups.items()
     ]
-    return "\n".join([*matrices, lost])
+    return plain("\n".join([*matrices, lost]))
 
 
 def _matrix(group: Sequence[Result], done: Sequence[Result]) -> str:

@@ -17,6 +17,7 @@ from brittle.core.progress import say
 from brittle.core.records import EVIDENCE, Cell, Result
 
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OSError, UsageError)  # what reading a damaged file may raise
+FOLDERS = ("results", "samples", "failed", "adversarial", "locks", "quarantine", "report")
 LABEL = "cell.json"  # says what kept images are, and is written last
 ID = re.compile(r"[0-9a-f]{20}")
 
@@ -31,9 +32,9 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        if root.exists() and not root.is_dir():
-            raise UsageError(f"{root} is a file, not a folder; name another --output-dir")
+        self.root = root = files.expanded(root)
+        for path in (root, *(root / name for name in FOLDERS)):
+            files.check_folder(path)
 
     def missing(self, ids: Sequence[str], checks: str = "none", keep: bool = False) -> list[str]:
         """Those that are not ``done``; damaged results are moved aside, reported, and count as missing."""
@@ -169,9 +170,10 @@ class Store:
     def claim(self, name: str) -> Generator[None]:
         """Only one process at a time inside, for a cell; the lock is the kernel's, so it does not outlive a killed
         process."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{name}.lock"):
+        lock = self.root / "locks" / f"{name}.lock"
+        if not lock.exists():
+            files.write_whole(lock, b"")  # says in one line why it cannot be written
+        with FileLock(lock):
             yield
 
     def put_images(self, name: str, cell: Cell) -> None:
@@ -205,7 +207,7 @@ def read_run(folder: str | Path) -> list[Result]:
     Raises:
         MissingError: there is no such folder, or no result in it.
     """
-    root = Path(folder)
+    root = files.expanded(folder)
     results = Store(root).results() if root.is_dir() else []
     if not results:
         raise MissingError(f"no results in {folder}; name a folder that brittle run has written")

@@ -51,4 +51,4 @@ class Rng:
 
 
 def _seed(seed: int, name: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:8], "little") >> 1
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode(errors="surrogatepass")).digest()[:8], "little") >> 1

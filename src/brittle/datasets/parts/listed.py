@@ -78,7 +78,7 @@ class ListedImages(DatasetDefaults):
     @cached_property
     def fingerprint(self) -> str:
         """Hash of every name, label and byte count of images and targets, and of ``stamp``."""
-        return files.sha256("\n".join([f"{self._stamp} {self._depth_range}", *map(self._line, self.rows)]).encode())
+        return files.sha256("\n".join([f"{self._stamp} {self._depth_range}", *map(self._line, self.rows)]))
 
     def _line(self, row: Row) -> str:
         return " ".join(
@@ -206,7 +206,7 @@ def lines(path: Path) -> list[str]:
 
 def share(name: str) -> float:
     """A number in [0, 1) derived from a name, so that adding images never moves the others to another split."""
-    return int(files.sha256(name.encode())[:8], 16) / 2**32
+    return int(files.sha256(name)[:8], 16) / 2**32
 
 
 def held_out(rows: Sequence[Row], split: str) -> list[Row]:

@@ -31,9 +31,9 @@ class Shards:
         self._kept: tuple[int, list[Mapping[str, Any]]] = (-1, [])
         self.stamp = files.sha256(
             "\n".join(
-                f"{path.relative_to(root)} {path.stat().st_size} {files.sha256(str(shard.metadata.to_dict()).encode())}"
+                f"{path.relative_to(root)} {path.stat().st_size} {files.sha256(str(shard.metadata.to_dict()))}"
                 for path, shard in zip(paths, self._files)
-            ).encode()
+            )
         )
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from brittle.core.records import MAY_DIFFER, Comparison
+from brittle.core.text import plain
 from brittle.reports.parts.terminal import add, laid, printed
 from brittle.reports.parts.wording import attack_text, checks, legend, mark
 
@@ -32,7 +33,7 @@ def table(comparisons: Sequence[Comparison]) -> str:
     rich_table = laid(list(lines[0]), caption, fixed=("difference", "p", "p (Holm)"))
     for line in lines:
         add(rich_table, list(line.values()))
-    return printed(rich_table)
+    return plain(printed(rich_table))
 
 
 def _line(comparison: Comparison, named: bool) -> dict[str, str]:
