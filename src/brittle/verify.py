@@ -19,7 +19,7 @@ from brittle.api import load_encoder
 from brittle.core import components
 from brittle.core.progress import say
 from brittle.tasks.parts.depth_losses import gradloss, sigloss
-from brittle.types import Features, frozen
+from brittle.types import MASK, Features, frozen
 from brittle.types.threat import Norm
 
 STEPS = "steps=20, step=0.25, random_start=false, keep=last"
@@ -154,8 +154,8 @@ def dense_attacks() -> Iterator[Line]:
 def segmentation_metrics() -> Iterator[Line]:
     """mIoU, mean accuracy (recall) and pixel accuracy, with void pixels and an absent class."""
     arrays, task = recorded("dense_a"), components.build("tasks", "segmentation")
-    guess, target = arrays["metric_pred"].long(), arrays["metric_target"].long()
-    logits = nn.functional.one_hot(guess, int(max(guess.max(), target[target != 255].max())) + 1).movedim(-1, 1).float()
+    guess, target = arrays["metric_pred"].long(), MASK.scored(arrays["metric_target"].long(), 0)
+    logits = nn.functional.one_hot(guess, int(max(guess.max(), target.max())) + 1).movedim(-1, 1).float()
     metrics = task.summarise({key: value.sum(0) for key, value in task.score(logits, target).items()})
     for key in ("miou", "macc", "aacc"):
         yield Line(key, abs(metrics[key] - arrays[key].item()), 1e-6)

@@ -10,6 +10,7 @@ from brittle.core import components
 from brittle.core.errors import UsageError
 from brittle.types import Batch, Encoder, Features, Model
 from brittle.types.rng import Rng
+from brittle.types.target import VOID
 from brittle.types.threat import Threat
 
 EPS = {"linf": 0.05, "l2": 0.3}
@@ -335,6 +336,6 @@ def test_keep_score_has_the_lowest_pixel_accuracy_and_keep_best_the_highest_loss
 
 
 def test_void_everywhere_stays_clean(images) -> None:
-    target = torch.full((24, 8, 8), 255)
+    target = torch.full((24, 8, 8), VOID)
     moved = brittle.attack(Bent(4), images, target, attack="sea(steps=5)", task="segmentation")
     assert torch.equal(moved, images)

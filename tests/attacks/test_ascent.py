@@ -11,6 +11,7 @@ from brittle.core import components
 from brittle.core.errors import CellError, UsageError
 from brittle.types import Batch, Encoder, Features, Model, frozen
 from brittle.types.rng import Rng
+from brittle.types.target import VOID
 from brittle.types.threat import Threat
 
 COUNT, SHAPE = 6, (3, 5, 4)
@@ -219,7 +220,7 @@ def test_a_dense_success_ignores_void_pixels() -> None:
             return torch.stack([images[:, 0], images[:, 1]], 1)
 
     task = components.build("tasks", "segmentation")
-    target = torch.tensor([[[0, 0, 255, 255]]])
+    target = torch.tensor([[[0, 0, VOID, VOID]]])
     images = torch.full((1, 3, 1, 4), 0.5)
     images[:, 0] += 0.01
     wrong_all = images.clone()

@@ -11,6 +11,7 @@ from brittle.core import components
 from brittle.core.errors import CellError, UsageError
 from brittle.types import Batch, Model, frozen, per_image
 from brittle.types.rng import Rng
+from brittle.types.target import VOID
 from brittle.types.threat import Threat
 
 EPS = {"linf": 0.08, "l2": 1.2}
@@ -84,7 +85,7 @@ def dense(task: str, count: int) -> tuple[Asked, Tensor, Tensor]:
         target[:, :, :2] = target[-1] = 0
         return Asked(1, dense=True, positive=True), images, target
     target = torch.randint(0, 3, (count, 12, 10), generator=generator(2))
-    target[:, :2] = target[-1] = 255
+    target[:, :2] = target[-1] = VOID
     return Asked(3, dense=True), images, target
 
 
@@ -225,7 +226,7 @@ def test_it_never_ends_below_the_clean_image() -> None:
 
 
 def test_a_mask_with_nothing_right_is_found_although_its_loss_is_lower() -> None:
-    images, target = pixels(1, 3, 2), torch.tensor([[[0, 0], [255, 255], [255, 255]]])
+    images, target = pixels(1, 3, 2), torch.tensor([[[0, 0], [VOID, VOID], [VOID, VOID]]])
     half, none = torch.zeros(2, 1, 2, 3, 2)
     half[0, 1, 0, 1] = 50  # the second pixel is very wrong, the first just right
     none[0, 1] = 1

@@ -19,10 +19,10 @@ from brittle.core import components, files
 from brittle.evaluation.scoring import Scoring
 from brittle.types import Batch, Encoder, Features, Model, Task
 from brittle.types.attack_log import AttackLog
+from brittle.types.target import VOID
 from brittle.types.threat import Threat
 
 SIDE = 16
-VOID = 255
 
 
 def need(table: Mapping[str, Any], kind: str, name: str) -> Any:

@@ -11,10 +11,11 @@ import torch
 from brittle.api import load_dataset, running
 from brittle.core import components
 from brittle.core.errors import BrittleError, MissingError, UsageError
-from brittle.datasets.parts import audit, idx
+from brittle.datasets.parts import audit, idx, publisher
 from brittle.evaluation import loading, probe
 from brittle.planning import identity
 from brittle.types import as_float
+from brittle.types.target import VOID
 
 
 class Case(NamedTuple):
@@ -119,8 +120,8 @@ def test_a_marked_block_is_where_it_was_put(specs, name) -> None:
     marked = plane == (case.labels[1] if case.kind == "mask" else 1.5)
     assert torch.equal(marked, block(image))
     assert target.dtype == (torch.int64 if case.kind == "mask" else torch.float32)
-    assert int((plane == (255 if case.kind == "mask" else 0)).sum()) == case.void
-    rest = plane[~marked & (plane != (255 if case.kind == "mask" else 0))]
+    assert int((plane == (VOID if case.kind == "mask" else 0)).sum()) == case.void
+    rest = plane[~marked & (plane != (VOID if case.kind == "mask" else 0))]
     assert rest.unique().tolist() == [case.labels[0] if case.kind == "mask" else 3.0]
 
 
@@ -233,7 +234,7 @@ def test_what_is_missing_is_said_in_one_line(name, tmp_path, monkeypatch) -> Non
 
 @pytest.mark.parametrize("name", components.names("datasets"))
 def test_info_says_where_to_get_it_its_licence_and_its_layout(name) -> None:
-    lines = audit.info(name).splitlines()
+    lines = publisher.info(name).splitlines()
     assert [line.split()[0] for line in lines[:6]] == ["what", "source", "licence", "layout", "protocol", "settings"]
     assert all(len(line.split()) > 1 for line in lines)
 

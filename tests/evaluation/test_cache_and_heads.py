@@ -15,6 +15,7 @@ from brittle.evaluation.machine import Machine
 from brittle.planning import identity
 from brittle.planning.identity import resolve
 from brittle.types import Batch, Dataset, Encoder, Features
+from brittle.types.target import VOID
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_features_belong_to_the_images_not_to_their_names(fresh: Path) -> None:
 
 
 def test_masks_are_held_in_two_bytes_a_pixel(fresh: Path) -> None:
-    masks = torch.tensor([0, 149, 255, 300]).view(1, 2, 2)
+    masks = torch.tensor([0, 149, VOID, 300]).view(1, 2, 2)
     for target, dtype in ((masks, torch.int16), (masks[:, 0, 0], torch.int64), (masks[:, None] / 2, torch.float32)):
         ((_, held),) = heads.features(Counting(), "w", [Batch(torch.rand(1, 3, 8, 8), target, "a")], "features", 1)
         assert held.dtype == dtype

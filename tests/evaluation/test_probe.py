@@ -8,6 +8,7 @@ from brittle.core import components
 from brittle.core.errors import CellError
 from brittle.evaluation import probe
 from brittle.types import Features
+from brittle.types.target import VOID
 
 DIM, CLASSES = 12, 4
 
@@ -42,7 +43,7 @@ def masked(count: int, seed: int) -> list[tuple[Features, torch.Tensor]]:
         label = torch.randint(0, CLASSES, (count // 2, *shape), generator=generator(seed))
         grid = CENTRES[label].movedim(-1, 1) + 0.3 * torch.randn(count // 2, DIM, *shape, generator=generator(seed + 1))
         mask = label.repeat_interleave(8, 1).repeat_interleave(8, 2)
-        mask[:, :3] = 255
+        mask[:, :3] = VOID
         rows.append((Features(grid.mean((2, 3)).half(), grid.half()), mask))
     return rows
 
@@ -170,6 +171,6 @@ def test_a_score_does_not_depend_on_how_features_were_stored() -> None:
 
 
 def test_no_head_with_a_finite_metric_is_an_error() -> None:
-    void = [(features, torch.full_like(mask, 255)) for features, mask in masked(4, 0)]
+    void = [(features, torch.full_like(mask, VOID)) for features, mask in masked(4, 0)]
     with pytest.raises(CellError, match="val"):
         fit("segmentation", masked(8, 0), void)

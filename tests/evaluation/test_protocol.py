@@ -11,6 +11,7 @@ from brittle.evaluation import loading, protocol
 from brittle.evaluation.machine import Machine
 from brittle.planning import identity
 from brittle.types import Batch, DatasetDefaults, Sample, Task
+from brittle.types.target import VOID
 
 
 class Few(DatasetDefaults):
@@ -143,7 +144,7 @@ def test_looking_at_targets_decodes_no_image_where_there_is_a_glance() -> None:
 def test_void_is_no_class_and_no_error() -> None:
     data = Few([_sample(8, 8, mask=torch.full((8, 8), 255))])
     (batch,) = loading.batches(data, range(1), SEGMENT, rule(SEGMENT, 8), Machine(batch_size=1))
-    assert (batch.target == 255).all()
+    assert (batch.target == VOID).all()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -217,7 +218,7 @@ def test_what_lies_outside_the_valid_part_is_void() -> None:
     _, mask = protocol.preprocess(_sample(16, 16), SEGMENT.target, rule)
     _, depth = protocol.preprocess(_sample(16, 16), DEPTH.target, rule)
     assert (mask[2:10, 3:12] == 0).all()
-    assert (mask != 255).sum() == 72 == (depth > 0).sum()
+    assert (mask != VOID).sum() == 72 == (depth > 0).sum()
 
 
 def test_windows_carry_their_part_of_the_target() -> None:

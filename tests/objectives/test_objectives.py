@@ -9,6 +9,7 @@ from torch.nn.functional import kl_div, one_hot
 
 from brittle.core import components
 from brittle.types import Batch, Model
+from brittle.types.target import VOID
 
 # most likely first: 0 1 2 3 4 and 3 1 4 0 2
 LOGITS = torch.tensor([[3.0, 1.0, 0.5, -1.0, -4.0], [0.0, 2.0, -1.0, 5.0, 1.5]])
@@ -26,14 +27,14 @@ def mask_and_logits() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     mask = torch.randint(0, 3, (2, 4, 5), generator=generator)
     logits = torch.randn(2, 3, 4, 5, generator=generator) + one_hot(mask, 3).movedim(-1, 1)
-    mask[:, 0, :2] = 255
+    mask[:, 0, :2] = VOID
     return mask, logits
 
 
 def cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
     """-log of the right class's probability, 0 where void."""
-    surprise = -logits.log_softmax(1).gather(1, mask.where(mask != 255, 0)[:, None])[:, 0]
-    return torch.where(mask == 255, 0, surprise)
+    surprise = -logits.log_softmax(1).gather(1, mask.where(mask != VOID, 0)[:, None])[:, 0]
+    return torch.where(mask == VOID, 0, surprise)
 
 
 @pytest.mark.parametrize(
@@ -61,10 +62,10 @@ def test_targeted_is_the_log_probability_of_the_aim(text, aims) -> None:
 
 def test_js_is_the_divergence_from_the_mixture() -> None:
     mask, logits = mask_and_logits()
-    share, truth = logits.softmax(1), one_hot(mask.where(mask != 255, 0), 3).movedim(-1, 1).float()
+    share, truth = logits.softmax(1), one_hot(mask.where(mask != VOID, 0), 3).movedim(-1, 1).float()
     middle = ((share + truth) / 2).log()
     each = (kl_div(middle, share, reduction="none") + kl_div(middle, truth, reduction="none")).sum(1) / 2
-    torch.testing.assert_close(value("js", "segmentation", logits, mask), (each * (mask != 255)).mean((1, 2)))
+    torch.testing.assert_close(value("js", "segmentation", logits, mask), (each * (mask != VOID)).mean((1, 2)))
     assert (each <= math.log(2)).all()
 
 
@@ -72,11 +73,11 @@ def test_masked_cross_entropy_is_that_of_the_pixels_still_right() -> None:
     mask, logits = mask_and_logits()
     right = logits.argmax(1) == mask
     assert right.any()
-    assert (~right & (mask != 255)).any()
+    assert (~right & (mask != VOID)).any()
     torch.testing.assert_close(
         value("masked_ce", "segmentation", logits, mask), (cross_entropy(logits, mask) * right).sum((1, 2)) / 20
     )
-    wrong = one_hot((mask.where(mask != 255, 0) + 1) % 3, 3).movedim(-1, 1).float()
+    wrong = one_hot((mask.where(mask != VOID, 0) + 1) % 3, 3).movedim(-1, 1).float()
     assert (value("masked_ce", "segmentation", wrong, mask) == 0).all(), "nothing is left to win"
 
 
@@ -92,7 +93,7 @@ def test_cospgd_weighs_by_agreement_and_holds_it_fixed() -> None:
     mask, logits = mask_and_logits()
     logits = logits.double().requires_grad_()
     found = value("cospgd", "segmentation", logits, mask)
-    truth = one_hot(mask.where(mask != 255, 0), 3).movedim(-1, 1).double()
+    truth = one_hot(mask.where(mask != VOID, 0), 3).movedim(-1, 1).double()
     weight = torch.nn.functional.cosine_similarity(logits.softmax(1), truth, dim=1).detach()
     wanted = (cross_entropy(logits, mask) * weight).mean((1, 2))
     torch.testing.assert_close(found, wanted)

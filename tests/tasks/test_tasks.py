@@ -9,6 +9,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardInd
 from brittle.core import components
 from brittle.tasks.parts.depth_losses import sigloss
 from brittle.types import Features
+from brittle.types.target import VOID
 
 
 def total(rows):
@@ -32,14 +33,14 @@ def test_segmentation_metrics_are_torchmetrics(classes) -> None:
     logits = torch.randn(6, classes, 20, 17, generator=generator()) + 2 * torch.nn.functional.one_hot(
         mask, classes
     ).movedim(-1, 1)
-    mask[torch.rand(mask.shape, generator=generator(2)) < 0.3] = 255
+    mask[torch.rand(mask.shape, generator=generator(2)) < 0.3] = VOID
     task = components.build("tasks", "segmentation")
     found = task.summarise(total(task.score(logits, mask)))
     assert found["miou"] == pytest.approx(
-        MulticlassJaccardIndex(classes, ignore_index=255)(logits, mask).item(), abs=1e-6
+        MulticlassJaccardIndex(classes, ignore_index=VOID)(logits, mask).item(), abs=1e-6
     )
-    assert found["macc"] == pytest.approx(MulticlassAccuracy(classes, ignore_index=255)(logits, mask).item(), abs=1e-6)
-    micro = MulticlassAccuracy(classes, ignore_index=255, average="micro")
+    assert found["macc"] == pytest.approx(MulticlassAccuracy(classes, ignore_index=VOID)(logits, mask).item(), abs=1e-6)
+    micro = MulticlassAccuracy(classes, ignore_index=VOID, average="micro")
     assert found["aacc"] == pytest.approx(
         micro(logits.movedim(1, -1).reshape(-1, classes), mask.flatten()).item(), abs=1e-6
     )

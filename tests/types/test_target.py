@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from brittle.core.errors import UsageError
-from brittle.types.target import DEPTH, LABEL, MASK, STANDARD, has_shape
+from brittle.types.target import DEPTH, LABEL, MASK, STANDARD, VOID, has_shape
 
 IMAGES = torch.zeros(2, 3, 4, 5)
 
@@ -55,8 +55,8 @@ def test_a_target_that_does_not_fit_its_image_is_named(kind, target, classes, wo
 
 
 def test_void_is_no_class() -> None:
-    MASK.inspect(torch.full((4, 5), 255), (4, 5), 3, "x")
-    assert (MASK.void, DEPTH.void, LABEL.void) == (255, 0, None)
+    MASK.inspect(MASK.scored(torch.full((4, 5), 255), 3), (4, 5), 3, "x")
+    assert (MASK.void, DEPTH.void, LABEL.void) == (VOID, 0, None)
     assert [kind.dense for kind in STANDARD.values()] == [False, True, True]
 
 

@@ -73,7 +73,7 @@ def inputs(
     if isinstance(meant, LabelFree):
         wrapped, batch = _label_free(meant, model, batch)
     elif target is not None and meant.target:
-        batch = batch._replace(target=meant.target.taken(target, pixels))
+        batch = batch._replace(target=_with_void(wrapped, meant.target.taken(target, pixels), meant.target, pixels))
         _watch(wrapped, batch.target, meant.target)
     elif not part.headless:
         plural = meant.target.plural if meant.target else "targets"
@@ -117,6 +117,17 @@ def _label_free(task: LabelFree, model: Callable[[Tensor], Tensor] | Encoder, ba
         return wrapped, batch._replace(target=task.positives(wrapped, batch, attacked=True))
 
 
+def _with_void(model: Model, target: Tensor, kind: Target, images: Tensor) -> Tensor:
+    """A target with its own void for the number that users write, which depends on how many classes there are: where it
+    has such a number, the model is asked."""
+    if kind.mark is None or target.max() < kind.mark(0):
+        return target
+    with frozen(model), torch.no_grad():
+        seen = model(images[:1].clone())
+    fits = isinstance(seen, Tensor) and has_shape(seen, kind.prediction.split()[-1])
+    return kind.scored(target, seen.shape[1]) if fits else target
+
+
 def _watch(model: Model, target: Tensor, kind: Target) -> None:
     """Have the first prediction refused where it is none of the task's, and with it classes that the model has no
     output for: in a loss they would be an error from deep inside torch, on a GPU the end of the process."""
@@ -131,7 +142,7 @@ def _watch(model: Model, target: Tensor, kind: Target) -> None:
             raise UsageError(f"the model makes of {count} images {what}; {task}; wrap it, or name another task")
         outputs = prediction.shape[1] if kind.classes else 0
         if outputs and (value := kind.foreign(target, outputs)) is not None:
-            void = "" if kind.void is None else f"; {kind.void} is void"
+            void = "" if kind.mark is None else f"; {kind.mark(outputs)} is void"
             raise UsageError(f"target {value} is none of the model's {outputs} classes (0 to {outputs - 1}{void})")
 
     handle = model.register_forward_hook(look)

@@ -15,6 +15,7 @@ from brittle.core.progress import say
 from brittle.core.records import Cell, Result
 from brittle.core.traits import EncoderTraits, Passes
 from brittle.core.tree import tree
+from brittle.evaluation.inspection import look_at
 from brittle.evaluation.machine import Machine, environment, machine
 from brittle.launch.parts.cell import Work
 from brittle.planning import plan as plans
@@ -119,6 +120,7 @@ def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -
     store.supersede({**_as_they_are_now(store.others(cells)), **cells})
     for text in dict.fromkeys(cells[name].encoder for name in lacking):
         _validate(text)
+    look_at(cells[name] for name in lacking)
     if lacking:
         launch(Work({name: cells[name] for name in lacking}, store, where, plan.checks))
     results = store.results()

@@ -36,9 +36,9 @@ def data_info(
     name: Annotated[str, typer.Argument(metavar="SPEC", help="Data set spec or name, such as ade20k.")],
 ) -> None:
     """Say where to get a data set, its licence and the layout expected."""
-    from brittle.datasets.parts import audit
+    from brittle.datasets.parts import publisher
 
-    show(audit.info(name))
+    show(publisher.info(name))
 
 
 @data_app.command(name="download")
@@ -46,6 +46,6 @@ def data_download(
     name: Annotated[str, typer.Argument(metavar="SPEC", help="Data set spec, such as cifar10:DIR.")],
 ) -> None:
     """Fetch a data set into its folder, where torchvision or the hub has a reader for it."""
-    from brittle.datasets.parts import audit
+    from brittle.datasets.parts import publisher
 
-    show(audit.download(name))
+    show(publisher.download(name))

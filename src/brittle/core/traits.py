@@ -135,6 +135,7 @@ class DatasetTraits(Traits):
             windows.
         download: (folder, settings as keywords) fetches it and says where it is; or torchvision's class and the
             arguments of each call.
+        own: whoever uses it says what its classes and numbers mean, so that is doubted where it looks odd.
     """
 
     licence: str = "not stated"
@@ -143,6 +144,7 @@ class DatasetTraits(Traits):
     protocol: str = "not stated"
     rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     download: Callable[..., Path] | tuple[str, Sequence[Mapping[str, Any]]] | None = None
+    own: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

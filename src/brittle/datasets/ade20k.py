@@ -5,17 +5,17 @@ from pathlib import Path
 from brittle.core.traits import DatasetTraits
 from brittle.datasets.parts.listed import (
     READERS,
-    ZERO_IS_VOID,
     ListedImages,
     Row,
     held_out,
-    image_paths,
+    images_below,
     inside,
     lines,
-    mapped,
     nonempty,
     root_of,
+    zero_is_void,
 )
+from brittle.types import image_files
 
 CLASSES = 150
 TRAITS = DatasetTraits(
@@ -45,10 +45,12 @@ def ade20k(argument: str, split: str, /) -> ListedImages:
         "images, annotations",
     )
     part = "validation" if split == "test" else "training"
-    rows = [_row(root, path, part) for path in image_paths(root / "images" / part)]
+    found = images_below(root / "images" / part)
+    rows = [_row(root, path, part) for path in found.paths]
     rows = rows if split == "test" else held_out(rows, split)
-    readers = {**READERS, "mask": mapped(ZERO_IS_VOID)}
-    return ListedImages(nonempty(rows, root, split), {"mask": _names(root)}, licence=TRAITS.licence, readers=readers)
+    readers = {**READERS, "mask": lambda path: zero_is_void(image_files.read_mask(path), CLASSES)}
+    rows, names = nonempty(rows, root, split), {"mask": _names(root)}
+    return ListedImages(rows, names, licence=TRAITS.licence, readers=readers, passed=found.passed)
 
 
 def _row(root: Path, path: Path, part: str) -> Row:

@@ -1,5 +1,6 @@
 """Cityscapes with its 19 training classes: ``cityscapes:DIR``."""
 
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -10,12 +11,13 @@ from brittle.datasets.parts.listed import (
     ListedImages,
     Row,
     held_out,
-    image_paths,
+    images_below,
     inside,
     mapped,
     nonempty,
     root_of,
 )
+from brittle.types.target import VOID
 
 # published id: class, in the order of the train ids
 TRAIN_IDS = {
@@ -42,7 +44,7 @@ TRAIN_IDS = {
     },
     **{32: "motorcycle", 33: "bicycle"},
 }
-TABLE = torch.full((34,), 255)
+TABLE = torch.full((34,), VOID)
 TABLE[list(TRAIN_IDS)] = torch.arange(len(TRAIN_IDS))
 TRAITS = DatasetTraits(
     licence="Cityscapes licence: non-commercial research and teaching, after registration",
@@ -67,13 +69,14 @@ def cityscapes(argument: str, split: str, /) -> ListedImages:
     """
     root = inside(root_of("cityscapes", argument, "it must hold leftImg8bit and gtFine"), (), "leftImg8bit, gtFine")
     part = "val" if split == "test" else "train"
-    paths = [path for path in image_paths(root / "leftImg8bit" / part) if path.name.endswith("_leftImg8bit.png")]
+    found = images_below(root / "leftImg8bit" / part)
+    paths = [path for path in found.paths if path.name.endswith("_leftImg8bit.png")]
+    passed = found.passed + Counter({"images of another name": len(found.paths) - len(paths)})
     rows = [Row(path.relative_to(root).as_posix(), path, {"mask": _mask(root, path)}) for path in paths]
     rows = rows if split == "test" else held_out(rows, split)
     readers = {**READERS, "mask": mapped(TABLE)}
-    return ListedImages(
-        nonempty(rows, root, split), {"mask": tuple(TRAIN_IDS.values())}, licence=TRAITS.licence, readers=readers
-    )
+    rows, names = nonempty(rows, root, split), {"mask": tuple(TRAIN_IDS.values())}
+    return ListedImages(rows, names, licence=TRAITS.licence, readers=readers, passed=passed)
 
 
 def _mask(root: Path, path: Path) -> Path:

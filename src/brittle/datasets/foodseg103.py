@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from brittle.core.traits import DatasetTraits
-from brittle.datasets.parts.listed import ListedImages, Row, held_out, image_paths, inside, lines, nonempty, root_of
+from brittle.datasets.parts.listed import ListedImages, Row, held_out, images_below, inside, lines, nonempty, root_of
 
 CLASSES = 104
 TRAITS = DatasetTraits(
@@ -29,9 +29,11 @@ def foodseg103(argument: str, split: str, /) -> ListedImages:
     root = inside(root, ("FoodSeg103",), "Images/img_dir, Images/ann_dir")
     part = "test" if split == "test" else "train"
     images, masks = root / "Images/img_dir" / part, root / "Images/ann_dir" / part
-    rows = [Row(f"{part}/{path.name}", path, {"mask": masks / f"{path.stem}.png"}) for path in image_paths(images)]
+    found = images_below(images)
+    rows = [Row(f"{part}/{path.name}", path, {"mask": masks / f"{path.stem}.png"}) for path in found.paths]
     rows = rows if split == "test" else held_out(rows, split)
-    return ListedImages(nonempty(rows, root, split), {"mask": _names(root)}, licence=TRAITS.licence)
+    rows, names = nonempty(rows, root, split), {"mask": _names(root)}
+    return ListedImages(rows, names, licence=TRAITS.licence, passed=found.passed)
 
 
 def _names(root: Path) -> list[str]:

@@ -14,10 +14,10 @@ from brittle.core import files
 from brittle.core.errors import CellError, MissingError, UsageError
 from brittle.core.traits import DatasetTraits
 from brittle.datasets.parts import parquet
-from brittle.datasets.parts.listed import HELD_OUT, ZERO_IS_VOID, library, share, with_valid_depth
+from brittle.datasets.parts.listed import HELD_OUT, library, share, with_valid_depth, zero_is_void
 from brittle.datasets.parts.readable import Readable
 from brittle.planning.identity import task_of
-from brittle.types import Count, DatasetDefaults, Positive, Sample, image_files
+from brittle.types import MASK, Count, DatasetDefaults, Positive, Sample, image_files
 
 
 class Hub(DatasetDefaults):
@@ -111,7 +111,8 @@ class Hub(DatasetDefaults):
             if isinstance(value, list)
             else image_files.read_mask(_content(value, name))
         )
-        return ZERO_IS_VOID[mask.clamp(0, 255)] if self._zero_void else mask
+        classes = len(self.classes["mask"])
+        return zero_is_void(mask, classes) if self._zero_void else MASK.scored(mask, classes)
 
     def _depth(self, value: Any, name: str) -> Tensor:
         if isinstance(value, list):
@@ -240,6 +241,7 @@ def _classes(train: parquet.Shards, kind: str, column: str, classes: int) -> Seq
 
 
 TRAITS = DatasetTraits(
+    own=True,
     licence="see its card on the hub",
     source="https://huggingface.co/datasets",
     layout=(

@@ -1,6 +1,7 @@
 """ImageNet-1k (ILSVRC 2012) as published or as Kaggle lays it out: ``imagenet:DIR``."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from brittle.datasets.parts.listed import (
     ListedImages,
     Row,
     chosen,
-    image_paths,
+    images_below,
     inside,
     library,
     lines,
     nonempty,
     root_of,
 )
+from brittle.datasets.parts.walk import left_behind, subfolders
 from brittle.types import image_files
 
 TRAITS = DatasetTraits(
@@ -46,40 +48,44 @@ def imagenet(argument: str, split: str, /) -> ListedImages:
     """
     root = root_of("imagenet", argument, "it must hold train/WNID/*.JPEG and val")
     folder = inside(root, (KAGGLE,), "train, val")
-    names = sorted(path.name for path in (folder / "train").iterdir() if path.is_dir())
+    names = subfolders(folder / "train")
+    passed: Counter[str] = Counter()
     place = {name: label for label, name in enumerate(names)}
     if split == "test":
-        rows = _validation(root, folder / "val", place)
+        rows = _validation(root, folder / "val", place, passed)
     else:
-        ids = chosen(_listed(folder / "train", names), split, 0.01)
+        ids = chosen(_listed(folder / "train", names, passed), split, 0.01)
         rows = Listed(ids, lambda name: Row(name, folder / name, {"label": place[name.split("/")[1]]}))
-    return ListedImages(nonempty(rows, folder, split), {"label": names}, licence=TRAITS.licence)
+    return ListedImages(nonempty(rows, folder, split), {"label": names}, licence=TRAITS.licence, passed=passed)
 
 
-def _listed(root: Path, names: Sequence[str]) -> list[str]:
+def _listed(root: Path, names: Sequence[str], passed: Counter[str]) -> list[str]:
     """``train/WNID/FILE`` of every image, sorted within its class; each folder is listed once, none of the 1.28 million
     files is opened."""
     ends = tuple(image_files.SUFFIXES)
     paths: list[str] = []
     for name in names:
         with os.scandir(root / name) as entries:
-            paths += sorted(f"train/{name}/{entry.name}" for entry in entries if entry.name.lower().endswith(ends))
+            listed = [entry.name for entry in entries]
+        kept = [file for file in listed if file.lower().endswith(ends) and not left_behind(file)]
+        passed["no images"] += len(listed) - len(kept)
+        paths += sorted(f"train/{name}/{file}" for file in kept)
     return paths
 
 
-def _validation(root: Path, folder: Path, place: Mapping[str, int]) -> Sequence[Row]:
+def _validation(root: Path, folder: Path, place: Mapping[str, int], passed: Counter[str]) -> Sequence[Row]:
     """Images of ``val``, in one folder per class or all in one."""
-    paths = image_paths(folder)
-    flat = any(path.parent == folder for path in paths)
-    classes = _solution(root) if flat else {path.stem: path.parent.name for path in paths}
-    for path in paths:
-        if classes.get(path.stem) not in place:
-            raise UsageError(
-                f"{path}: its class is {classes.get(path.stem)}, which train/ does not have; fix train/ or the labels"
-            )
-    return [
-        Row(f"val/{path.relative_to(folder).as_posix()}", path, {"label": place[classes[path.stem]]}) for path in paths
-    ]
+    found = images_below(folder)
+    passed.update(found.passed)
+    solution = _solution(root) if any(path.parent == folder for path in found.paths) else {}
+    rows: list[Row] = []
+    for path in found.paths:
+        inner = path.relative_to(folder)
+        wnid = inner.parts[0] if len(inner.parts) > 1 else solution.get(path.stem, "none")
+        if wnid not in place:
+            raise UsageError(f"{path}: its class is {wnid}, which train/ does not have; fix train/ or the labels")
+        rows.append(Row(f"val/{inner.as_posix()}", path, {"label": place[wnid]}))
+    return rows
 
 
 def _solution(root: Path) -> Mapping[str, str]:

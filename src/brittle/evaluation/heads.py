@@ -56,12 +56,13 @@ def features(
 
 
 def _held(target: Tensor) -> Tensor:
-    """A batch's target as it is held while a head is fitted: masks (in two bytes a pixel) and maps on disk, as they
-    would take as much memory as the features they belong to."""
+    """A batch's target as it is held while a head is fitted: masks (in two bytes a pixel, or four) and maps on disk, as
+    they would take as much memory as the features they belong to."""
     target = target.cpu()
     if target.dim() == 1:
         return target
-    small = target if target.is_floating_point() else target.short()
+    number = torch.int16 if target.is_floating_point() or target.max() < 2**15 else torch.int32
+    small = target if target.is_floating_point() else target.to(number)
     return get_or_make("targets", {"version": FEATURES_VERSION, "target": digest(small)}, lambda: {"target": small})[
         "target"
     ]

@@ -10,6 +10,7 @@ from brittle.core.progress import progress
 from brittle.evaluation.machine import Machine
 from brittle.evaluation.protocol import Protocol, preprocess
 from brittle.types.data import Batch, Dataset
+from brittle.types.seen import Seen
 from brittle.types.target import Target
 from brittle.types.task import Task
 
@@ -32,9 +33,12 @@ def batches(
 
     def load(index: int) -> tuple[Tensor, Tensor, str]:
         sample, name = dataset[index], dataset.ids[index]
-        if task.target:
-            task.target.inspect(sample.target(task.target), sample.image.shape[-2:], classes, name)
-        return (*preprocess(sample, task.target, protocol), name)
+        kind = task.target
+        if kind:
+            target = kind.scored(sample.target(kind), classes)
+            kind.inspect(target, sample.image.shape[-2:], classes, name)
+            sample = sample._replace(targets={kind.name: target})
+        return (*preprocess(sample, kind, protocol), name)
 
     held: list[tuple[Tensor, Tensor, str]] = []
     for row in _read(load, indices, machine.workers):
@@ -77,19 +81,23 @@ def classes_of(dataset: Dataset, target: Target | None) -> int:
     return len(dataset.classes[target.name]) if target else 0
 
 
-def inspect_targets(dataset: Dataset, indices: Sequence[int], task: Task) -> None:
+def inspect_targets(dataset: Dataset, indices: Sequence[int], task: Task) -> Seen:
     """Look at the targets of the images ``indices``, so that a wrong one at the end is not found after hours of
-    attacking; see ``Dataset.glance``.
+    attacking; see ``Dataset.glance``. Returns what they show.
 
     Raises:
         UsageError: as ``batches``.
         CellError: a target cannot be read.
     """
+    seen = Seen(task, dataset.classes[task.target.name] if task.target else ())
     if task.target is None:
-        return
+        return seen
     classes = classes_of(dataset, task.target)
     with progress(f"looking at each {task.target.name}", len(indices)) as advance:
         for index in indices:
             size, target = dataset.glance(index, task.target.name)
+            target = task.target.scored(target, classes)
             task.target.inspect(target, size, classes, dataset.ids[index])
+            seen.add(target)
             advance(1)
+    return seen

@@ -4,7 +4,7 @@ import io
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ from brittle.core import components
 from brittle.core.errors import BrittleError, UsageError
 from brittle.core.progress import progress
 from brittle.core.records import EVIDENCE, Cell, Finding, Result
-from brittle.evaluation import heads, loading, protocol, subset
+from brittle.evaluation import heads, inspection, loading, protocol
 from brittle.evaluation.attacking import Adversary
 from brittle.evaluation.cache import image_ids
 from brittle.evaluation.machine import Machine, peak_bytes
 from brittle.evaluation.provenance import counted, facts_of, made_by
 from brittle.evaluation.scoring import Scores, Scoring, targeted
-from brittle.planning.identity import Resolved, dataset_of, resolve, task_of
+from brittle.planning.identity import Resolved, resolve, task_of
 from brittle.planning.protocols import subset_rule
 from brittle.types import Batch, Encoder, LabelFree, Model, frozen
 from brittle.types.threat import Threat
@@ -42,18 +42,6 @@ def encoder_of(text: str, device: str, weights: str) -> Encoder:
         what = f"{text}: its weights were changed after they were hashed ({weights[:12]})"
         raise UsageError(f"{what}; leave them alone and run again")
     return encoder.to(device).eval()
-
-
-@cache
-def _inspected(dataset: str, task: str, limit: int | None, rule: str) -> None:
-    """Have every target of the images to be measured looked at, once in a process."""
-    loading.inspect_targets(dataset_of(dataset, "test"), places(dataset, "test", limit, rule), task_of(task))
-
-
-@cache
-def places(dataset: str, split: str, limit: int | None, rule: str) -> Sequence[int]:
-    """The places of the images of a split that a limit leaves, drawn once in a process."""
-    return subset.subset(dataset_of(dataset, split), limit, rule)
 
 
 def model_of(resolved: Resolved, machine: Machine) -> tuple[Model, protocol.Protocol]:
@@ -87,14 +75,14 @@ def measure(
     resolved = resolve(cell, machine.precision)
     assert resolved.id  # taken before anything is read, so that whatever changes under way is noticed
     task, attack, chosen = resolved.task, resolved.attack, subset_rule(cell.protocol)
-    total = len(places(cell.dataset, "test", cell.limit, chosen))
-    _inspected(cell.dataset, cell.task, cell.limit, chosen)
+    total = len(inspection.places(cell.dataset, "test", cell.limit, chosen))
+    odd = inspection.inspected(cell.dataset, cell.task, cell.limit, chosen)
     model, rule = model_of(resolved, machine)
     threat = Threat(cell.norm or "linf", cell.eps or 0.0)  # type: ignore[arg-type]
     assert model.encoder is not None
 
     def batches(split: str, count: int | None) -> Iterator[Batch]:
-        some = places(cell.dataset, split, count, chosen)
+        some = inspection.places(cell.dataset, split, count, chosen)
         return targeted(loading.batches(resolved.data(split), some, task, rule, machine), model, attack is not None)
 
     adversary = Adversary(resolved, model, threat, images, machine.keep, earlier, partial(batches, "train"))
@@ -115,7 +103,7 @@ def measure(
     origin = made_by(resolved, model.encoder, rule, machine, total)
     origin["checks"] = checks if checkable else EVIDENCE[-1]
     cost["peak_bytes"] = peak_bytes(machine.device)
-    return _result(resolved, scoring, scores, said, cost, origin)
+    return _result(resolved, scoring, scores, (*said, *odd), cost, origin)
 
 
 def _result(

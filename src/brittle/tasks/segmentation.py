@@ -28,7 +28,7 @@ class SegmentationHead(nn.Module):
 
 
 class Segmentation(Task):
-    """Target ``mask`` [B, H, W] int64 with 255 void, prediction logits [B, C, h, w], scored at the target's resolution.
+    """Target ``mask`` [B, H, W] int64 with ``VOID``, prediction logits [B, C, h, w], scored at the target's resolution.
 
     Statistics per image, over pixels that are not void: ``intersection``, ``predicted``, ``actual``, each [B, C]. mIoU
     leaves out classes absent from prediction and target; mean accuracy (``macc``) is recall; ``aacc`` is the share of

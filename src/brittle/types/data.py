@@ -13,7 +13,7 @@ from brittle.types.target import Target
 
 class Sample(NamedTuple):
     """One image, uint8 (0..255) or float32 (0..1), [3,H,W]; ``targets`` by the name of their kind: ``label`` int64 [],
-    ``mask`` int64 [H,W] (255 is void), ``depth`` float32 [1,H,W] metres (0 is void)."""
+    ``mask`` int64 [H,W] (void is ``VOID``), ``depth`` float32 [1,H,W] metres (0 is void)."""
 
     image: Tensor
     targets: Mapping[str, Tensor]
@@ -55,6 +55,8 @@ class Dataset(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def left_out(self) -> int: ...
+    @property
+    def passed_over(self) -> Mapping[str, int]: ...
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Sample: ...
     def paths(self) -> Iterable[Path]: ...
@@ -77,6 +79,11 @@ class DatasetDefaults(ABC):
     def paths(self) -> Iterable[Path]:
         """The files that samples are read from when they are asked for; none where all is in memory or made up."""
         return ()
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """How many files in its folders are none of its images, for each reason."""
+        return {}
 
     def glance(self, index: int, kind: str, /) -> tuple[Sequence[int], Tensor]:
         """Size (H, W) of an image and its target of a kind. Every target is looked at before anything is attacked, so a

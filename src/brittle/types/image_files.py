@@ -39,6 +39,11 @@ def read(source: Source) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
+def revision(path: Path) -> str:
+    """What to add to the identity of an image whose values are read in another way than they once were."""
+    return " by value" if path.suffix.lower() in (".tif", ".tiff") else ""
+
+
 def size(source: Source) -> tuple[int, int]:
     """Height and width of an image held upright (EXIF); of most formats only the header is read.
 

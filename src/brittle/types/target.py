@@ -25,6 +25,7 @@ class Target:
         values: what they mean, in words.
         remedy: how its shape is made of others.
         void: the value of what is not scored; None where everything is.
+        mark: by the number of classes, the number that a file or a user writes for void, where that is another.
         classes: whether its values are classes, which a data set names.
         read: a file to the target of one image; None where no file holds it.
         check: what is wrong with a target of one image, in words; empty where nothing is.
@@ -38,6 +39,7 @@ class Target:
     values: str
     remedy: str
     void: int | None = None
+    mark: Callable[[int], int] | None = None
     classes: bool = False
     read: Callable[[Path], Tensor] | None = None
     check: Callable[[Tensor], str] = lambda _target: ""
@@ -46,6 +48,12 @@ class Target:
     def dense(self) -> bool:
         """Whether it has a value for each pixel."""
         return self.shape.count(",") > 1
+
+    def scored(self, target: Tensor, classes: int) -> Tensor:
+        """A target as it is written, with ``void`` for the number that stands for it among ``classes`` classes."""
+        if self.mark is None or self.void is None:
+            return target
+        return target.masked_fill(target == self.mark(classes), self.void)
 
     def foreign(self, target: Tensor, classes: int) -> int | None:
         """The first value that is none of ``classes`` classes, nor void; None where all are."""
@@ -73,15 +81,16 @@ class Target:
             raise UsageError(f"{name}: {self.name}: {why}")
 
     def prepared(self, target: Tensor, size: Sequence[int], classes: int, name: str) -> Tensor:
-        """The target of one image, inspected, in this kind's dtype.
+        """The target of one image as it is written, inspected, in this kind's dtype and with its void.
 
         Raises:
             UsageError: see ``inspect``; or whole numbers where there should be none, or the other way round.
         """
         if target.is_floating_point() != self.dtype.is_floating_point:
             raise UsageError(f"{name}: {self.name} is {target.dtype}; it must be {self.values}")
+        target = self.scored(target.to(self.dtype), classes)
         self.inspect(target, size, classes, name)
-        return target.to(self.dtype)
+        return target
 
     def taken(self, given: Any, images: Tensor) -> Tensor:
         """A batch's target as a user gave it, in this kind's dtype and where the ``images`` are.
@@ -114,8 +123,15 @@ def has_shape(tensor: Tensor, shape: str) -> bool:
     return tensor.dim() == len(sizes) and all(str(n) == size for n, size in zip(tensor.shape, sizes) if size.isdigit())
 
 
-VOID = 255
-"""The class of a mask's pixels that are not scored."""
+VOID = -(2**15)
+"""What a mask has where it is not scored: the number of no class, however many there are, and none that files hold."""
+
+
+def void_mark(classes: int) -> int:
+    """The number that stands for void where masks are written: 255, or 65535 where 255 is a class."""
+    return 255 if classes <= 255 else 65535
+
+
 LABEL = Target(
     "label",
     "labels",
@@ -135,6 +151,7 @@ MASK = Target(
     "whole numbers, a class each",
     "squeeze(1) of [B,1,H,W]",
     void=VOID,
+    mark=void_mark,
     classes=True,
     read=image_files.read_mask,
 )

@@ -1,20 +1,22 @@
-"""A data set's defects, found by reading all of it; where to get it; and its download where torchvision or the hub has
-a reader for it."""
+"""A data set's defects, found by reading all of it."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
+import PIL
 import torch
 from torch import Tensor
 
-from brittle.core import components
-from brittle.core.errors import BrittleError, MissingError, UsageError
+from brittle.core import components, files
+from brittle.core.errors import BrittleError, MissingError
 from brittle.core.progress import progress
-from brittle.core.spec import parse
-from brittle.core.traits import DatasetTraits
-from brittle.datasets.parts.listed import library
+from brittle.datasets.parts.publisher import traits_of
+from brittle.datasets.parts.walk import words
+from brittle.planning.identity import task_of
 from brittle.types import Dataset, Sample
+from brittle.types.seen import Seen, nameless
 from brittle.types.target import DEPTH, VOID
 
 SPLITS = ("train", "val", "test")
@@ -31,9 +33,11 @@ class Split:
     largest: tuple[int, int] | None = None
     kinds: dict[str, "Kind"] = field(default_factory=dict[str, "Kind"])
     defects: list[str] = field(default_factory=list[str])
+    passed: Mapping[str, int] = field(default_factory=dict[str, int])
+    copies: Counter[str] = field(default_factory=Counter[str])
 
     def text(self) -> str:
-        """A line on the split and one on each kind of target."""
+        """A line on the split, one on what was passed over and on copies, and one on each kind of target."""
         size = (
             "no images"
             if not (self.smallest and self.largest)
@@ -41,21 +45,22 @@ class Split:
         )
         bad = f", {self.unreadable} unreadable" if self.unreadable else ""
         head = f"{self.name:5} {self.images} images{bad}, {size}, {len(self.defects)} defects"
-        return "\n".join([head, *(f"      {name}: {kind.text()}" for name, kind in self.kinds.items())])
+        more = [f"      passed over: {words(self.passed)}"] if words(self.passed) else []
+        more += [f"      {count} images are copies of others in {split}" for split, count in self.copies.items()]
+        return "\n".join([head, *more, *(f"      {name}: {kind.text()}" for name, kind in self.kinds.items())])
 
 
 @dataclass
 class Kind:
     """Statistics of one kind of target: how often each class occurs, how many pixels, how many of them void, and the
-    range of depth."""
+    range of depth, as the task of depth scores it."""
 
     names: Sequence[str]
     counts: Tensor
+    depth: Seen
     pixels: int = 0
     void: int = 0
     all_void: int = 0
-    low: float = float("inf")
-    high: float = 0.0
 
     def text(self) -> str:
         """One line."""
@@ -65,12 +70,13 @@ class Kind:
             parts.append(f"{len(self.names) - len(absent)} of {len(self.names)} classes present")
             if absent:
                 parts.append(f"absent: {', '.join(absent[:10])}{' ...' if len(absent) > 10 else ''}")
-        elif self.high:
-            parts.append(f"{self.low:.3f} to {self.high:.3f} m")
+        elif self.depth.high:
+            parts.append(f"{self.depth.low:.3f} to {self.depth.high:.3f} m")
         if self.pixels:
             parts.append(f"{100 * self.void / self.pixels:.2f} % void")
         if self.all_void:
             parts.append(f"{self.all_void} images with nothing but void")
+        parts += [f"{finding.verdict}: {finding.why}" for finding in self.depth.of_depth()]
         return "; ".join(parts) or "nothing"
 
 
@@ -85,6 +91,7 @@ def audit(text: str, limit: int | None = None) -> list[Split]:
     reports: list[Split] = []
     missing: list[MissingError] = []
     owners: dict[str, str] = {}
+    seen: dict[bytes, str] = {}
     for name in SPLITS:
         report = Split(name)
         reports.append(report)
@@ -97,34 +104,83 @@ def audit(text: str, limit: int | None = None) -> list[Split]:
         except BrittleError as error:
             report.defects.append(f"{name} split: {error}")
             continue
-        _read(data, report, limit)
+        _read(data, report, limit, seen)
         for image_id in data.ids:
             if image_id in owners:
                 report.defects.append(f"{image_id}: is in {owners[image_id]} and again in {name}; remove one of them")
             owners[image_id] = name
     if len(missing) == len(SPLITS):
         raise missing[0]
+    if limit is None:
+        reports[-1].defects += _classes(reports, traits_of(full.name).own)
     return reports
 
 
-def _read(data: Dataset, report: Split, limit: int | None) -> None:
-    """Read one split into its report."""
-    report.images = len(data)
+def _classes(reports: Sequence[Split], own: bool) -> list[str]:
+    """What is wrong with the classes of all splits together."""
+    found: list[str] = []
+    for kind in dict.fromkeys(kind for split in reports for kind in split.kinds):
+        parts = [split.kinds[kind] for split in reports if kind in split.kinds]
+        names = parts[0].names
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            found.append(f"{kind}: {len(twice)} names are those of several classes, such as {twice[0]!r}; rename one")
+        if own and names and all(part.counts.numel() == len(names) for part in parts):
+            present = torch.stack([part.counts for part in parts]).sum(0) > 0
+            found += [f"{kind}: {why}" for why in nameless(names, present, sum(part.void for part in parts))]
+    return found
+
+
+def _read(data: Dataset, report: Split, limit: int | None, seen: dict[bytes, str]) -> None:
+    """Read one split into its report; ``seen`` has the split of each image read so far, by its pixels."""
+    report.images, report.passed = len(data), data.passed_over
     report.kinds = {
-        kind: Kind(names, torch.zeros(len(names), dtype=torch.long)) for kind, names in data.classes.items()
+        kind: Kind(names, torch.zeros(len(names), dtype=torch.long), Seen(task_of(DEPTH.name), ()))
+        for kind, names in data.classes.items()
     }
     if not len(data):
         report.defects.append(f"{report.name} split: is empty; put images there or name another split")
     count = min(limit or len(data), len(data))
+    whole = hashlib.sha256()
     with progress(f"reading {report.name}", count) as advance:
         for i in range(count):
             name = data.ids[i]
             try:
-                _look(data.raw(i), data.clean, report, name)
+                sample = data.raw(i)
+                whole.update(_digest(sample.image, *sample.targets.values()))
+                copy = seen.setdefault(_digest(sample.image), report.name + f"\0{name}").partition("\0")
+                if copy[2] != name:
+                    report.copies[copy[0]] += 1
+                _look(sample, data.clean, report, name)
             except BrittleError as error:
+                whole.update(b"unreadable")
                 report.unreadable += 1
                 report.defects.append(str(error))
             advance(1)
+    if count == len(data):
+        report.defects += _changed(data, report.name, whole.hexdigest())
+
+
+def _digest(*tensors: Tensor) -> bytes:
+    """16 bytes that stand for types, shapes and values."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.digest()[:16]
+
+
+def _changed(data: Dataset, split: str, content: str) -> list[str]:
+    """A line where the content of a split is not what it was when a data set of the same fingerprint was first checked:
+    the fingerprint covers names, labels, sizes and times, which a file that is swapped may have in common."""
+    note = files.cache() / "checked" / files.sha256(f"{data.fingerprint} {PIL.__version__}".encode())
+    before = files.read_sealed(note)
+    if before is None:
+        files.write_sealed(note, content.encode())
+    if before in (None, content.encode()):
+        return []
+    what = f"{split} split: its content changed since it was first checked, but no file's name, size or time did"
+    return [f"{what}; results of it are of both; touch what changed (or delete {note}) and measure again"]
 
 
 def _look(sample: Sample, clean: Callable[[Sample], Sample], report: Split, name: str) -> None:
@@ -161,14 +217,12 @@ def _look(sample: Sample, clean: Callable[[Sample], Sample], report: Split, name
 
 def _count(kind: Kind, target: Tensor, depth: bool) -> int | None:
     """Add one target to the statistics of its kind; returns the first class in it that does not exist."""
-    if target.is_floating_point():
-        valid = target[target > 0] if depth else target.flatten()
-        void = target.numel() - valid.numel()
-        if depth and valid.numel():
-            kind.low, kind.high = min(kind.low, float(valid.min())), max(kind.high, float(valid.max()))
+    if depth:
+        kind.depth.add(target)
+        valid = target[target > 0]
     else:
         valid = target[target != VOID] if target.dim() else target.reshape(1)
-        void = target.numel() - valid.numel()
+    void = target.numel() - valid.numel()
     if target.dim():
         kind.pixels, kind.void, kind.all_void = (
             kind.pixels + target.numel(),
@@ -184,60 +238,3 @@ def _count(kind: Kind, target: Tensor, depth: bool) -> int | None:
 
 def _size(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def info(text: str) -> str:
-    """Where to get the data set of a spec, its licence, the layout expected, and what its splits are; the
-    data set itself need not be there."""
-    name = parse(text).name
-    traits = _traits(name)
-    settings = components.settings_of(components.component("datasets", name).function)
-    rows = {
-        "what": components.summary("datasets", name),
-        "source": traits.source,
-        "licence": traits.licence,
-        "layout": traits.layout,
-        "protocol": traits.protocol,
-        "settings": ", ".join(f"{key}={value!r}" for key, value in settings.items()) or "none",
-    }
-    if traits.download:
-        rows["fetch"] = f"brittle data download {name}:DIR"
-    return "\n".join(f"{key:9} {value}" for key, value in rows.items())
-
-
-def _traits(name: str) -> DatasetTraits:
-    traits = components.component("datasets", name).traits
-    assert isinstance(traits, DatasetTraits)
-    return traits
-
-
-def download(text: str) -> Path:
-    """Download a data set with torchvision's or the hub's own reader, which verify it; returns its folder.
-
-    Raises:
-        UsageError: there is no reader for it, or no folder is given.
-        MissingError: it could not be downloaded.
-    """
-    full = components.complete("datasets", text)
-    traits = _traits(full.name)
-    by_hand = f"get it from {traits.source}"
-    if traits.download is None:
-        others = ", ".join(name for name in components.names("datasets") if _traits(name).download)
-        raise UsageError(
-            f"{full.name} cannot be fetched for you (readers exist for {others}); {by_hand}; layout: {traits.layout}"
-        )
-    if not full.argument:
-        raise UsageError(f"{full.name}: say where to put it, brittle data download {full.name}:DIR")
-    try:
-        if callable(traits.download):
-            return traits.download(full.argument, **full.settings)
-        reader, settings = traits.download
-        for options in settings:
-            root = str(Path(full.argument).expanduser())
-            getattr(library("torchvision.datasets"), reader)(root, download=True, **options)
-    except (OSError, RuntimeError, ValueError) as error:
-        why = " ".join(str(error).split())[:120]
-        raise MissingError(
-            f"{full.name}: could not be fetched ({why}); {by_hand} yourself; layout: {traits.layout}"
-        ) from None
-    return Path(full.argument).expanduser()

@@ -4,6 +4,8 @@ find them."""
 import importlib
 import operator
 import os
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +17,9 @@ from torch import Tensor
 
 from brittle.core import files
 from brittle.core.errors import MissingError, UsageError
+from brittle.datasets.parts.walk import Found, files_below
 from brittle.types import DatasetDefaults, Sample, image_files
+from brittle.types.target import STANDARD, VOID, void_mark
 
 HELD_OUT = 0.1  # share of a published training split on which heads are chosen, where the publisher has no third split
 
@@ -55,6 +59,7 @@ class ListedImages(DatasetDefaults):
         stamp: anything else that decides what is read; part of the fingerprint.
         touched: whether modification times are part of the fingerprint (the user's own folder) or not (a published data
             set).
+        passed: how many files were passed over, for each reason.
     """
 
     def __init__(
@@ -67,9 +72,15 @@ class ListedImages(DatasetDefaults):
         depth_range: tuple[float, float] = (0.0, float("inf")),
         stamp: str = "",
         touched: bool = False,
+        passed: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.rows, self.classes, self.licence = rows, classes, licence
         self._readers, self._depth_range, self._stamp, self._touched = readers, depth_range, stamp, touched
+        self._passed = passed
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        return self._passed
 
     @cached_property
     def ids(self) -> Sequence[str]:
@@ -84,7 +95,7 @@ class ListedImages(DatasetDefaults):
         return " ".join(
             [
                 row.name,
-                self._size(row.image),
+                self._size(row.image) + image_files.revision(row.image),
                 *(self._size(t) if isinstance(t, Path) else str(t) for t in row.targets.values()),
             ]
         )
@@ -117,7 +128,9 @@ class ListedImages(DatasetDefaults):
 
     def _target(self, row: Row, kind: str) -> Tensor:
         target = row.targets[kind]
-        return self._readers[kind](target) if isinstance(target, Path) else torch.tensor(target)
+        if not isinstance(target, Path):
+            return torch.tensor(target)
+        return STANDARD[kind].scored(self._readers[kind](target), len(self.classes[kind]))
 
     def clean(self, sample: Sample, /) -> Sample:
         """The sample with void (0) for depth that is not a finite number in the valid range."""
@@ -146,8 +159,10 @@ def mapped(table: Tensor) -> Reader:
     return reader
 
 
-ZERO_IS_VOID = torch.tensor([255, *range(254), 255])
-"""The table of masks in which 0 is void and class c is stored as c + 1."""
+def zero_is_void(mask: Tensor, classes: int) -> Tensor:
+    """The classes of a mask in which 0 is void and class c is stored as c + 1; so is what stands for void elsewhere."""
+    void = (mask == 0) | (mask == void_mark(classes)) & (mask > classes)
+    return torch.where(void, VOID, mask - 1)
 
 
 def root_of(name: str, argument: str, wanted: str) -> Path:
@@ -190,7 +205,8 @@ def inside(root: Path, candidates: Iterable[str], wanted: str) -> Path:
 
 
 def lines(path: Path) -> list[str]:
-    """The lines of a text file that are not empty.
+    """The lines of a text file that are not empty, without white space at their ends; UTF-8, UTF-16 with its mark, else
+    Latin-1, with the line ends of any system.
 
     Raises:
         MissingError: no such file.
@@ -198,10 +214,14 @@ def lines(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise MissingError(f"no file {path}; it is part of the data set as published")
+    data = path.read_bytes()
     try:
-        return [line for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: is not text; fetch it again") from None
+        text = data.decode("latin-1")  # of older Windows; every byte is a letter of it
+    if "\0" in text:
+        raise UsageError(f"{path}: is not text; fetch it again")
+    return [line.rstrip() for line in re.split("[\r\n]+", text) if line.strip()]
 
 
 def share(name: str) -> float:
@@ -223,6 +243,19 @@ def chosen(names: Sequence[str], split: str, part: float = HELD_OUT) -> list[str
     return [name for name, place in zip(names, shares) if (place < cut) == (split == "val")]
 
 
+def thirds(names: Sequence[str]) -> dict[str, list[str]]:
+    """Names without splits: 70 % ``train``, 10 % ``val``, 20 % ``test`` by their hash, but at least one in each where
+    there are three."""
+    bounds = {"train": (0.0, 0.7), "val": (0.7, 0.8), "test": (0.8, 1.0)}
+    place = {name: next(part for part, (low, high) in bounds.items() if low <= share(name) < high) for name in names}
+    for part, (low, high) in bounds.items():
+        counts = Counter(place.values())
+        others = [name for name in names if counts[place[name]] > 1]
+        if not counts[part] and others:  # the nearest by hash moves over
+            place[min(others, key=lambda name: max(low - share(name), share(name) - high))] = part  # noqa: B023
+    return {part: [name for name in names if place[name] == part] for part in bounds}
+
+
 def nonempty(rows: Sequence[Row], where: Path, split: str) -> Sequence[Row]:
     """The same rows.
 
@@ -234,11 +267,11 @@ def nonempty(rows: Sequence[Row], where: Path, split: str) -> Sequence[Row]:
     return rows
 
 
-def image_paths(folder: Path) -> list[Path]:
+def images_below(folder: Path) -> Found:
     """Every image below a folder, sorted."""
     if not folder.is_dir():
         raise MissingError(f"no folder {folder}; it is part of the data set as published")
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in image_files.SUFFIXES and path.is_file())
+    return files_below(folder)
 
 
 def library(name: str) -> Any:

@@ -64,8 +64,18 @@ class Readable(DatasetDefaults):
     def ids(self) -> Sequence[str]:
         return [self._data.ids[index] for index in self._places[0]]
 
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        return self._data.passed_over
+
     def __len__(self) -> int:
         return len(self._places[0])
+
+    def raw(self, index: int, /) -> Sample:
+        return self._data.raw(self._places[0][index])
+
+    def clean(self, sample: Sample, /) -> Sample:
+        return self._data.clean(sample)
 
     def __getitem__(self, index: int, /) -> Sample:
         return self._data[self._places[0][index]]

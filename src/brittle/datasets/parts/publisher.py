@@ -1,0 +1,67 @@
+"""Where to get a data set, and its download where torchvision or the hub has a reader for it."""
+
+from pathlib import Path
+
+from brittle.core import components
+from brittle.core.errors import MissingError, UsageError
+from brittle.core.spec import parse
+from brittle.core.traits import DatasetTraits
+from brittle.datasets.parts.listed import library
+
+
+def info(text: str) -> str:
+    """Where to get the data set of a spec, its licence, the layout expected, and what its splits are; the
+    data set itself need not be there."""
+    name = parse(text).name
+    traits = traits_of(name)
+    settings = components.settings_of(components.component("datasets", name).function)
+    rows = {
+        "what": components.summary("datasets", name),
+        "source": traits.source,
+        "licence": traits.licence,
+        "layout": traits.layout,
+        "protocol": traits.protocol,
+        "settings": ", ".join(f"{key}={value!r}" for key, value in settings.items()) or "none",
+    }
+    if traits.download:
+        rows["fetch"] = f"brittle data download {name}:DIR"
+    return "\n".join(f"{key:9} {value}" for key, value in rows.items())
+
+
+def traits_of(name: str) -> DatasetTraits:
+    """What a data set says of itself."""
+    traits = components.component("datasets", name).traits
+    assert isinstance(traits, DatasetTraits)
+    return traits
+
+
+def download(text: str) -> Path:
+    """Download a data set with torchvision's or the hub's own reader, which verify it; returns its folder.
+
+    Raises:
+        UsageError: there is no reader for it, or no folder is given.
+        MissingError: it could not be downloaded.
+    """
+    full = components.complete("datasets", text)
+    traits = traits_of(full.name)
+    by_hand = f"get it from {traits.source}"
+    if traits.download is None:
+        others = ", ".join(name for name in components.names("datasets") if traits_of(name).download)
+        raise UsageError(
+            f"{full.name} cannot be fetched for you (readers exist for {others}); {by_hand}; layout: {traits.layout}"
+        )
+    if not full.argument:
+        raise UsageError(f"{full.name}: say where to put it, brittle data download {full.name}:DIR")
+    try:
+        if callable(traits.download):
+            return traits.download(full.argument, **full.settings)
+        reader, settings = traits.download
+        for options in settings:
+            root = str(Path(full.argument).expanduser())
+            getattr(library("torchvision.datasets"), reader)(root, download=True, **options)
+    except (OSError, RuntimeError, ValueError) as error:
+        why = " ".join(str(error).split())[:120]
+        raise MissingError(
+            f"{full.name}: could not be fetched ({why}); {by_hand} yourself; layout: {traits.layout}"
+        ) from None
+    return Path(full.argument).expanduser()

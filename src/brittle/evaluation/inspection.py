@@ -1,0 +1,62 @@
+"""Which images a cell uses, and every target of them looked at before any work starts."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import cache
+
+from brittle.core import components, files
+from brittle.core.errors import CellError
+from brittle.core.records import Cell, Finding
+from brittle.core.spec import parse
+from brittle.core.traits import DatasetTraits
+from brittle.evaluation import loading
+from brittle.evaluation.subset import subset
+from brittle.planning.identity import dataset_of, task_of
+from brittle.planning.protocols import subset_rule
+
+
+@cache
+def places(dataset: str, split: str, limit: int | None, rule: str) -> Sequence[int]:
+    """The places of the images of a split that a limit leaves, drawn once in a process."""
+    return subset(dataset_of(dataset, split), limit, rule)
+
+
+@cache
+def inspected(dataset: str, task: str, limit: int | None, rule: str) -> tuple[Finding, ...]:
+    """Have every target of the images to be measured looked at, once in a process; what is odd in them."""
+    seen = loading.inspect_targets(dataset_of(dataset, "test"), places(dataset, "test", limit, rule), task_of(task))
+    seen.require_some(f"{dataset} test")
+    traits = components.component("datasets", parse(dataset).name).traits
+    if not (isinstance(traits, DatasetTraits) and traits.own and seen.of_classes()):
+        return tuple(seen.of_depth())
+    for split in ("train", "val"):  # what the test images lack may be in the others
+        data = dataset_of(dataset, split)
+        seen.join(loading.inspect_targets(data, range(len(data)), task_of(task)))
+    return (*seen.of_depth(), *seen.of_classes())
+
+
+def look_at(cells: Iterable[Cell]) -> None:
+    """Have every target that cells will use looked at, before any work starts. Those of the training images are not
+    looked at again while their data set stays as it is.
+
+    Raises:
+        UsageError: one is wrong; see ``inspect_targets``. What cannot be read fails its own cells.
+    """
+    for dataset, task, limit, protocol in dict.fromkeys(
+        (cell.dataset, cell.task, cell.limit, cell.protocol) for cell in cells
+    ):
+        with suppress(CellError):
+            inspected(dataset, task, limit, subset_rule(protocol))
+            for split in ("train", "val"):
+                _fitted_on(dataset, task, split)
+
+
+def _fitted_on(dataset: str, task: str, split: str) -> None:
+    """Have every target that a head is fitted on or chosen by looked at."""
+    data, kind = dataset_of(dataset, split), task_of(task).target
+    if kind is None:
+        return
+    note = files.cache() / "looked_at" / files.sha256(f"{data.fingerprint} {task} {data.classes}")
+    if files.read_sealed(note) is None:
+        loading.inspect_targets(data, range(len(data)), task_of(task)).require_some(f"{dataset} {split}")
+        files.write_sealed(note, b"every target is as it should be")
