@@ -56,7 +56,7 @@ def test_every_layout_of_one_vit_gives_the_same_features(layout, plain, tmp_path
     assert torch.equal(found.grid, wanted.grid)
     assert encoder.about["arch"] == "dino_vitt16"
     assert encoder.about["parameters"] == sum(value.numel() for value in vit(**TINY).values())
-    assert identity.weights_of(text) == encoder.about["sha256"] == encoder.about["fingerprint"]
+    assert identity.weights_of(text) == encoder.about["fingerprint"]
 
 
 def test_safetensors_as_well(plain, tmp_path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 import brittle
 from brittle import verify
-from brittle.encoders.parts.wrappers import TimmEncoder
+from brittle.encoders.parts.timm_network import TimmEncoder
 from brittle.types import Encoder
 
 CASES = verify.cases()

@@ -28,7 +28,7 @@ def embedded(argument: str, /, *, seed: Count = 0) -> Encoder:
     from safetensors.torch import load
     from timm.models.vision_transformer import VisionTransformer
 
-    from brittle.encoders.parts.wrappers import TimmEncoder
+    from brittle.encoders.parts.timm_network import TimmEncoder
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -7,17 +7,24 @@ stands for a history: one row per file.
 """
 
 import glob
-import json
 import re
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from brittle.core import files
 from brittle.core.errors import MissingError, UsageError
+from brittle.core.progress import say
 from brittle.core.traits import EncoderTraits
-from brittle.types import Count, Encoder
+from brittle.encoders.parts import cards
+from brittle.encoders.parts.reading import INDEX, read, sha256_of, shards
+from brittle.encoders.parts.wrappers import Size
+from brittle.types import Encoder
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", INDEX)
+READING = 2
+"""Raised whenever another encoder is found in a file, or the same one is used otherwise."""
 Colour = tuple[()] | tuple[float, float, float]
 
 
@@ -27,21 +34,24 @@ def file(
     *,
     arch: str = "",
     part: str = "",
-    size: Count = 0,
+    size: Size = 0,
     interpolation: Literal["authors", "timm"] = "authors",
     mean: Colour = (),
     std: Colour = (),
+    base: str = "",
 ) -> Encoder:
     """The encoder in a file.
 
     Args:
-        argument: path of a checkpoint (.pth, .pt, .ckpt, .bin, .tar or .safetensors).
+        argument: path of a checkpoint (.pth, .pt, .ckpt, .bin, .tar, .safetensors, or the .index.json of shards).
         arch: its architecture, such as dino_vitb16; empty where the keys say it for certain.
         part: which encoder, where a checkpoint holds several, such as student; empty for the one its authors evaluate.
         size: edge of the images it is used at; 0 for its native size.
         interpolation: of position embeddings at other sizes: as the authors of the checkpoint do it, or as timm does
             (antialiased).
         mean, std: of its inputs, 3 values each; empty for the authors'.
+        base: of what ``brittle finetune`` wrote, the spec of the encoder that was tuned, where its card alone may not
+            name it: one that runs your code, or that would be fetched.
 
     Raises:
         MissingError: no such file, or no card beside fine-tuned weights.
@@ -49,17 +59,30 @@ def file(
             coverage.
     """
     (path,) = _paths(argument, one=True)
+    settings: dict[str, Any] = {"arch": arch, "part": part, "size": size, "interpolation": interpolation}
+    settings |= {"mean": mean, "std": std}
+    _refuse_colours(path, mean, std)
+    if cards.has_one(path):
+        return cards.tuned(path, base, settings)
+    if base:
+        raise UsageError(f"{path}: base={base} is for what brittle finetune wrote, which has a card beside it")
+    return _published(path, **settings)
+
+
+def _published(
+    path: Path, *, arch: str, part: str, size: int, interpolation: str, mean: Sequence[float], std: Sequence[float]
+) -> Encoder:
+    """The encoder in a checkpoint as its authors publish it."""
     settings = {"arch": arch, "part": part, "size": size, "interpolation": interpolation, "mean": mean, "std": std}
-    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
-        return _tuned(path, settings)
     from brittle.encoders.parts.architectures import architecture, renamed
-    from brittle.encoders.parts.checkpoints import cleaned, find, fit, read
+    from brittle.encoders.parts.checkpoints import cleaned, find, fit
     from brittle.encoders.parts.projectors import projector
-    from brittle.encoders.parts.wrappers import TimmEncoder, described
+    from brittle.encoders.parts.timm_network import TimmEncoder
+    from brittle.encoders.parts.wrappers import described
 
     loaded, sha = read(path)
     if path.suffix == ".safetensors" and all(str(key).startswith("network.") for key in loaded):
-        _card(path)
+        cards.card(path)
     candidate = find(loaded, path, part)
     state = renamed(cleaned(candidate.state))
     name, known = architecture(arch, candidate, state, path)
@@ -77,9 +100,10 @@ def file(
     encoder = TimmEncoder(
         network, known.patch, size=size or known.size, mean=mean or colours[0], std=std or colours[1], about=about
     )
+    _tell(path, name, candidate.place, encoder)
     encoder.projector, what = projector(loaded, candidate.place, encoder.dim)
     encoder.about |= {"projector": what} if what else {}
-    return encoder
+    return encoder.eval()
 
 
 def validate(argument: str, /, **settings: Any) -> None:
@@ -87,18 +111,34 @@ def validate(argument: str, /, **settings: Any) -> None:
     file(argument, **settings)
 
 
-def fingerprint(argument: str, /, **settings: Any) -> str:
-    """sha256 of the file, mixed with the settings; the network is not built."""
+def fingerprint(argument: str, /, *, base: str = "", **settings: Any) -> str:
+    """sha256 of the file, mixed with the settings, or with what its card says; the network is not built."""
     (path,) = _paths(argument, one=True)
-    return fingerprint_of(files.sha256_of_file(path), settings)
+    return cards.fingerprint(path, base) if cards.has_one(path) else fingerprint_of(sha256_of(path), settings)
 
 
 def fingerprint_of(sha: str, settings: dict[str, Any]) -> str:
-    """The fingerprint of a file of that sha256 under those settings; the sha256 itself where all are at their
-    defaults."""
-    return files.mixed(
-        sha, **{key: value for key, value in settings.items() if (key, value) != ("interpolation", "authors")}
-    )
+    """The fingerprint of a checkpoint of that sha256 under those settings."""
+    given = {key: value for key, value in settings.items() if (key, value) != ("interpolation", "authors")}
+    return files.mixed(sha, reading=READING, **given)
+
+
+@cache
+def _tell_once(text: str) -> None:
+    say(text)
+
+
+def _tell(path: Path, name: str, place: str, encoder: Encoder) -> None:
+    """Say what a file was read as; its keys alone do not tell the colours that it was trained with."""
+    mean, std = (" ".join(f"{value:g}" for value in part.flatten().tolist()) for part in (encoder.mean, encoder.std))
+    where = f" ({place.strip(':.')})" if place.strip(":.") else ""
+    hint = "" if where else "; if timm saved it, timm:NAME(checkpoint=FILE) has its own mean and std"
+    _tell_once(f"{path} is read as {name}{where}, mean {mean}, std {std}{hint}")
+
+
+def _refuse_colours(path: Path, mean: Sequence[float], std: Sequence[float]) -> None:
+    if not all(abs(value) < 1000 for value in (*mean, *std)) or not all(value > 0 for value in std):
+        raise UsageError(f"{path}: mean={list(mean)}, std={list(std)}; give finite numbers for [0, 1], std above 0")
 
 
 def expand(argument: str, /) -> list[str]:
@@ -114,10 +154,11 @@ def _paths(argument: str, one: bool = False) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        paths = [item for item in path.iterdir() if item.suffix in SUFFIXES and not item.name.startswith(".")]
+        paths = [item for item in path.iterdir() if item.name.endswith(SUFFIXES) and not item.name.startswith(".")]
+        paths = _whole(paths)
     elif glob.has_magic(str(path)):
         matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - an absolute pattern as well
-        paths = [item for item in map(Path, matches) if item.is_file() and item.suffix in SUFFIXES]
+        paths = _whole([item for item in map(Path, matches) if item.is_file() and item.name.endswith(SUFFIXES)])
     else:
         raise MissingError(
             f"no file {path}; give a checkpoint ({', '.join(SUFFIXES)}), a folder of them, or a pattern such as "
@@ -133,55 +174,21 @@ def _paths(argument: str, one: bool = False) -> list[Path]:
     )
 
 
+def _whole(paths: list[Path]) -> list[Path]:
+    """Without the shards of an index that is there as well."""
+    parts = {part for index in paths if index.name.endswith(INDEX) for part in shards(index)}
+    return [path for path in paths if path not in parts]
+
+
 def _colour(state: dict[str, Any], name: str) -> list[float]:
     """Mean or std held by the checkpoint itself, where its network normalised its inputs."""
     value = state.get(f"normalize.{name}")
     return [float(number) for number in value.flatten()] if value is not None and value.numel() == 3 else []
 
 
-def _tuned(path: Path, settings: dict[str, Any]) -> Encoder:
-    """The encoder named in the card beside the weights (its spec and the sha256), with these weights in its place."""
-    from safetensors.torch import load
-
-    from brittle.core import components
-
-    card = _card(path)
-    data = path.read_bytes()
-    sha = files.sha256(data)
-    if sha != card["sha256"]:
-        raise UsageError(f"{path}: sha256 is not the card's {card['sha256'][:12]}; the file was changed or cut short")
-    for key, value in settings.items():
-        if value not in ("", 0, (), "authors"):
-            raise UsageError(
-                f"{path}: {key}={value} cannot be set; the card beside the file says what it is ({card['base']})"
-            )
-    encoder: Encoder = components.build("encoders", card["base"])
-    encoder.projector = None  # it was trained with the encoder before tuning
-    encoder.about.pop("projector", None)
-    state, expected = load(data), encoder.state_dict()
-    mismatched = sorted(state.keys() ^ expected.keys())
-    mismatched += sorted(key for key in state.keys() & expected.keys() if state[key].shape != expected[key].shape)
-    if mismatched:
-        share = len(state.keys() & expected.keys()) / max(len(expected), 1)
-        raise UsageError(f"{path}: does not fit {card['base']} ({share:.0%} of its keys): {', '.join(mismatched[:5])}")
-    encoder.load_state_dict(state)
-    encoder.about.update(sha256=sha, source=f"file:{path}", fingerprint=sha)
-    return encoder
+def foreign(*, base: str, **_settings: Any) -> str:
+    """A base that the card of another card names was typed by nobody."""
+    return f"names a base of its own, {base[:40]}" if base else ""
 
 
-def _card(path: Path) -> dict[str, str]:
-    for wanted in (path, path.with_suffix(".json")):
-        if not wanted.is_file():
-            raise MissingError(
-                f"no file {wanted}; brittle finetune writes encoder.safetensors and encoder.json side by side"
-            )
-    try:
-        card = json.loads(path.with_suffix(".json").read_text(encoding="utf8"))
-        return {"base": str(card["base"]), "sha256": str(card["sha256"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{path.with_suffix('.json')}: is no card of an encoder ({error!r}); write it with brittle finetune"
-        ) from None
-
-
-TRAITS = EncoderTraits(fingerprint=fingerprint, validate=validate, expand=expand)
+TRAITS = EncoderTraits(fingerprint=fingerprint, validate=validate, expand=expand, foreign=foreign)

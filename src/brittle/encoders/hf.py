@@ -6,31 +6,35 @@ Only transformers' own code is run (no remote code), and only tensors are unpick
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from brittle.core import files
-from brittle.core.errors import MissingError, UsageError
+from brittle.core.errors import BrittleError, MissingError, UsageError
 from brittle.core.traits import EncoderTraits
-from brittle.encoders.parts import checkpoints
-from brittle.encoders.parts.wrappers import IMAGENET, PaddedEncoder, described, spatial
-from brittle.types import Count, Encoder, Features
+from brittle.encoders.parts import checkpoints, configuration, hub, reading
+from brittle.encoders.parts.reading import INDEX, shards
+from brittle.encoders.parts.wrappers import PaddedEncoder, Pooled, Size, bounded, described, spatial
+from brittle.types import Encoder, Features
 
 
 @dataclass(frozen=True)
 class _Family:
     """How transformers lays out a model type: its class, tokens before the patches (besides registers), the final norm
-    not yet applied to its last hidden state, and whether it has to be asked to interpolate positions."""
+    not yet applied to its last hidden state, whether it has to be asked to interpolate positions, how it is made, and
+    whether its pooler is used."""
 
     model: str
     prefix: int = 1
     norm: str = ""
     asks: bool = True
     options: tuple[tuple[str, Any], ...] = ()
+    pools: bool = False
 
 
 _POOLERLESS = (("add_pooling_layer", False),)
@@ -53,20 +57,25 @@ FAMILIES = {
 }
 """transformers' model types that are known here."""
 
+_COMPUTED = re.compile(r"mask_token|position_ids|relative_position_index|num_batches_tracked|inv_freq")
+"""Keys of what is masked in training or can be computed."""
 _UNUSED = re.compile(
-    r"^(\w+\.)?(pooler\.dense|head|\w*classifier|lm_head|decoder|text_model|\w*projection|logit_\w+)\b"
-    r"|mask_token|position_ids|relative_position_index|num_batches_tracked|inv_freq"
+    r"^(\w+\.)?(pooler\.dense|head|\w*classifier|lm_head|decoder|text_model|\w*projection|logit_\w+)\b|"
+    + _COMPUTED.pattern
 )
 """Keys that belong to no feature read here: heads, poolers, the text side, and what can be computed."""
 
 
 class TransformersEncoder(PaddedEncoder):
     """``pooled`` is the final-norm CLS token, or the mean of the grid where there is none; ``grid`` the final-norm
-    patch tokens, or the last feature map of a CNN. Poolers and projections of the model are not used."""
+    patch tokens, or the last feature map of a CNN. Poolers of the model are used where ``pooled`` is ``native``,
+    projections never."""
 
-    def __init__(self, network: nn.Module, family: _Family, patch: int, dim: int, **facts: Any) -> None:
+    def __init__(
+        self, network: nn.Module, family: _Family, patch: int, dim: int, *, pooled: Pooled = "tokens", **facts: Any
+    ) -> None:
         super().__init__(dim, patch, **facts)
-        self.network = network
+        self.network, self.pooling = network, pooled
         config: Any = network.config
         self.cls = family.prefix
         self.prefix = family.prefix + int(getattr(config, "num_register_tokens", 0) or 0)
@@ -76,10 +85,14 @@ class TransformersEncoder(PaddedEncoder):
         self.norm_path = family.norm if late else ""
 
     def features(self, padded: Tensor) -> Features:
-        last = self.network(pixel_values=padded, **self.options).last_hidden_state
+        output = self.network(pixel_values=padded, **self.options)
+        last = output.last_hidden_state
         if self.norm_path and last.dim() < 4:
             last = self.network.get_submodule(self.norm_path)(last)
-        return self.spread(last, padded)
+        found = self.spread(last, padded)
+        if self.pooling == "tokens":
+            return found
+        return found._replace(pooled=self.pooled_by_itself(getattr(output, "pooler_output", None)))
 
     def blocks(self) -> Sequence[nn.Module]:
         # the outermost list
@@ -92,7 +105,9 @@ class TransformersEncoder(PaddedEncoder):
         return Features(tokens[:, 0] if self.cls else grid.mean((2, 3)), grid)
 
 
-def hf(argument: str, /, *, revision: str = "", size: Count = 0, pretrained: bool = True) -> Encoder:
+def hf(
+    argument: str, /, *, revision: str = "", size: Size = 0, pretrained: bool = True, pooled: Pooled = "tokens"
+) -> Encoder:
     """A vision encoder of transformers.
 
     Args:
@@ -100,39 +115,62 @@ def hf(argument: str, /, *, revision: str = "", size: Count = 0, pretrained: boo
         revision: commit, tag or branch on the hub, so that the weights are pinned; empty for its main branch.
         size: edge of the images it is used at; 0 for what its preprocessor or its configuration says.
         pretrained: false for random weights from seed 0 in the same architecture.
+        pooled: ``tokens`` for the final-norm CLS token or the mean of the grid, ``native`` for what the model's own
+            pooler makes, such as SigLIP's by attention.
 
     Raises:
-        UsageError: a model type that is not known, that masks its input, or preprocessor settings that are not known.
+        UsageError: a model type that is not known, that masks its input, or a configuration or preprocessor settings
+            that are not known or out of bounds.
         MissingError: transformers is not installed, or the model is neither in the cache nor downloadable.
     """
-    folder = _folder(argument, revision, pretrained)
-    config = _json(folder / "config.json")
-    family = _family(argument, config)
-    network = _network(argument, folder, family, pretrained)
+    folder = hub.snapshot(argument, revision, pretrained)
+    raw = configuration.read(folder / "config.json")
+    family = _family(argument, raw)
+    if pooled == "native":
+        family = replace(family, options=(), pools=True)
+    network = _network(argument, folder, family, raw, pretrained)
     patch, dim = _grid(network.config)
-    mean, std, native = _preprocessing(argument, folder, network.config)
-    sha = _sha256(folder) if pretrained else files.sha256(json.dumps(config, sort_keys=True).encode())
+    mean, std, native = configuration.preprocessing(f"hf:{argument}", folder, network.config)
+    sha = _sha256(folder) if pretrained else files.sha256(json.dumps(raw, sort_keys=True).encode())
     random = "" if pretrained else ", random weights"
     about = described(
         network,
         sha256=sha,
         licence=_licence(folder),
         source=f"hf:{argument}{'@' + revision if revision else ''}{random}",
-        fingerprint=_identity(folder, size, pretrained),
+        fingerprint=_identity(folder, size, pretrained, pooled),
     )
-    return TransformersEncoder(network, family, patch, dim, size=size or native, mean=mean, std=std, about=about)
+    facts: dict[str, Any] = {"size": size or native, "mean": mean, "std": std, "about": about}
+    return TransformersEncoder(network, family, patch, dim, native=(native, native), pooled=pooled, **facts).eval()
 
 
-def fingerprint(argument: str, /, *, revision: str = "", size: int = 0, pretrained: bool = True) -> str:
+def fingerprint(
+    argument: str, /, *, revision: str = "", size: int = 0, pretrained: bool = True, pooled: str = "tokens"
+) -> str:
     """A hash over the weights' files and both configurations; the network is not built."""
-    return _identity(_folder(argument, revision, pretrained), size, pretrained)
+    return _identity(hub.snapshot(argument, revision, pretrained), size, pretrained, pooled)
 
 
-def _identity(folder: Path, size: int, pretrained: bool) -> str:
+def foreign(argument: str, /, *, revision: str, **_settings: Any) -> str:
+    """What is neither a folder nor in the cache would be fetched."""
+    local = Path(argument).expanduser().is_dir()
+    return "" if local else hub.foreign(argument, "config.json", revision)
+
+
+def _identity(folder: Path, size: int, pretrained: bool, pooled: str) -> str:
     configurations = [folder / name for name in ("config.json", "preprocessor_config.json")]
     parts = [files.sha256_of_file(path) for path in configurations if path.is_file()]
-    parts.append(_sha256(folder) if pretrained else "random")
-    return files.mixed(files.sha256(" ".join(parts).encode()), size=size)
+    # which random weights a seed gives is the libraries' affair
+    parts.append(_sha256(folder) if pretrained else f"random {version('transformers')} {version('torch')}")
+    raw = configuration.of_vision(configuration.read(configurations[0]))
+    edges = [raw.get(key) for key in ("image_size", "patch_size")]
+    uneven = all(isinstance(edge, int) and edge > 0 for edge in edges) and edges[0] % edges[1]  # type: ignore[operator]
+    return files.mixed(
+        files.sha256(" ".join(parts).encode()),
+        size=size,
+        pooled="" if pooled == "tokens" else pooled,
+        edges="as published" if uneven else "",
+    )
 
 
 def _sha256(folder: Path) -> str:
@@ -148,47 +186,15 @@ def _hashed(path: Path, _changed: int, _size: int) -> str:
 
 def _weights(folder: Path) -> list[Path]:
     """The files of the weights, as transformers chooses them: safetensors first."""
-    for pattern in ("model.safetensors", "model-*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin"):
-        paths = sorted(folder.glob(pattern))
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        whole, index = folder / name, folder / f"{name}{INDEX}"
+        paths = [whole] if whole.is_file() else shards(index) if index.is_file() else []
+        absent = [path.name for path in paths if not path.is_file()]
+        if absent:
+            raise MissingError(f"{folder} has no {', '.join(absent[:3])}, which its index names; get the model again")
         if paths:
             return paths
     raise MissingError(f"no weights in {folder}; there should be model.safetensors or pytorch_model.bin")
-
-
-def _folder(argument: str, revision: str, pretrained: bool) -> Path:
-    """The folder of a model: the one given, or the hub's snapshot of it, from the cache or downloaded."""
-    local = Path(argument).expanduser()
-    if local.is_dir():
-        if not (local / "config.json").is_file():
-            raise MissingError(f"no config.json in {local}; save the model there with save_pretrained")
-        return local
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    plain = ["config.json", "preprocessor_config.json", "README.md"]
-    try:
-        wanted = (
-            [*plain, "model.safetensors", "model-*.safetensors", "model.safetensors.index.json"]
-            if pretrained
-            else plain
-        )
-        folder = Path(snapshot_download(argument, revision=revision or None, allow_patterns=wanted))
-        if pretrained and not any(folder.glob("model*.safetensors")):
-            folder = Path(
-                snapshot_download(argument, revision=revision or None, allow_patterns=[*plain, "pytorch_model*"])
-            )
-    except HFValidationError:
-        raise MissingError(f"hf:{argument} is neither a folder nor a name on the hub (ORG/NAME)") from None
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise MissingError(
-            f"hf:{argument} could not be downloaded ({reason}); run once with a network, or give a folder in its place"
-        ) from None
-    if not (folder / "config.json").is_file():
-        raise MissingError(
-            f"hf:{argument} has no config.json in the cache or on the hub; run once with a network, or give a folder"
-        )
-    return folder
 
 
 def _family(argument: str, config: dict[str, Any]) -> _Family:
@@ -206,7 +212,7 @@ def _family(argument: str, config: dict[str, Any]) -> _Family:
     return FAMILIES[model_type]
 
 
-def _network(argument: str, folder: Path, family: _Family, pretrained: bool) -> Any:
+def _network(argument: str, folder: Path, family: _Family, raw: dict[str, Any], pretrained: bool) -> Any:
     try:
         import transformers
     except ImportError:
@@ -214,44 +220,51 @@ def _network(argument: str, folder: Path, family: _Family, pretrained: bool) -> 
     import torch
 
     cls: Any = getattr(transformers, family.model)
-    if not pretrained:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return cls(cls.config_class.from_pretrained(str(folder)), **dict(family.options)).eval()
-    safe = _weights(folder)[0].suffix == ".safetensors"
+    config = configuration.of(cls.config_class, raw, f"hf:{argument}")
+    options = dict(family.options)
+    try:
+        with torch.device("meta"):
+            bounded(cls(config, **options), f"hf:{argument}")
+        if not pretrained:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                return cls(config, **options).eval()
+    except BrittleError:
+        raise
+    except Exception as error:  # values that the class makes no sense of
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise UsageError(f"hf:{argument}: its config.json makes no {family.model} ({why})") from None
+    state: dict[str, Any] = {}
+    for path in _weights(folder):
+        loaded, _ = reading.read(path)
+        state |= checkpoints.tensors(loaded)
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     try:
+        # from tensors alone, so that nothing else in the folder is looked at, such as an adapter
         network, report = cls.from_pretrained(
-            str(folder),
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=safe,
-            weights_only=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-            **dict(family.options),
+            None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float32, **options
         )
-    except Exception as error:  # a damaged or hostile file can raise anything
-        why = checkpoints.reason(str(error))
+    except Exception as error:  # keys that the class makes no sense of
+        why = reading.reason(str(error))
         raise UsageError(f"hf:{argument}: its weights do not load as {family.model} ({why})") from None
     finally:
         transformers.logging.set_verbosity(level)
-    _validate_keys(f"hf:{argument}", family.model, report, len(network.state_dict()))
+    _validate_keys(f"hf:{argument}", family, report, len(network.state_dict()))
     return network.eval()
 
 
-def _validate_keys(name: str, model: str, report: dict[str, Any], total: int) -> None:
+def _validate_keys(name: str, family: _Family, report: dict[str, Any], total: int) -> None:
     """Refuse what transformers would load with a warning: keys missing, of another shape, or that belong to no known
     part beside the encoder."""
-    missing = sorted(key for key in report["missing_keys"] if not _UNUSED.search(key))
+    missing = sorted(key for key in report["missing_keys"] if not (_COMPUTED if family.pools else _UNUSED).search(key))
     wrong = sorted(str(item[0]) for item in report.get("mismatched_keys", ()))
     foreign = sorted(key for key in report["unexpected_keys"] if not _UNUSED.search(key))
     if missing or wrong or foreign:
         share = 1 - len(missing + wrong) / max(total, 1)
         groups = (("missing", missing), ("misshapen", wrong), ("unexpected", foreign))
         parts = "; ".join(f"{len(keys)} {word}: {', '.join(keys[:5])}" for word, keys in groups if keys)
-        raise UsageError(f"{name} does not fit {model} ({100 * share:.1f} % of its keys): {parts}")
+        raise UsageError(f"{name} does not fit {family.model} ({100 * share:.1f} % of its keys): {parts}")
 
 
 def _grid(config: Any) -> tuple[int, int]:
@@ -263,26 +276,6 @@ def _grid(config: Any) -> tuple[int, int]:
     return (int(patch if isinstance(patch, int) else patch[0]), int(config.hidden_size))  # type: ignore[index]
 
 
-def _preprocessing(argument: str, folder: Path, config: Any) -> tuple[Any, Any, int]:
-    """Mean, std and native size, from the preprocessor's configuration; where it says nothing, ImageNet's and the
-    model's own size."""
-    path = folder / "preprocessor_config.json"
-    facts = _json(path) if path.is_file() else {}
-    factor = float(facts.get("rescale_factor", 1 / 255))
-    if abs(factor * 255 - 1) > 1e-3 or facts.get("do_rescale") is False:
-        raise UsageError(
-            f"hf:{argument}: its preprocessor scales pixels by {factor:g}, not by 1/255; wrap it with py: instead"
-        )
-    mean, std = facts.get("image_mean", IMAGENET[0]), facts.get("image_std", IMAGENET[1])
-    if facts.get("do_normalize") is False:
-        mean, std = (0.0,) * 3, (1.0,) * 3
-    size: Any = (facts.get("crop_size") if facts.get("do_center_crop", True) else None) or facts.get("size") or 0
-    if isinstance(size, dict):
-        size = size.get("height") or size.get("shortest_edge") or 0
-    own: Any = getattr(config, "image_size", 0) or 224
-    return mean, std, int(size) or int(own if isinstance(own, int) else own[0])
-
-
 def _licence(folder: Path) -> str:
     """The licence that the model card's header names."""
     card = folder / "README.md"
@@ -290,11 +283,4 @@ def _licence(folder: Path) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("license:")), "") or "unknown"
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf8"))
-    except ValueError:
-        raise UsageError(f"{path}: is not JSON; get the model again") from None
-
-
-TRAITS = EncoderTraits(fingerprint=fingerprint)
+TRAITS = EncoderTraits(fingerprint=fingerprint, foreign=foreign)

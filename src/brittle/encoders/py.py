@@ -22,14 +22,13 @@ from torch import nn
 from brittle.core import files
 from brittle.core.errors import BrittleError, MissingError, UsageError
 from brittle.core.traits import EncoderTraits
+from brittle.encoders.parts import own_code
 from brittle.encoders.parts.own_module import as_encoder
-from brittle.encoders.parts.wrappers import sha256_of_weights
-from brittle.types import Count, Encoder
-
-INSTALLED = {"site-packages", "dist-packages"}
+from brittle.encoders.parts.wrappers import Size, sha256_of_weights
+from brittle.types import Encoder
 
 
-def py(argument: str, /, *, size: Count = 0, patch: Count = 0) -> Encoder:
+def py(argument: str, /, *, size: Size = 0, patch: Size = 0) -> Encoder:
     """The module that a function of yours returns.
 
     Args:
@@ -60,16 +59,8 @@ def _own(argument: str, _source_sha: str) -> str:
 
 
 def _joined(argument: str, module: nn.Module, weights: str) -> str:
-    """A hash over all that decides what the module computes and that can be seen: its weights, the function's name and
-    file, and the files that its layers' classes are from, but for installed ones."""
     source, name = _source(argument)
-    classes = {type(layer).__module__ for layer in module.modules()}
-    places = {
-        getattr(sys.modules.get(place), "__file__", None) for place in classes if not place.startswith("brittle.")
-    }
-    own = {path for path in map(Path, filter(None, places)) if not INSTALLED & set(path.parts)} - {source}
-    shas = [files.sha256_of_file(path) for path in (source, *sorted(own))]
-    return files.sha256(" ".join((name, weights, *shas)).encode())
+    return own_code.fingerprint(module, name, source, weights)
 
 
 def _built(argument: str) -> tuple[nn.Module, Path]:
@@ -102,6 +93,8 @@ def _in_one_line(argument: str) -> Generator[None]:
 
 def _source(argument: str) -> tuple[Path, str]:
     """The file and the function that the argument names."""
+    if not argument:
+        raise UsageError("py needs a function; write py:MODULE.FUNCTION or py:FILE.py:FUNCTION")
     text, _, name = argument.rpartition(":")
     if text.endswith(".py"):
         path = Path(text).expanduser()
@@ -144,4 +137,9 @@ def _imported(argument: str, path: Path) -> ModuleType:
     return sys.modules[name]
 
 
-TRAITS = EncoderTraits(fingerprint=fingerprint)
+def foreign(**_settings: Any) -> str:
+    """Naming a file runs it."""
+    return "runs a file"
+
+
+TRAITS = EncoderTraits(fingerprint=fingerprint, foreign=foreign)

@@ -1,16 +1,27 @@
 """Any timm model with features, by its timm name: ``timm:vit_small_patch14_dinov2.lvd142m(size=518)``."""
 
+import re
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from brittle.core import files
 from brittle.core.errors import MissingError, UsageError, unknown
 from brittle.core.traits import EncoderTraits
-from brittle.types import Count, Encoder
+from brittle.encoders.parts.wrappers import Pooled, Size
+from brittle.types import Encoder
 
 
-@lru_cache(maxsize=1)
-def timm(argument: str, /, *, size: Count = 0, pretrained: bool = True, layer: int = -1) -> Encoder:
+def timm(
+    argument: str,
+    /,
+    *,
+    size: Size = 0,
+    pretrained: bool = True,
+    layer: int = -1,
+    checkpoint: str = "",
+    pooled: Pooled = "tokens",
+) -> Encoder:
     """A timm model without its classifier; mean, std, native size and licence come from timm.
 
     Args:
@@ -19,22 +30,20 @@ def timm(argument: str, /, *, size: Count = 0, pretrained: bool = True, layer: i
         pretrained: load the published weights (from the hub's cache, or downloaded); false for random ones from seed 0.
         layer: which of timm's feature levels (the blocks of a ViT, the stages of a CNN), counted as Python does; -1 is
             the last.
+        checkpoint: a file of weights in place of the published ones, as timm's scripts or ``torch.save`` of a
+            ``state_dict`` leave it; the averaged weights where it holds them as well.
+        pooled: ``tokens`` for the final-norm CLS token or the mean of the grid, ``native`` for what the model itself
+            pools, such as by attention, at the price of a second pass.
 
     Raises:
-        UsageError: timm has no such model, or none with features, or no such layer.
-        MissingError: the weights are neither in the cache nor downloadable.
+        UsageError: timm has no such model, or none with features, or no such layer; a checkpoint that does not fit.
+        MissingError: the weights are neither in the cache nor downloadable; no such checkpoint.
     """
-    import timm as library
+    from brittle.encoders.parts.timm_network import TimmEncoder
+    from brittle.encoders.parts.wrappers import described, levels
 
-    from brittle.encoders.parts.wrappers import TimmEncoder, described, levels, sha256_of_weights
-
-    name = argument.partition(".")[0]
-    if not library.is_model(name):
-        raise unknown("timm model", name, library.list_models())
-    config = library.get_pretrained_cfg(argument)
-    if config is None:
-        raise unknown(f"weights of timm's {name} called", argument, library.list_pretrained(f"{name}.*"))
-    network = _network(argument, size, pretrained)
+    config = _config(argument)
+    network, fixed = _network(argument, size, pretrained and not checkpoint)
     if not hasattr(network, "forward_intermediates") or not levels(network):
         raise UsageError(
             f"timm:{argument} gives no intermediate features; choose a ViT, ResNet, ConvNeXt or another with "
@@ -43,54 +52,108 @@ def timm(argument: str, /, *, size: Count = 0, pretrained: bool = True, layer: i
     count = len(levels(network))
     if not -count <= layer < count:
         raise UsageError(f"timm:{argument} has layers -{count} to {count - 1}, got layer={layer}")
-    sha = sha256_of_weights(network)
+    sha = _loaded(network, argument, Path(checkpoint).expanduser()) if checkpoint else _sha256(argument, pretrained)
+    random = "" if pretrained or checkpoint else ", random weights"
     about = described(
         network,
         sha256=sha,
-        licence=config.license or "unknown",
-        source=f"timm:{argument}" if pretrained else f"timm:{argument}, random weights",
-        fingerprint=_identity(sha, size, layer),
+        licence="unknown" if checkpoint else config.license or "unknown",
+        source=f"timm:{argument}" + (f" with {checkpoint}" if checkpoint else random),
+        fingerprint=_identity(argument, sha, {"size": size, "layer": layer, "pooled": pooled}),
     )
-    native = config.input_size[-1]
+    height, width = (size, size) if fixed else config.input_size[-2:]
+    facts: dict[str, Any] = {"native": (height, width), "size": size or width, "mean": config.mean, "std": config.std}
     patch = int(levels(network)[layer]["reduction"])
-    return TimmEncoder(network, patch, size=size or native, mean=config.mean, std=config.std, about=about, layer=layer)
+    return TimmEncoder(network, patch, layer=layer, pooled=pooled, about=about, **facts).eval()
 
 
-def fingerprint(argument: str, /, *, size: int = 0, pretrained: bool = True, layer: int = -1) -> str:
-    """sha256 over the names and values of all weights, mixed with size and layer where they are set."""
-    return _identity(_sha256(argument, pretrained), size, layer)
+def fingerprint(argument: str, /, *, pretrained: bool = True, checkpoint: str = "", **settings: Any) -> str:
+    """sha256 over the names and values of all weights (of the bytes of a checkpoint), mixed with the model's name, as
+    that decides how they are used, and with the settings that change features."""
+    if not checkpoint:
+        return _identity(argument, _sha256(argument, pretrained), settings)
+    from brittle.encoders.parts.reading import sha256_of
+
+    _config(argument)
+    return _identity(argument, sha256_of(Path(checkpoint).expanduser()), settings)
+
+
+def validate(argument: str, /, *, checkpoint: str = "", **settings: Any) -> None:
+    """Read a checkpoint once, before any work starts, so that one that does not fit is refused then."""
+    if checkpoint:
+        timm(argument, checkpoint=checkpoint, **settings)
+
+
+def _identity(argument: str, sha: str, settings: dict[str, Any]) -> str:
+    defaults: dict[str, Any] = {"size": 0, "layer": -1, "pooled": "tokens"}
+    changed = {key: str(value) for key, value in settings.items() if value != defaults[key]}
+    return files.mixed(sha, model=argument, **changed)
 
 
 @lru_cache(maxsize=64)
 def _sha256(argument: str, pretrained: bool) -> str:
-    return timm(argument, size=0, pretrained=pretrained).about["sha256"]
+    from brittle.encoders.parts.wrappers import sha256_of_weights
+
+    _config(argument)
+    return sha256_of_weights(_network(argument, 0, pretrained)[0])
 
 
-def _identity(sha: str, size: int, layer: int) -> str:
-    return files.mixed(sha, size=size, layer=str(layer) if layer != -1 else "")
+def _config(argument: str) -> Any:
+    """What timm says of a model and its weights."""
+    import timm as library
+
+    name = argument.partition(".")[0]
+    if not name:
+        raise UsageError("timm needs the name of a model; write timm:NAME, such as timm:resnet18")
+    if not library.is_model(name):
+        raise unknown("timm model", name, library.list_models())
+    config = library.get_pretrained_cfg(argument)
+    if config is None:
+        raise unknown(f"weights of timm's {name} called", argument, library.list_pretrained(f"{name}.*"))
+    return config
 
 
-def _network(argument: str, size: int, pretrained: bool) -> Any:
-    """The model, built for any image size where it supports that, else for ``size``."""
+def _network(argument: str, size: int, pretrained: bool) -> tuple[Any, bool]:
+    """The model, built for any image size where it supports that, else for ``size``, and whether it was."""
     import timm as library
     import torch
 
-    variants: list[dict[str, Any]] = [{"dynamic_img_size": True}, {"img_size": size} if size else {}, {}]
+    variants: list[dict[str, Any]] = [{"dynamic_img_size": True}, *([{"img_size": size}] if size else []), {}]
     for number, options in enumerate(variants):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             try:
-                return library.create_model(argument, pretrained=pretrained, num_classes=0, **options)
+                network = library.create_model(argument, pretrained=pretrained, num_classes=0, **options)
+                return network, "img_size" in options
             except TypeError:  # takes no such option
                 if number + 1 == len(variants):
                     raise
-            except (OSError, RuntimeError) as error:
-                reason = " ".join(str(error).split())[:160]
+            except (OSError, RuntimeError, ValueError, AssertionError) as error:
+                reason = " ".join(str(error).split())[:160] or type(error).__name__
+                if not pretrained:
+                    raise UsageError(f"timm:{argument} cannot be made for images of {size} ({reason})") from None
                 raise MissingError(
                     f"timm:{argument}: its weights could not be downloaded ({reason}); run once with a network, or "
                     "set HF_HOME to where they are"
                 ) from None
-    return None
+    raise AssertionError(variants)
 
 
-TRAITS = EncoderTraits(fingerprint=fingerprint)
+def _loaded(network: Any, argument: str, path: Path) -> str:
+    """Put a checkpoint's tensors into the network; the sha256 of the bytes that they came from."""
+    from brittle.encoders.parts import checkpoints
+    from brittle.encoders.parts.reading import read
+
+    loaded, sha = read(path)
+    states = dict(checkpoints.dictionaries(loaded))
+    averaged = next((name for name in ("state_dict_ema", "model_ema") if name in states), "")
+    found = states[averaged] if averaged else checkpoints.tensors(loaded)
+    state = {re.sub(r"^(module\.|_orig_mod\.)+", "", key): value for key, value in checkpoints.cleaned(found).items()}
+    heads: Any = network.default_cfg.get("classifier") or "head.fc"
+    names = [heads] if isinstance(heads, str) else list(heads)
+    extras = re.compile("|".join(rf"{re.escape(name)}\." for name in names) + r"|mask_token$")
+    checkpoints.fit(network, state, extras, f"{path} as {argument}")
+    return sha
+
+
+TRAITS = EncoderTraits(fingerprint=fingerprint, validate=validate)

@@ -1,8 +1,5 @@
-"""Checkpoints that others published: read without running anything in them, searched for the encoder inside, and fitted
-key by key."""
+"""Checkpoints that others published: searched for the encoder inside, and fitted key by key."""
 
-import argparse
-import io
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,8 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from brittle.core import files
-from brittle.core.errors import MissingError, UsageError
+from brittle.core.errors import UsageError
 
 State = dict[str, Tensor]
 
@@ -40,43 +36,6 @@ _COPY = re.compile(r"momentum|teacher|target|ema|encoder_k")
 """Slow copies of an encoder, by the words in their prefix."""
 
 
-def read(path: Path) -> tuple[Any, str]:
-    """What a checkpoint holds and the sha256 of the bytes it was read from. Nothing in it is run.
-
-    Raises:
-        MissingError: no such file.
-        UsageError: it is not a checkpoint, or a pickle that names anything but tensors, plain data and
-            ``argparse.Namespace``.
-    """
-    if not path.is_file():
-        raise MissingError(
-            f"no file {path}; put the checkpoint there, as its authors publish it (.pth, .pt, .ckpt or .safetensors)"
-        )
-    data = path.read_bytes()
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load
-
-            loaded: Any = load(data)
-        else:
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or hostile file can raise anything
-        why = reason(str(error))
-        what = "refused," if "could run code" in why else "is no checkpoint that can be read:"
-        raise UsageError(f"{path}: {what} {why}") from None
-    return loaded, files.sha256(data)
-
-
-def reason(error: str) -> str:
-    """One line of torch's reason for refusing a checkpoint: what its pickle asks for, where that could run code."""
-    named = re.search(r"(?:GLOBAL|class|global|function)\s+`?([\w.]+\.[\w.]+)", error)
-    if "weights only" in error.lower() or "weights_only" in error.lower():
-        asked = f"asks for {named.group(1)}" if named else "holds more than weights"
-        return f"its pickle {asked}, which could run code; keep only the tensors and save them as .safetensors"
-    return " ".join(error.split())[:160] or "damaged"
-
-
 class Candidate(NamedTuple):
     """An encoder inside a checkpoint: ``place`` (key of the dictionary that held it, then the prefix of its keys), its
     ``state`` without the prefix, the ``others`` beside it, and the checkpoint's top-level ``keys``."""
@@ -92,9 +51,10 @@ def find(loaded: Any, path: Path, part: str = "") -> Candidate:
     with any prefix.
 
     Args:
-        part: which one, where there are several: a word in its place, such as ``student``. Otherwise DINO's teacher (as
-            its authors evaluate), and what is trained rather than its slow copy everywhere else (MoCo's base encoder,
-            solo-learn's backbone).
+        part: which one, where there are several: a word in its place, such as ``student``; a whole key, such as
+            ``model``, before one that only contains it. Otherwise the teacher of a student beside it (as DINO's and
+            DINOv2's authors evaluate), and what is trained rather than its slow copy everywhere else (MoCo's base
+            encoder, solo-learn's backbone).
 
     Raises:
         UsageError: no encoder in it, or several and no ``part`` that chooses one.
@@ -112,14 +72,23 @@ def find(loaded: Any, path: Path, part: str = "") -> Candidate:
             "names of keys"
         )
     places = ", ".join(candidate.place for candidate in candidates)
-    chosen = [candidate for candidate in candidates if part in candidate.place]
+    exact = [candidate for candidate in candidates if _word(part, candidate.place)] if part else []
+    chosen = exact or [candidate for candidate in candidates if part in candidate.place]
     if not chosen:
         raise UsageError(f"{path}: nothing in it is called {part!r}; there is {places}")
-    for prefer in (lambda place: place.startswith("teacher:"), lambda place: not _COPY.search(place.partition(":")[2])):
+    taught = any(_word("student", candidate.place) for candidate in chosen)
+    for prefer in (
+        lambda place: place.startswith("teacher:") or (taught and _word("teacher", place)),
+        lambda place: not _COPY.search(place.partition(":")[2]),
+    ):
         chosen = [candidate for candidate in chosen if prefer(candidate.place)] or chosen
     if len(chosen) > 1:
         raise UsageError(f"{path}: several encoders in it ({places}); choose one with part=")
     return chosen[0]
+
+
+def _word(word: str, place: str) -> bool:
+    return word in re.split(r"[:.]", place)
 
 
 def dictionaries(loaded: Any) -> list[tuple[str, State]]:

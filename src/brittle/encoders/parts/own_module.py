@@ -58,7 +58,8 @@ def as_encoder(
     mean, std = colours if normalised else UNIT
     dim, cells = _measured(module.eval(), size, source)
     patch = patch or int(getattr(own, "patch", 0) or 0) or -(-size // cells)
-    return OwnEncoder(module, dim, patch, size=size, mean=mean, std=std, about=about).eval()
+    facts: dict[str, Any] = {"size": size, "native": (size, size), "mean": mean, "std": std, "about": about}
+    return OwnEncoder(module, dim, patch, **facts).eval()
 
 
 def _measured(module: nn.Module, size: int, source: str) -> tuple[int, int]:

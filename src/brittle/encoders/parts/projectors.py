@@ -44,8 +44,8 @@ _LAYOUTS = (
     Layout(r"(.*:(?:momentum_)?)(?:backbone|encoder)\.", r"\1projector.", "LaL|LBaL|LBaLB|LBaLBaLB", nn.ReLU),
     # DINO (Caron et al. 2021) and DINOv2 (Oquab et al. 2023): the head up to its bottleneck, the input of the
     # prototypes
-    Layout(r"(.*:(?:module\.|momentum_)?)backbone\.", r"\1head.mlp.", "(La)+L|(LBa)+L", nn.GELU),
-    Layout(r"(.*:(?:module\.)?)backbone\.", r"\1dino_head.mlp.", "(La)+L|(LBa)+L", nn.GELU),
+    Layout(r"(.*:(?:module\.|momentum_|teacher\.|student\.)?)backbone\.", r"\1head.mlp.", "(La)+L|(LBa)+L", nn.GELU),
+    Layout(r"(.*:(?:module\.|teacher\.|student\.)?)backbone\.", r"\1dino_head.mlp.", "(La)+L|(LBa)+L", nn.GELU),
 )
 _HEADS = re.compile(r"(.*[.:])?(\w*head|\w*projector|fc|g)[.:]")
 """Keys that look as if they were a projector's."""
