@@ -5,7 +5,8 @@ from torch.nn.functional import pixel_unshuffle
 
 from brittle.core.errors import UsageError
 from brittle.core.traits import EncoderTraits
-from brittle.types import Count, Encoder, Features
+from brittle.encoders.parts.wrappers import Size
+from brittle.types import Encoder, Features
 
 
 class Pixels(Encoder):
@@ -26,7 +27,7 @@ class Pixels(Encoder):
         return Features(values.flatten(1), cells.repeat(1, repeat, 1, 1)[:, : self.dim])
 
 
-def pixels(*, size: Count = 64) -> Encoder:
+def pixels(*, size: Size = 64) -> Encoder:
     """Pixels of images ``size`` on an edge.
 
     Raises:

@@ -62,8 +62,12 @@ def timm(
         fingerprint=_identity(argument, sha, {"size": size, "layer": layer, "pooled": pooled}),
     )
     height, width = (size, size) if fixed else config.input_size[-2:]
-    facts: dict[str, Any] = {"native": (height, width), "size": size or width, "mean": config.mean, "std": config.std}
     patch = int(levels(network)[layer]["reduction"])
+    if fixed and size < patch:
+        raise UsageError(
+            f"timm:{argument} sees patches of {patch} pixels, so size={size} has none; give {patch} or more"
+        )
+    facts: dict[str, Any] = {"native": (height, width), "size": size or width, "mean": config.mean, "std": config.std}
     return TimmEncoder(network, patch, layer=layer, pooled=pooled, about=about, **facts).eval()
 
 
@@ -107,7 +111,10 @@ def _config(argument: str) -> Any:
         raise UsageError("timm needs the name of a model; write timm:NAME, such as timm:resnet18")
     if not library.is_model(name):
         raise unknown("timm model", name, library.list_models())
-    config = library.get_pretrained_cfg(argument)
+    try:
+        config = library.get_pretrained_cfg(argument)
+    except RuntimeError:  # a tag that is no name
+        config = None
     if config is None:
         raise unknown(f"weights of timm's {name} called", argument, library.list_pretrained(f"{name}.*"))
     return config

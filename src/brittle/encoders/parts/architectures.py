@@ -269,4 +269,5 @@ def architecture(name: str, candidate: Candidate, state: State, path: object) ->
         return names[0], ARCHITECTURES[names[0]]
     candidates = names or sorted(ARCHITECTURES)
     what = "could be one of several" if names else "is of no architecture known for certain"
-    raise UsageError(f"{path}: {what}; choose with arch=, one of {', '.join(candidates)}")
+    timm = "" if names else "; if timm saved it, timm:NAME(checkpoint=FILE) reads it"
+    raise UsageError(f"{path}: {what}; choose with arch=, one of {', '.join(candidates)}{timm}")

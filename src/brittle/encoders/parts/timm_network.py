@@ -55,7 +55,9 @@ class TimmEncoder(PaddedEncoder):
         self.late_norm = isinstance(plain, nn.Identity) and isinstance(pooled_norm, nn.Module)
         embed: Any = getattr(network, "patch_embed", None)
         # made for any size, so that it refuses to pass over the last pixels as the published model does
-        self.refuses_remainders = getattr(embed, "strict_img_size", True) is False and not embed.dynamic_img_pad
+        self.refuses_remainders = getattr(embed, "strict_img_size", True) is False and not getattr(
+            embed, "dynamic_img_pad", True
+        )
         if not self.late_norm and _norm_of_head(network):
             self.about["grid"] = "before the final norm, which the model applies after its pooling"
 
