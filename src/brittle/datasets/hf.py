@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from brittle.core import files
@@ -106,18 +107,24 @@ class Hub(DatasetDefaults):
         return torch.tensor(self._place[value] if isinstance(value, str) else int(value))
 
     def _mask(self, value: Any, name: str) -> Tensor:
-        mask = (
-            torch.from_numpy(np.array(value)).long()
-            if isinstance(value, list)
-            else image_files.read_mask(_content(value, name))
-        )
+        if isinstance(value, list):
+            mask = torch.from_numpy(_listed(value, name))
+            if mask.dim() != 2 or mask.is_floating_point():
+                raise CellError(f"{name}: mask is {mask.dtype} {list(mask.shape)}; it must be whole numbers [H, W]")
+            mask = mask.long()
+        else:
+            mask = image_files.read_mask(_content(value, name))
         classes = len(self.classes["mask"])
         return zero_is_void(mask, classes) if self._zero_void else MASK.scored(mask, classes)
 
     def _depth(self, value: Any, name: str) -> Tensor:
         if isinstance(value, list):
-            metres = torch.from_numpy(np.array(value, dtype=np.float32))
-            return metres.reshape(1, *metres.shape[-2:])
+            metres = torch.from_numpy(_listed(value, name, np.float32))
+            if metres.dim() == 3 and len(metres) == 1:
+                metres = metres[0]
+            if metres.dim() != 2:
+                raise CellError(f"{name}: depth is {list(metres.shape)}; it must be metres [H, W]")
+            return metres[None]
         return image_files.read_depth(_content(value, name), self._scale)
 
 
@@ -132,6 +139,15 @@ def download(argument: str, *, revision: str, **_others: object) -> Path:
             argument, repo_type="dataset", revision=revision or None, allow_patterns="*.parquet"
         )
     )
+
+
+def _listed(value: list[Any], name: str, dtype: Any = None) -> NDArray[Any]:
+    """A list of rows as an array of numbers; CellError where it is none, such as rows of unequal length."""
+    with image_files.decoding(name, "an array of numbers"):
+        array = np.array(value, dtype=dtype)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(array.dtype)
+        return array
 
 
 def _content(value: Any, name: str) -> tuple[str, bytes]:

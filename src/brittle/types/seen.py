@@ -51,7 +51,9 @@ class Seen:
         """Raise UsageError where there is depth, but the task scores none of it."""
         if self.given and self.unscored == self.given:
             reach = f"{self.low:.3g} to {self.high:.3g} m"
-            raise UsageError(f"{where}: {self._task.name} scores none of its depth, {reach}; say {self._remedy}")
+            raise UsageError(
+                f"{where}: {self._task.name} scores none of its depth, {reach}; say {self._remedy}, or fix its unit"
+            )
 
     @property
     def _remedy(self) -> str:
