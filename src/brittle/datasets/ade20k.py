@@ -15,6 +15,7 @@ from brittle.datasets.parts.listed import (
     root_of,
     zero_is_void,
 )
+from brittle.datasets.parts.walk import spelled
 from brittle.types import image_files
 
 CLASSES = 150
@@ -55,7 +56,9 @@ def ade20k(argument: str, split: str, /) -> ListedImages:
 
 def _row(root: Path, path: Path, part: str) -> Row:
     inner = path.relative_to(root / "images" / part).with_suffix(".png")
-    return Row(path.relative_to(root / "images").as_posix(), path, {"mask": root / "annotations" / part / inner})
+    return Row(
+        path.relative_to(root / "images").as_posix(), path, {"mask": spelled(root / "annotations" / part / inner)}
+    )
 
 
 def _names(root: Path) -> list[str]:

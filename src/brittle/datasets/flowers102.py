@@ -1,11 +1,10 @@
 """Oxford 102 Flowers as published: ``flowers102:DIR``."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from brittle.core.errors import UsageError
 from brittle.core.traits import DatasetTraits
-from brittle.datasets.parts.listed import ListedImages, Row, inside, library, nonempty, root_of
+from brittle.datasets.parts import matlab
+from brittle.datasets.parts.listed import ListedImages, Row, inside, nonempty, root_of
+from brittle.datasets.parts.walk import spelled
 
 _NAMES = (
     "pink primrose, hard-leaved pocket orchid, canterbury bells, sweet pea, english marigold, tiger lily, moon "
@@ -34,23 +33,22 @@ TRAITS = DatasetTraits(
 
 
 def flowers102(argument: str, split: str, /) -> ListedImages:
-    """Oxford 102 Flowers (Nilsback and Zisserman 2008), official splits. Target: ``label``. Reading the two .mat files
-    needs scipy.
+    """Oxford 102 Flowers (Nilsback and Zisserman 2008), official splits. Target: ``label``.
 
     Args:
         argument: the folder with ``jpg``, or the one above ``flowers-102``.
 
     Raises:
         MissingError: the folder or a file is missing.
-        UsageError: a file is damaged, or scipy is not installed.
+        UsageError: a file is damaged.
     """
     root = inside(
         root_of("flowers102", argument, "it must hold jpg, imagelabels.mat and setid.mat"),
         ("flowers-102",),
         "jpg, imagelabels.mat, setid.mat",
     )
-    labels = _vector(root / "imagelabels.mat", "labels")
-    chosen = _vector(root / "setid.mat", SETS[split])
+    labels = matlab.vector(root / "imagelabels.mat", "labels")
+    chosen = matlab.vector(root / "setid.mat", SETS[split])
     beyond = [number for number in chosen if not 1 <= number <= len(labels)]
     if beyond:
         raise UsageError(
@@ -63,16 +61,7 @@ def flowers102(argument: str, split: str, /) -> ListedImages:
             "102; fetch it again"
         )
     rows = [
-        Row(f"jpg/image_{i:05d}.jpg", root / f"jpg/image_{i:05d}.jpg", {"label": labels[i - 1] - 1}) for i in chosen
+        Row(f"jpg/image_{i:05d}.jpg", spelled(root / f"jpg/image_{i:05d}.jpg"), {"label": labels[i - 1] - 1})
+        for i in chosen
     ]
     return ListedImages(nonempty(rows, root, split), {"label": CLASSES}, licence=TRAITS.licence)
-
-
-def _vector(path: Path, key: str) -> Sequence[int]:
-    try:
-        content = library("scipy.io").loadmat(path)
-        return [int(number) for number in content[key].ravel()]
-    except (ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
-        raise UsageError(
-            f"{path}: is not a MATLAB file with {key!r} or is damaged ({type(error).__name__}); fetch it again"
-        ) from None

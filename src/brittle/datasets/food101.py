@@ -3,7 +3,8 @@
 from brittle.core.errors import UsageError
 from brittle.core.files import sha256
 from brittle.core.traits import DatasetTraits
-from brittle.datasets.parts.listed import ListedImages, Row, held_out, inside, lines, nonempty, root_of
+from brittle.datasets.parts.listed import ListedImages, Row, held_out, inside, lines, listed_names, nonempty, root_of
+from brittle.datasets.parts.walk import spelled
 
 TRAITS = DatasetTraits(
     licence="images of foodspotting.com, for research (Bossard et al. 2014)",
@@ -30,12 +31,13 @@ def food101(argument: str, split: str, /) -> ListedImages:
     names = [line.strip() for line in lines(root / "meta/classes.txt")]
     place = {name: label for label, name in enumerate(names)}
     file = root / f"meta/{'test' if split == 'test' else 'train'}.txt"
-    listed = [line.strip() for line in lines(file)]
+    listed = listed_names(file, ".jpg")
     unknown = [name for name in listed if name.partition("/")[0] not in place]
     if unknown:
         raise UsageError(f"{file}: {unknown[0]!r} is of no class in meta/classes.txt; fetch it again")
     rows = [
-        Row(f"{name}.jpg", root / f"images/{name}.jpg", {"label": place[name.partition("/")[0]]}) for name in listed
+        Row(f"{name}.jpg", spelled(root / f"images/{name}.jpg"), {"label": place[name.partition("/")[0]]})
+        for name in listed
     ]
     rows = rows if split == "test" else held_out(rows, split)
     return ListedImages(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from brittle.core.traits import DatasetTraits
 from brittle.datasets.parts.listed import ListedImages, Row, held_out, images_below, inside, lines, nonempty, root_of
+from brittle.datasets.parts.walk import spelled
 
 CLASSES = 104
 TRAITS = DatasetTraits(
@@ -30,7 +31,7 @@ def foodseg103(argument: str, split: str, /) -> ListedImages:
     part = "test" if split == "test" else "train"
     images, masks = root / "Images/img_dir" / part, root / "Images/ann_dir" / part
     found = images_below(images)
-    rows = [Row(f"{part}/{path.name}", path, {"mask": masks / f"{path.stem}.png"}) for path in found.paths]
+    rows = [Row(f"{part}/{path.name}", path, {"mask": spelled(masks / f"{path.stem}.png")}) for path in found.paths]
     rows = rows if split == "test" else held_out(rows, split)
     rows, names = nonempty(rows, root, split), {"mask": _names(root)}
     return ListedImages(rows, names, licence=TRAITS.licence, passed=found.passed)

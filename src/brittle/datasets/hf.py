@@ -15,10 +15,12 @@ from brittle.core import files
 from brittle.core.errors import CellError, MissingError, UsageError
 from brittle.core.traits import DatasetTraits
 from brittle.datasets.parts import parquet
-from brittle.datasets.parts.listed import HELD_OUT, library, share, with_valid_depth, zero_is_void
+from brittle.datasets.parts.listed import chosen, library, with_valid_depth, zero_is_void
 from brittle.datasets.parts.readable import Readable
 from brittle.planning.identity import task_of
 from brittle.types import MASK, Count, DatasetDefaults, Positive, Sample, image_files
+
+MOST_CLASSES = 100_000  # twice what the largest published label sets have
 
 
 class Hub(DatasetDefaults):
@@ -236,14 +238,15 @@ def _rows(shards: Mapping[str, parquet.Shards], names: Mapping[str, str], split:
     """The row numbers of one of our splits, and the name of the published split that they are in."""
     if "val" in names or split == "test":
         return list(range(len(shards[split]))), split
-    every = range(len(shards["train"]))
-    kept = [i for i in every if (share(f"{names['train']}-{i:07d}") < HELD_OUT) == (split == "val")]
-    return (kept or list(every)[-1:] if split == "val" else kept), "train"
+    every = {f"{names['train']}-{i:07d}": i for i in range(len(shards["train"]))}
+    return [every[name] for name in chosen(list(every), split)], "train"
 
 
 def _classes(train: parquet.Shards, kind: str, column: str, classes: int) -> Sequence[str]:
     if kind not in ("label", "mask"):
         return ()
+    if classes > MOST_CLASSES:
+        raise UsageError(f"classes={classes}: there can be at most {MOST_CLASSES}")
     if classes:
         return [str(i) for i in range(classes)]
     if names := train.class_names(column):
@@ -251,9 +254,14 @@ def _classes(train: parquet.Shards, kind: str, column: str, classes: int) -> Seq
     if kind == "mask":
         raise UsageError(f"the masks in {column!r} come without names; say how many classes there are with classes=")
     values = train.column(column)
-    if values and isinstance(values[0], str):
-        return sorted(set(values))
-    return [str(i) for i in range(max((value for value in values if isinstance(value, int)), default=-1) + 1)]
+    if not values:
+        return ()
+    if isinstance(values[0], str):
+        return sorted({value for value in values if isinstance(value, str)})
+    place, largest = max(enumerate(value if isinstance(value, int) else -1 for value in values), key=lambda row: row[1])
+    if largest >= MOST_CLASSES:
+        raise UsageError(f"train-{place:07d}: label {largest} would make {largest + 1} classes; fix it or say classes=")
+    return [str(i) for i in range(largest + 1)]
 
 
 TRAITS = DatasetTraits(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from brittle.core.errors import MissingError, UsageError
 from brittle.core.traits import DatasetTraits
+from brittle.datasets.parts import matlab
 from brittle.datasets.parts.listed import (
     Listed,
     ListedImages,
@@ -14,7 +15,6 @@ from brittle.datasets.parts.listed import (
     chosen,
     images_below,
     inside,
-    library,
     lines,
     nonempty,
     root_of,
@@ -100,8 +100,12 @@ def _solution(root: Path) -> Mapping[str, str]:
     for kit in ("ILSVRC2012_devkit_t12/data", "devkit/data", "data"):
         truth = root / kit / "ILSVRC2012_validation_ground_truth.txt"
         if truth.is_file():
-            synsets = library("scipy.io").loadmat(root / kit / "meta.mat", squeeze_me=True)["synsets"]
-            wnid = {str(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
+            meta = root / kit / "meta.mat"
+            try:
+                rows = matlab.read(meta)["synsets"]
+                wnid = {str(int(row["ILSVRC2012_ID"][0])): str(row["WNID"][0]) for row in rows}
+            except (LookupError, TypeError, ValueError):
+                raise UsageError(f"{meta}: has no synsets with ILSVRC2012_ID and WNID; fetch it again") from None
             return {
                 f"ILSVRC2012_val_{i:08d}": wnid.get(line.strip(), "none")
                 for i, line in enumerate(lines(truth), start=1)

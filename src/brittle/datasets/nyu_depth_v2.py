@@ -12,6 +12,7 @@ import torch
 from brittle.core import files
 from brittle.core.errors import UsageError
 from brittle.core.traits import DatasetTraits
+from brittle.datasets.parts import matlab
 from brittle.datasets.parts.arrays import tail
 from brittle.datasets.parts.listed import inside, library, root_of
 from brittle.types import DatasetDefaults, Sample, image_files
@@ -97,7 +98,7 @@ def nyu_depth_v2(
     crop: Literal["eigen", "none"] = "eigen",
     depth: Literal["filled", "raw"] = "filled",
 ) -> NyuDepth:
-    """NYU Depth v2 (Silberman et al. 2012), labelled part. Needs h5py and scipy.
+    """NYU Depth v2 (Silberman et al. 2012), labelled part. Needs h5py.
 
     Args:
         argument: the folder with both files.
@@ -115,11 +116,5 @@ def nyu_depth_v2(
 def _official(path: Path, split: str) -> list[int]:
     """The official image numbers of a split, from 1; ``val`` is the last tenth of the training list, since
     neighbouring images show the same scene."""
-    try:
-        content = library("scipy.io").loadmat(path)
-        numbers = [int(number) for number in content["testNdxs" if split == "test" else "trainNdxs"].ravel()]
-    except (ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
-        raise UsageError(
-            f"{path}: is not a MATLAB file with trainNdxs and testNdxs ({type(error).__name__}); fetch it again"
-        ) from None
+    numbers = matlab.vector(path, "testNdxs" if split == "test" else "trainNdxs")
     return numbers[tail(split, len(numbers), path)]

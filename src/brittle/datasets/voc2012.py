@@ -1,7 +1,8 @@
 """PASCAL VOC 2012 segmentation: ``voc2012:DIR``."""
 
 from brittle.core.traits import DatasetTraits
-from brittle.datasets.parts.listed import ListedImages, Row, held_out, inside, lines, nonempty, root_of
+from brittle.datasets.parts.listed import ListedImages, Row, held_out, inside, listed_names, nonempty, root_of
+from brittle.datasets.parts.walk import spelled
 
 CLASSES = (
     *(
@@ -46,11 +47,11 @@ def voc2012(argument: str, split: str, /) -> ListedImages:
     """
     wanted = "ImageSets/Segmentation, JPEGImages, SegmentationClass"
     root = inside(root_of("voc2012", argument, "it must hold VOC2012"), ("VOC2012", "VOCdevkit/VOC2012"), wanted)
-    names = [
-        line.strip() for line in lines(root / f"ImageSets/Segmentation/{'val' if split == 'test' else 'train'}.txt")
-    ]
+    part = "val" if split == "test" else "train"
+    images, masks = root / "JPEGImages", root / "SegmentationClass"
     rows = [
-        Row(name, root / f"JPEGImages/{name}.jpg", {"mask": root / f"SegmentationClass/{name}.png"}) for name in names
+        Row(name, spelled(images / f"{name}.jpg"), {"mask": spelled(masks / f"{name}.png")})
+        for name in listed_names(root / f"ImageSets/Segmentation/{part}.txt", ".jpg")
     ]
     rows = rows if split == "test" else held_out(rows, split)
     return ListedImages(nonempty(rows, root, split), {"mask": CLASSES}, licence=TRAITS.licence)

@@ -6,12 +6,14 @@ from functools import cache
 
 from brittle.core import components, files
 from brittle.core.errors import CellError
+from brittle.core.progress import say
 from brittle.core.records import Cell, Finding
 from brittle.core.spec import parse
 from brittle.core.traits import DatasetTraits
+from brittle.datasets.parts.walk import words
 from brittle.evaluation import loading
 from brittle.evaluation.subset import subset
-from brittle.planning.identity import dataset_of, task_of
+from brittle.planning.identity import SPLITS, dataset_of, task_of
 from brittle.planning.protocols import subset_rule
 
 
@@ -42,9 +44,12 @@ def look_at(cells: Iterable[Cell]) -> None:
     Raises:
         UsageError: one is wrong; see ``inspect_targets``. What cannot be read fails its own cells.
     """
-    for dataset, task, limit, protocol in dict.fromkeys(
-        (cell.dataset, cell.task, cell.limit, cell.protocol) for cell in cells
-    ):
+    used = list(dict.fromkeys((cell.dataset, cell.task, cell.limit, cell.protocol) for cell in cells))
+    for dataset in dict.fromkeys(dataset for dataset, *_ in used):
+        for passed in dict.fromkeys(words(dataset_of(dataset, split).passed_over) for split in SPLITS):
+            if passed:
+                say(f"{dataset}: passed over: {passed}")
+    for dataset, task, limit, protocol in used:
         with suppress(CellError):
             inspected(dataset, task, limit, subset_rule(protocol))
             for split in ("train", "val"):

@@ -26,9 +26,12 @@ def python(path: Path, key: str) -> Batch:
     batch = pickled.read(path, data)
     try:
         named = {name.decode() if isinstance(name, bytes) else str(name): value for name, value in batch.items()}
-        pixels, labels = named["data"], np.array(named[key], dtype=np.int64)
+        pixels, labels = named["data"], named[key]
+        if not (isinstance(pixels, np.ndarray) and isinstance(labels, list) and all(type(x) is int for x in labels)):
+            raise TypeError(f"{key} or data")
+        labels = np.array(labels, dtype=np.int64)
         return pixels.reshape(-1, PIXELS), labels, sha
-    except (AttributeError, KeyError, ValueError, TypeError) as error:
+    except (AttributeError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise UsageError(
             f"{path}: is not a batch of CIFAR ({type(error).__name__} at {str(error)[:60]}); fetch it again"
         ) from None

@@ -224,6 +224,13 @@ def lines(path: Path) -> list[str]:
     return [line.rstrip() for line in re.split("[\r\n]+", text) if line.strip()]
 
 
+def listed_names(path: Path, end: str) -> list[str]:
+    """The names of images in a list, a line each, with or without the suffix ``end``, with the slashes of any
+    system."""
+    names = [line.strip().replace("\\", "/") for line in lines(path)]
+    return [name[: -len(end)] if name.lower().endswith(end) else name for name in names]
+
+
 def share(name: str) -> float:
     """A number in [0, 1) derived from a name, so that adding images never moves the others to another split."""
     return int(files.sha256(name)[:8], 16) / 2**32

@@ -1,6 +1,7 @@
 """Parquet shards as the Hugging Face hub serves them: which belong to a split, and their rows one by one."""
 
 import json
+import os
 import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ from typing import Any
 from brittle.core import files
 from brittle.core.errors import MissingError, UsageError
 from brittle.datasets.parts.listed import library
+from brittle.datasets.parts.walk import files_below
+from brittle.types import image_files
 
 
 class Shards:
@@ -28,12 +31,12 @@ class Shards:
         self._starts = [0]
         for shard, i in self._groups:
             self._starts.append(self._starts[-1] + shard.metadata.row_group(i).num_rows)
+        most = sum(path.stat().st_size for path in paths)
+        if self._starts[-1] > most or sorted(self._starts) != self._starts:
+            raise UsageError(f"{paths[0]}: {self._starts[-1]} rows are more than its bytes can hold; fetch it again")
         self._kept: tuple[int, list[Mapping[str, Any]]] = (-1, [])
         self.stamp = files.sha256(
-            "\n".join(
-                f"{path.relative_to(root)} {path.stat().st_size} {files.sha256(str(shard.metadata.to_dict()))}"
-                for path, shard in zip(paths, self._files)
-            )
+            "\n".join(f"{path.relative_to(root)} {path.stat().st_size} {files.sha256(_footer(path))}" for path in paths)
         )
 
     def __len__(self) -> int:
@@ -47,12 +50,26 @@ class Shards:
         with self._lock:
             if self._kept[0] != group:
                 shard, number = self._groups[group]
-                self._kept = (group, shard.read_row_group(number, columns=self._columns).to_pylist())
+                with image_files.decoding(f"{self.paths[self._files.index(shard)]} row {index}", "parquet"):
+                    rows = shard.read_row_group(number, columns=self._columns).to_pylist()
+                    if len(rows) != self._starts[group + 1] - self._starts[group]:
+                        raise ValueError("rows are missing")
+                self._kept = (group, rows)
             return self._kept[1][index - self._starts[group]]
 
     def column(self, name: str) -> list[Any]:
-        """A whole column, for small ones such as labels."""
-        return [value for shard in self._files for value in shard.read(columns=[name]).column(name).to_pylist()]
+        """A whole column, for small ones such as labels; UsageError where it is damaged."""
+        values: list[Any] = []
+        for path, shard in zip(self.paths, self._files):
+            try:
+                values += shard.read(columns=[name]).column(name).to_pylist()
+            except (ValueError, OSError, KeyError, NotImplementedError, MemoryError) as error:
+                raise UsageError(
+                    f"{path}: column {name!r} is damaged ({type(error).__name__}); fetch it again"
+                ) from None
+        if len(values) != len(self):
+            raise UsageError(f"{self.paths[0]}: column {name!r} has {len(values)} of {len(self)} rows; fetch it again")
+        return values
 
     def class_names(self, column: str) -> list[str]:
         """The names that the hub's own metadata gives the classes of a column; none where it has no such metadata."""
@@ -66,10 +83,22 @@ class Shards:
         return [str(name) for name in feature.get("names", [])] if isinstance(feature, dict) else []
 
 
+def _footer(path: Path) -> bytes:
+    """The bytes of a file's own metadata, with sums of its columns; pyarrow's reader of them ends the process where
+    they are damaged."""
+    with path.open("rb") as stream:
+        stream.seek(-8, os.SEEK_END)
+        size = int.from_bytes(stream.read(4), "little")
+        stream.seek(-min(size + 8, path.stat().st_size), os.SEEK_END)
+        return stream.read()
+
+
 def _opened(path: Path) -> Any:
     library("pyarrow")
     try:
-        return library("pyarrow.parquet").ParquetFile(path)
+        shard = library("pyarrow.parquet").ParquetFile(path)
+        shard.schema_arrow.names  # noqa: B018 - read now, so that a damaged one is refused here
+        return shard
     except (ValueError, OSError) as error:  # pyarrow's own errors are kinds of both
         raise UsageError(
             f"{path}: is no parquet file or is cut short ({type(error).__name__}); fetch it again"
@@ -84,7 +113,7 @@ def shards(root: Path, config: str) -> dict[str, list[Path]]:
         MissingError: there are none, or some of a numbered set are missing.
         UsageError: they belong to several configurations and ``config`` is not given.
     """
-    every = [path for path in sorted(root.rglob("*.parquet")) if path.is_file()]
+    every = files_below(root, (".parquet",)).paths
     groups: dict[str, dict[str, list[Path]]] = {}
     for path in every:
         inner = path.relative_to(root)

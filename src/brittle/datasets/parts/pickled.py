@@ -145,11 +145,11 @@ class _Machine:
 
     def _setitem(self, _argument: object) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        self.stack[-1][key] = value
+        self.stack[-1][_key(key)] = value
 
     def _setitems(self, _argument: object) -> None:
         items = self._marked()
-        self.stack[-1].update(zip(items[::2], items[1::2]))
+        self.stack[-1].update(zip(map(_key, items[::2]), items[1::2]))
 
     def _global(self, argument: object) -> None:
         if argument not in _ARRAY:
@@ -158,6 +158,8 @@ class _Machine:
 
     def _stack_global(self, _argument: object) -> None:
         name, module = self.stack.pop(), self.stack.pop()
+        if not (isinstance(name, str) and isinstance(module, str)):
+            raise _ForeignError("a name that is no text")
         self._global(f"{module} {name}")
 
     def _reduce(self, _argument: object) -> None:
@@ -173,10 +175,22 @@ class _Machine:
         self.stack[-1].state = state
 
 
+def _key(key: Any) -> str | bytes:
+    """The same; ValueError unless it is text: the hash of tuples in tuples can take for ever."""
+    if not isinstance(key, str | bytes):
+        raise ValueError("a key that is no text")
+    return key
+
+
 def _value(item: Any) -> Any:
-    """The same with every recorded call replaced by its array."""
+    """The same with a recorded call replaced by its array, in a dictionary those of its values; nothing lies deeper,
+    and walking what is nested in itself can take for ever."""
     if isinstance(item, dict):
-        return {key: _value(value) for key, value in item.items()}
+        return {key: _array(value) for key, value in item.items()}
+    return _array(item)
+
+
+def _array(item: Any) -> Any:
     if not isinstance(item, _Call):
         return item
     _, shape, dtype, column_major, data = item.state

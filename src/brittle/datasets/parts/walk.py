@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,6 +57,23 @@ def _enter(folder: Path, ends: Collection[str], found: Found, above: tuple[tuple
                 found.paths.append(path)
             else:
                 found.passed[path.suffix.lower() or "without a suffix"] += 1
+
+
+def spelled(path: Path) -> Path:
+    """The path; where nothing is there, the one file beside it whose name differs in case alone."""
+    if path.exists() or not path.parent.is_dir():
+        return path
+    others = _names(path.parent, path.parent.stat().st_mtime_ns).get(path.name.lower(), ())
+    return path.with_name(others[0]) if len(others) == 1 else path
+
+
+@lru_cache(maxsize=8)
+def _names(folder: Path, _changed: int) -> dict[str, list[str]]:
+    """The names in a folder by themselves in lower case."""
+    names: dict[str, list[str]] = {}
+    for name in os.listdir(folder):  # noqa: PTH208 - names alone
+        names.setdefault(name.lower(), []).append(name)
+    return names
 
 
 def words(passed: Mapping[str, int]) -> str:
