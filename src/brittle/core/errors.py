@@ -3,11 +3,17 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 1000  # characters of a line that people are to read
+
 
 class BrittleError(Exception):
     """Base of all errors that are shown as one line; ``exit_code`` is what the command ends with."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 200]} ... {text[-190:]}"
 
 
 class UsageError(BrittleError):

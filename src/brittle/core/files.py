@@ -36,6 +36,14 @@ def mixed(sha: str, **settings: object) -> str:
     return sha256(f"{sha} {sorted(given.items())}") if given else sha
 
 
+def unwritable(path: Path, error: OSError) -> Exception:
+    """What to raise where ``path`` cannot be made: of a full disk the error itself, which names it, else a
+    UsageError."""
+    if error.errno in FULL:
+        return OSError(error.errno, error.strerror, str(path))
+    return UsageError(f"cannot write {path}: {error.strerror} ({error.filename}); name another folder")
+
+
 def check_folder(path: Path) -> None:
     """Refuse a path that is no folder and cannot become one.
 
@@ -63,9 +71,7 @@ def write_whole(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
     except OSError as error:
-        if error.errno in FULL:
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        raise UsageError(f"cannot write {path}: {error.strerror} ({error.filename}); name another folder") from None
+        raise unwritable(path, error) from None
     os.fchmod(handle, 0o666 & ~UMASK)  # mkstemp's own 0600 would lock out others who share the folder
     temporary = Path(name)
     try:

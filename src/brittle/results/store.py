@@ -170,11 +170,17 @@ class Store:
     def claim(self, name: str) -> Generator[None]:
         """Only one process at a time inside, for a cell; the lock is the kernel's, so it does not outlive a killed
         process."""
-        lock = self.root / "locks" / f"{name}.lock"
-        if not lock.exists():
-            files.write_whole(lock, b"")  # says in one line why it cannot be written
-        with FileLock(lock):
+        path = self.root / "locks" / f"{name}.lock"
+        lock = FileLock(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            raise files.unwritable(path, error) from None
+        try:
             yield
+        finally:
+            lock.release()
 
     def put_images(self, name: str, cell: Cell) -> None:
         """Note that the attacked images of a cell are complete."""

@@ -6,6 +6,7 @@ import codecs
 import io
 import json
 import re
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -146,10 +147,9 @@ def foreign(data: bytes) -> str:
         return "an HTML or XML page, such as a server's error; download it again"
     if data[257:262] == b"ustar":
         return ""  # torch's oldest format is a tar
-    if data.startswith(b"PK\x03\x04") and zipfile.is_zipfile(io.BytesIO(data)):
-        names = zipfile.ZipFile(io.BytesIO(data)).namelist()
-        if not any(name.endswith("data.pkl") for name in names):
-            return f"a zip archive of {', '.join(names[:3])[:80]}; unpack it"
+    names = _members(data) if data.startswith(b"PK\x03\x04") else []
+    if names and not any(name.endswith("data.pkl") for name in names):
+        return f"a zip archive of {', '.join(names[:3])[:80]}; unpack it"
     try:
         text = data[:512].decode("utf8")
     except UnicodeDecodeError as error:
@@ -157,6 +157,14 @@ def foreign(data: bytes) -> str:
     if text and all(letter.isprintable() or letter in "\t\r\n" for letter in text):
         return f"text ({' '.join(text.split())[:40]!r})"
     return ""
+
+
+def _members(data: bytes) -> list[str]:
+    """The names in a zip; none where it is damaged, which its reader then says."""
+    try:
+        return zipfile.ZipFile(io.BytesIO(data)).namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, struct.error):
+        return []
 
 
 def _refuse_packed(data: bytes) -> None:
