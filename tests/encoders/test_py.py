@@ -125,6 +125,92 @@ def test_what_decides_the_forward_is_part_of_the_fingerprint(tmp_path, monkeypat
     assert identity.weights_of(text) != before
 
 
+HELD = """
+import functools, os, torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, act=None):
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(3, 6, 8, stride=8), act
+    def forward(self, images):
+        return self.act(self.conv(images)) if self.act else self.conv(images)
+
+K = float(os.environ["BRITTLE_TEST_K"])
+
+def scaled(k):
+    return lambda grid: grid * k
+
+def power(grid, k=K):
+    return grid * k
+
+def closure(): return Net(scaled(K))
+def default(): return Net(power)
+def partial(): return Net(functools.partial(power, k=K))
+def attribute():
+    net = Net()
+    net.k = {"at": [K]}
+    net.act = lambda grid: grid * net.k["at"][0]
+    return net
+def buffer():
+    net = Net()
+    net.register_buffer("k", torch.tensor(K), persistent=False)
+    net.act = lambda grid: grid * net.k
+    return net
+def hook():
+    net = Net()
+    net.register_forward_hook(lambda module, inputs, output, k=K: output * k)
+    return net
+"""
+
+
+@pytest.mark.parametrize("name", ["closure", "default", "partial", "attribute", "buffer", "hook"])
+def test_values_that_decide_the_forward_are_part_of_the_fingerprint(name, tmp_path, monkeypatch) -> None:
+    """One function of one file with equal weights, whose layers hold another value in another process."""
+    found = []
+    for k in ("1", "2", "2"):
+        monkeypatch.setenv("BRITTLE_TEST_K", k)
+        path = tmp_path / f"run{len(found)}" / "own.py"
+        path.parent.mkdir()
+        path.write_text(HELD, encoding="utf8")
+        about = brittle.load_encoder(f"py:{path}:{name}(size=32)").about
+        assert about["fingerprint"] == identity.weights_of(f"py:{path}:{name}(size=32)")
+        found.append(about)
+    assert len({about["sha256"] for about in found}) == 1
+    assert found[0]["fingerprint"] != found[1]["fingerprint"] == found[2]["fingerprint"]
+
+
+@pytest.mark.parametrize("line", ["from {helper} import act", "import {helper}", "    from {helper} import act"])
+def test_functions_of_another_file_are_part_of_the_fingerprint(line, tmp_path, monkeypatch) -> None:
+    """Also of a file that only the forward pass imports."""
+    helper = f"brittle_test_helper_{len(line)}"
+    (tmp_path / f"{helper}.py").write_text("def act(grid):\n    return grid.relu()\n", encoding="utf8")
+    inside, call = line.startswith(" "), "act" if "from" in line else f"{helper}.act"
+    above, within = (
+        ("", f"    {line.format(helper=helper)}") if inside else (line.format(helper=helper), "        pass")
+    )
+    source = (
+        f"{above}\nfrom torch import nn\nclass Net(nn.Conv2d):\n    def forward(self, images):\n{within}\n"
+        f"        return {call}(super().forward(images))\ndef f():\n    return Net(3, 6, 8, stride=8)\n"
+    )
+    (tmp_path / "own.py").write_text(source, encoding="utf8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = f"py:{tmp_path}/own.py:f(size=32)"
+    before = identity.weights_of(text)
+    assert before == brittle.load_encoder(text).about["fingerprint"]
+    (tmp_path / f"{helper}.py").write_text("def act(grid):\n    return grid.tanh()\n", encoding="utf8")
+    py._own.cache_clear()
+    assert identity.weights_of(text) != before
+
+
+def test_a_module_is_given_images_of_its_own_size_as_they_are(tmp_path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\ndef f():\n    return nn.Conv2d(3, 6, 8, stride=8)\n", encoding="utf8"
+    )
+    encoder = brittle.load_encoder(f"py:{tmp_path}/own.py:f(size=30)")
+    assert encoder(torch.rand(1, 3, 30, 30)).grid.shape == (1, 6, 3, 3)
+
+
 def test_refusals(path) -> None:
     for text, kind, why in [
         (f"py:{path}:absent", MissingError, "has no function 'absent'"),

@@ -19,7 +19,9 @@ from brittle.core import files
 
 INSTALLED = {"site-packages", "dist-packages"}
 _STANDARD = Path(sysconfig.get_paths()["stdlib"])
-_OF_TORCH = frozenset(vars(nn.Module())) - {"_forward_hooks", "_forward_pre_hooks"}
+OURS = Path(__file__).parents[2]
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_OF_TORCH = frozenset(vars(nn.Module())) - {*_HOOKS}
 """What every module has; its hooks take part in a forward pass."""
 _DEEPEST = 6  # values within values
 
@@ -42,13 +44,12 @@ def _files(starts: Iterable[Path]) -> tuple[set[Path], set[str]]:
     waiting = [path.resolve() for path in starts]
     while waiting:
         path = waiting.pop()
-        if path in own or _STANDARD in path.parents and not INSTALLED & set(path.parts):
+        places = [i for i, part in enumerate(path.parts) if part in INSTALLED]
+        if places:
+            packages.add(path.parts[places[-1] + 1])
             continue
-        if INSTALLED & set(path.parts):
-            packages.add(path.parts[max(i for i, part in enumerate(path.parts) if part in INSTALLED) + 1])
-            continue
-        if "brittle" in path.parts and Path(__file__).parents[2] in path.parents:
-            continue  # it has versions of its own
+        if path in own or _STANDARD in path.parents or OURS in path.parents:
+            continue  # they have versions of their own
         own.add(path)
         waiting += [found.resolve() for found in _imported(path)]
     return own, packages
@@ -58,7 +59,7 @@ def _imported(path: Path) -> Iterator[Path]:
     """The files of the modules that a file imports, also within its functions."""
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):  # no source, such as a compiled extension
+    except (SyntaxError, ValueError, OSError, RecursionError):  # no source, such as a compiled extension
         return
     package = next((m.__package__ or "" for m in list(sys.modules.values()) if _file_of(m) == path), "")
     for node in ast.walk(tree):
@@ -115,6 +116,7 @@ def _held(module: nn.Module) -> str:
     digest = hashlib.sha256("".join(_told(unsaved, 0)).encode())
     for name, layer in module.named_modules():
         own = {key: value for key, value in vars(layer).items() if key not in _OF_TORCH}
+        own |= {key: list(own[key].values()) for key in _HOOKS}  # their keys are counted in each process
         digest.update(f"{name} {type(layer).__qualname__} {sorted(own)}".encode())
         for key in sorted(own):
             digest.update("".join(_told(own[key], 0)).encode())

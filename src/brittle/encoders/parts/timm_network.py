@@ -97,9 +97,10 @@ class TimmEncoder(PaddedEncoder):
 
     def _split(self, padded: Tensor, level: int, **how: bool) -> tuple[Tensor, Tensor | None]:
         """Grid, and the tokens before it if there are any, of one of timm's levels."""
+        at_end = not self.prefix and level == len(levels(self.network)) - 1 and "stop_early" not in how
         try:
-            (last,) = self.network.forward_intermediates(  # type: ignore[operator]
-                self._whole_patches(padded), indices=[level], intermediates_only=True, **how, **self.options
+            found: Any = self.network.forward_intermediates(  # type: ignore[operator]
+                self._whole_patches(padded), indices=[level], intermediates_only=not at_end, **how, **self.options
             )
         except (AssertionError, RuntimeError, IndexError, ValueError) as error:
             if any(word in str(error) for word in ("memory", "Allocator", "CUDA", "device")):
@@ -108,7 +109,11 @@ class TimmEncoder(PaddedEncoder):
             why = " ".join(str(error).split())[:120] or type(error).__name__
             advice = "choose another" if edges == self.native else "make it for them with size=N, or choose another"
             raise UsageError(f"{self.label} takes no images of {edges[0]}x{edges[1]} ({why}); {advice}") from None
-        return last if self.prefix else (last, None)
+        end, (last,) = found if at_end else (None, found)
+        if self.prefix:
+            return last
+        # the model's own end, where it is of that shape, has been through the last activation as well
+        return (end if isinstance(end, Tensor) and end.shape == last.shape else last), None
 
 
 def _norms(network: nn.Module) -> bool:
