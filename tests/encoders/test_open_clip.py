@@ -82,6 +82,79 @@ def test_other_sizes_and_gradients(name) -> None:
     assert identity.weights_of(text) == encoder.about["fingerprint"]
 
 
+def test_files_of_a_model_have_the_colours_of_its_tags(tmp_path) -> None:
+    """SigLIP's are not CLIP's; and with QuickGELU the same weights are another encoder."""
+    from brittle.encoders.open_clip import _origin
+
+    (tmp_path / "a.pt").write_bytes(b"x")
+    assert _origin(f"ViT-B-16-SigLIP/{tmp_path}/a.pt", True).mean == (0.5, 0.5, 0.5)
+    assert _origin(f"ViT-B-32/{tmp_path}/a.pt", True).mean == pytest.approx([0.4815, 0.4578, 0.4082], abs=1e-3)
+    assert _origin("ViT-B-32/openai", False).quick
+    assert not _origin(f"ViT-B-32/{tmp_path}/a.pt", True).quick
+    names = [f"open_clip:ViT-B-32{quick}/{tmp_path}/a.pt" for quick in ("", "-quickgelu")]
+    assert identity.weights_of(names[0]) != identity.weights_of(names[1])
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """What hf-hub: gives for a configuration, with random weights in its place."""
+
+    def ask(config: object, text: str = "open_clip:hf-hub:somebody/model(pretrained=false)"):
+        from brittle.encoders.parts import hub as module
+
+        (tmp_path / "open_clip_config.json").write_text(json.dumps(config), encoding="utf8")
+        monkeypatch.setattr(module, "fetched", lambda *_: tmp_path / "open_clip_config.json")
+        return brittle.load_encoder(text)
+
+    return ask
+
+
+def test_a_configuration_of_the_hub_builds_its_tower_alone(hub, monkeypatch) -> None:
+    """A text tower may name a model of transformers, and with it code."""
+    import transformers
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda *_, **__: pytest.fail("the hub was asked"))
+    text = {"hf_model_name": "evil/model", "hf_tokenizer_name": "evil/model", "hf_model_pretrained": True}
+    model = {"embed_dim": 16, "vision_cfg": VISION["brittle-vit"], "text_cfg": text, "custom_text": True}
+    preprocess = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "size": 40}
+    encoder = hub({"model_cfg": model, "preprocess_cfg": preprocess})
+    assert encoder.size == 40
+    torch.testing.assert_close(encoder.mean.flatten(), torch.tensor([0.1, 0.2, 0.3]))
+    other = hub({"model_cfg": model | {"quick_gelu": True}, "preprocess_cfg": preprocess})
+    assert other.about["sha256"] == encoder.about["sha256"]
+    assert other.about["fingerprint"] != encoder.about["fingerprint"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "change",
+    [{"layers": 10**7}, {"layers": [10**7, 1, 1, 1]}, {"width": 10**9}, {"width": "x"}, {"patch_size": 0},
+     {"image_size": 10**9}, {"image_size": -1}, {"head_width": 0}, {"mlp_ratio": 1e300}, {"layers": None},
+     {"timm_model_name": "hf_hub:evil/model"}, {"timm_model_name": "local-dir:/tmp"}, {"timm_model_name": 3},
+     {"act_kwargs": {"x": 1}}, {"attn_pooler_queries": 10**9, "attentional_pool": True}],
+)  # fmt: skip
+def test_a_configuration_out_of_bounds_is_one_line(change, hub) -> None:
+    model = {"embed_dim": 16, "vision_cfg": VISION["brittle-vit"] | change, "text_cfg": TEXT}
+    with pytest.raises(UsageError) as caught:
+        hub({"model_cfg": model})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [[], {}, {"model_cfg": 3}, {"model_cfg": {"vision_cfg": []}}, {"model_cfg": {"vision_cfg": VISION["brittle-vit"]}}],
+)
+def test_configurations_that_are_none(config, hub) -> None:
+    with pytest.raises(UsageError) as caught:
+        hub(config)
+    assert "\n" not in str(caught.value)
+
+
+def test_pooled_native_of_a_tower_of_its_own_is_refused() -> None:
+    with pytest.raises(UsageError, match="leave pooled out"):
+        brittle.load_encoder("open_clip:brittle-vit(pretrained=false, pooled=native)")
+
+
 def test_refusals(monkeypatch) -> None:
     with pytest.raises(UsageError, match="did you mean 'ViT-B-32'"):
         brittle.load_encoder("open_clip:ViT-B32/laion2b_s34b_b79k")

@@ -1,5 +1,7 @@
 """timm's models of every build: features of the promised shape, at other sizes as well, and levels below the last."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -71,3 +73,55 @@ def test_what_changes_features_changes_the_fingerprint() -> None:
     assert len({identity.weights_of(text) for text in specs}) == 4
     for text in specs:
         assert identity.weights_of(text) == brittle.load_encoder(text).about["fingerprint"]
+
+
+def test_the_name_is_part_of_the_fingerprint() -> None:
+    """Equal weights, another activation."""
+    names = ("vit_medium_patch16_clip_224", "vit_base_patch16_clip_quickgelu_224", "vit_base_patch16_clip_224")
+    from brittle.encoders import timm as module
+
+    assert len({module._identity(name, "sha", {"size": 0, "layer": -1, "pooled": "tokens"}) for name in names}) == 3
+
+
+def saved(path: Path, content: object) -> str:
+    torch.save(content, path)
+    return f"timm:test_vit(checkpoint='{path}')"
+
+
+def test_a_checkpoint_as_timm_saves_it(tmp_path) -> None:
+    """Bare, of a training script, of a compiled or a distributed model; the averaged weights where there are any."""
+    import timm
+
+    def state(seed: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(seed)
+        return timm.create_model("test_vit", num_classes=7).state_dict()
+
+    one, two = state(0), state(1)
+    prefixed = [{f"{prefix}{key}": value for key, value in one.items()} for prefix in ("module.", "_orig_mod.")]
+    for content in (
+        one,
+        {"state_dict": one, "epoch": 3},
+        {"model": one},
+        *prefixed,
+        {"state_dict": two, "state_dict_ema": one},
+    ):
+        text = saved(tmp_path / "weights.pth", content)
+        encoder = brittle.load_encoder(text)
+        assert torch.equal(encoder.network.pos_embed, one["pos_embed"])
+        assert encoder.about["fingerprint"] == identity.weights_of(text)
+    plain = brittle.load_encoder("timm:test_vit(pretrained=false)")
+    assert torch.equal(encoder.mean, plain.mean)
+
+
+def test_a_checkpoint_that_does_not_fit(tmp_path) -> None:
+    import timm
+
+    other = timm.create_model("test_vit2").state_dict()
+    for text, why in (
+        (saved(tmp_path / "other.pth", other), "does not fit"),
+        (f"timm:test_vit(checkpoint={tmp_path}/absent.pth)", "no file"),
+        (saved(tmp_path / "none.pth", {"epoch": 3}), "does not fit"),
+    ):
+        with pytest.raises(brittle.core.errors.BrittleError, match=why) as caught:
+            brittle.load_encoder(text)
+        assert "\n" not in str(caught.value)

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from brittle.core import files
@@ -128,9 +129,12 @@ def hf(
     family = _family(argument, raw)
     if pooled == "native":
         family = replace(family, options=(), pools=True)
-    network = _network(argument, folder, family, raw, pretrained)
-    patch, dim = _grid(network.config)
-    mean, std, native = configuration.preprocessing(f"hf:{argument}", folder, network.config)
+    cls = _class(argument, family)
+    config = configuration.of(cls.config_class, raw, f"hf:{argument}")
+    mean, std, native = configuration.preprocessing(f"hf:{argument}", folder, config)
+    _try(argument, cls, family, config)
+    network = _network(argument, cls, folder, family, config, pretrained)
+    patch, dim = _grid(config)
     sha = _sha256(folder) if pretrained else files.sha256(json.dumps(raw, sort_keys=True).encode())
     random = "" if pretrained else ", random weights"
     about = described(
@@ -212,28 +216,34 @@ def _family(argument: str, config: dict[str, Any]) -> _Family:
     return FAMILIES[model_type]
 
 
-def _network(argument: str, folder: Path, family: _Family, raw: dict[str, Any], pretrained: bool) -> Any:
+def _class(argument: str, family: _Family) -> Any:
     try:
         import transformers
     except ImportError:
         raise MissingError(f"hf:{argument} needs transformers; pip install 'brittle[hf]'") from None
-    import torch
+    return getattr(transformers, family.model)
 
-    cls: Any = getattr(transformers, family.model)
-    config = configuration.of(cls.config_class, raw, f"hf:{argument}")
-    options = dict(family.options)
+
+def _try(argument: str, cls: Any, family: _Family, config: Any) -> None:
+    """Make the model without memory, so that sizes which make none, or one too large, are refused."""
     try:
         with torch.device("meta"):
-            bounded(cls(config, **options), f"hf:{argument}")
-        if not pretrained:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                return cls(config, **options).eval()
+            bounded(cls(config, **dict(family.options)), f"hf:{argument}")
     except BrittleError:
         raise
     except Exception as error:  # values that the class makes no sense of
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         raise UsageError(f"hf:{argument}: its config.json makes no {family.model} ({why})") from None
+
+
+def _network(argument: str, cls: Any, folder: Path, family: _Family, config: Any, pretrained: bool) -> Any:
+    import transformers
+
+    options = dict(family.options)
+    if not pretrained:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return cls(config, **options).eval()
     state: dict[str, Any] = {}
     for path in _weights(folder):
         loaded, _ = reading.read(path)

@@ -135,7 +135,7 @@ def _network(argument: str, size: int, pretrained: bool) -> tuple[Any, bool]:
             except TypeError:  # takes no such option
                 if number + 1 == len(variants):
                     raise
-            except (OSError, RuntimeError, ValueError, AssertionError) as error:
+            except (OSError, RuntimeError, ValueError, AssertionError, ArithmeticError, LookupError) as error:
                 reason = " ".join(str(error).split())[:160] or type(error).__name__
                 if not pretrained:
                     raise UsageError(f"timm:{argument} cannot be made for images of {size} ({reason})") from None

@@ -52,6 +52,10 @@ def of(cls: Any, raw: Mapping[str, Any], name: str) -> Any:
     given = {key: value for key, value in of_vision(raw).items() if key in own}
     for key, value in given.items():
         refuse_sizes(key, value, name)
+    if given.get("num_channels", 3) != 3:
+        raise UsageError(
+            f"{name}: its images have {str(given['num_channels'])[:40]} channels; give a model of RGB"
+        )
     try:
         return cls(**given)
     except Exception as error:  # each class judges its values in its own way
@@ -73,6 +77,8 @@ def refuse_sizes(key: str, value: Any, name: str) -> None:
     numbers = [part for part in parts if isinstance(part, (int, float)) and not isinstance(part, bool)]
     most = MOST_LAYERS if any(word in key for word in _REPEATED) else MOST
     total = sum(numbers) if most == MOST_LAYERS else max(map(abs, numbers), default=0)
+    if key.endswith("_size") and any(number <= 0 for number in numbers):
+        raise UsageError(f"{name}: {key} is {str(value)[:40]}; it must be above 0")
     if len(parts) > MOST_LAYERS or not all(map(math.isfinite, numbers)) or not abs(total) <= most:
         raise UsageError(f"{name}: {key} is {str(value)[:40]}; at most {most} is taken")
 
