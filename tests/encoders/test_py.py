@@ -125,6 +125,34 @@ def test_what_decides_the_forward_is_part_of_the_fingerprint(tmp_path, monkeypat
     assert identity.weights_of(text) != before
 
 
+SET = """
+from torch import nn
+
+KIND = ""
+
+class Net(nn.Conv2d):
+    def forward(self, images):
+        return getattr(super().forward(images), KIND)()
+
+def one():
+    global KIND
+    KIND = "relu"
+    return Net(3, 6, 8, stride=8)
+
+def other():
+    global KIND
+    KIND = "tanh"
+    return Net(3, 6, 8, stride=8)
+"""
+
+
+def test_the_name_of_the_function_is_part_of_the_fingerprint(tmp_path) -> None:
+    """What it sets outside its module cannot be seen."""
+    (tmp_path / "own.py").write_text(SET, encoding="utf8")
+    found = [identity.weights_of(f"py:{tmp_path}/own.py:{name}(size=32)") for name in ("one", "other")]
+    assert found[0] != found[1]
+
+
 HELD = """
 import functools, os, torch
 from torch import nn

@@ -53,9 +53,7 @@ def of(cls: Any, raw: Mapping[str, Any], name: str) -> Any:
     for key, value in given.items():
         refuse_sizes(key, value, name)
     if given.get("num_channels", 3) != 3:
-        raise UsageError(
-            f"{name}: its images have {str(given['num_channels'])[:40]} channels; give a model of RGB"
-        )
+        raise UsageError(f"{name}: its images have {str(given['num_channels'])[:40]} channels; give a model of RGB")
     try:
         return cls(**given)
     except Exception as error:  # each class judges its values in its own way
