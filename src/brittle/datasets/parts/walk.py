@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +28,7 @@ def left_behind(name: str) -> bool:
 def files_below(folder: Path, ends: Collection[str] = image_files.SUFFIXES) -> Found:
     """The files below a folder whose suffix, in any case, is one of ``ends``."""
     found = Found([], Counter())
-    _enter(folder, ends, found, ())
+    _enter(folder, ends, found, [_identity(parent) for parent in folder.absolute().parents])
     found.paths.sort()
     return found
 
@@ -38,9 +38,8 @@ def subfolders(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and not left_behind(path.name))
 
 
-def _enter(folder: Path, ends: Collection[str], found: Found, above: tuple[tuple[int, int], ...]) -> None:
-    status = folder.stat()
-    here = (status.st_dev, status.st_ino)
+def _enter(folder: Path, ends: Collection[str], found: Found, above: Sequence[tuple[int, int]]) -> None:
+    here = _identity(folder)
     if here in above:
         found.passed[LOOP] += 1
         return
@@ -50,13 +49,18 @@ def _enter(folder: Path, ends: Collection[str], found: Found, above: tuple[tuple
             if left_behind(entry.name):
                 found.passed[HIDDEN] += 1
             elif entry.is_dir():
-                _enter(path, ends, found, (*above, here))
+                _enter(path, ends, found, [*above, here])
             elif not entry.is_file():
                 found.passed[BROKEN if entry.is_symlink() else "no files"] += 1
             elif path.suffix.lower() in ends:
                 found.paths.append(path)
             else:
                 found.passed[path.suffix.lower() or "without a suffix"] += 1
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def spelled(path: Path) -> Path:
