@@ -388,3 +388,16 @@ def test_l2_has_no_budget_of_its_own() -> None:
             call(_logits, images, labels, norm="l2")
     with pytest.raises(UsageError, match="l2 has no budget"):
         brittle.run(["pixels"], ["scenes"], norm="l2")
+
+
+def test_with_more_than_255_outputs_255_is_a_class() -> None:
+    """And 65535 is void; a mask all of class 255 is attacked like any other."""
+    model = nn.Conv2d(3, 300, 1)
+    images = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    mask = torch.full((1, 4, 4), 255)
+    attacked = brittle.attack(model, images, mask, attack="segpgd(steps=2)", task="segmentation")
+    assert not torch.equal(attacked, images)
+    kept = brittle.attack(model, images, torch.full_like(mask, 65535), attack="segpgd(steps=2)", task="segmentation")
+    assert torch.equal(kept, images)
+    with pytest.raises(UsageError, match="target 300 .*65535 is void"):
+        brittle.attack(model, images, torch.full_like(mask, 300), attack="segpgd(steps=2)", task="segmentation")

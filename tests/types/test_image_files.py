@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
 from brittle.core.errors import CellError
 from brittle.types import as_float, image_files
+from brittle.types.image_files import read, read_mask, size
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 COLOUR = np.stack([RAMP, RAMP.T, 255 - RAMP], 2)
@@ -187,3 +188,97 @@ def test_damaged_images_are_read_or_refused(tmp_path: Path, suffix: str) -> None
             assert found.shape[0] == 3
             assert as_float(found).min() >= 0
             assert as_float(found).max() <= 1
+
+
+def _tiff(path: Path, numbers: np.ndarray, bits: int, sign: int = 1, black: int = 1) -> Path:
+    """A grey TIFF whose numbers are stored as they are given, or in 12 bits each."""
+    height, width = numbers.shape
+    data = numbers.tobytes()
+    if bits == 12:
+        pairs = numbers.reshape(-1, 2).astype(int)
+        data = b"".join(bytes((x >> 4, (x & 15) << 4 | y >> 8, y & 255)) for x, y in pairs.tolist())
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: black, 273: 0, 277: 1, 278: height, 279: len(data)}
+    tags[339] = sign
+    tags[273] = 8 + 2 + 12 * len(tags) + 4
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    path.write_bytes(head + rows + b"\0\0\0\0" + data)
+    return path
+
+
+SHARE = np.linspace(0, 1, 96).reshape(8, 12)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "bits", "sign"),
+    [
+        (SHARE.astype("<f4"), 32, 3),
+        ((SHARE * 255).astype("<f4"), 32, 3),
+        (np.round(SHARE * 65535).astype("<u2"), 16, 1),
+        (np.round(SHARE * 4095).astype("<u2"), 12, 1),
+        (np.round(SHARE * 255).astype("u1"), 8, 1),
+    ],
+)
+def test_grey_of_any_depth_is_right_by_value(tmp_path: Path, numbers: np.ndarray, bits: int, sign: int) -> None:
+    image = as_float(read(_tiff(tmp_path / "x.tif", numbers, bits, sign)))
+    np.testing.assert_allclose(image, np.broadcast_to(SHARE, (3, 8, 12)), atol=0.51 / (2 ** min(bits, 16) - 1))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "bits", "sign", "black", "said"),
+    [
+        ((SHARE * (2**31 - 1)).astype("<i4"), 32, 2, 1, "a sign or 32 bits"),
+        ((SHARE * (2**32 - 1)).astype("<u4"), 32, 1, 1, "a sign or 32 bits"),
+        ((SHARE * 32767).astype("<i2"), 16, 2, 1, "a sign or 32 bits"),
+        ((SHARE * 127).astype("i1"), 8, 2, 1, "a sign or 32 bits"),
+        ((SHARE * 65535).astype("<u2"), 16, 1, 0, "0 is white"),
+        (SHARE.astype("<f4"), 32, 3, 0, "0 is white"),
+        ((SHARE * 4000).astype("<f4"), 32, 3, 1, "go from 0 to 4000"),
+        ((SHARE - 0.5).astype("<f4"), 32, 3, 1, "go from -0.5 to 0.5"),
+        ((SHARE * np.nan).astype("<f4"), 32, 3, 1, "go from nan"),
+    ],
+)
+def test_grey_whose_white_is_not_known_is_refused(
+    tmp_path: Path, numbers: np.ndarray, bits: int, sign: int, black: int, said: str
+) -> None:
+    with pytest.raises(CellError, match=rf"x\.tif: .*{said}"):
+        read(_tiff(tmp_path / "x.tif", numbers, bits, sign, black))
+
+
+@pytest.mark.parametrize("end", ["jpg", "png", "webp", "avif", "tif", "jp2", "bmp", "gif", "ppm"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_the_size_without_decoding_is_that_of_the_decoded(tmp_path: Path, end: str, turn: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turn
+    path = tmp_path / f"x.{end}"
+    try:
+        Image.new("RGB", (12, 8), "red").save(path, exif=exif)
+    except (KeyError, OSError):
+        pytest.skip(f"Pillow is built without {end}")
+    assert size(path) == tuple(read(path).shape[1:])
+
+
+@pytest.mark.parametrize(("bits", "row"), [(1, 0b01100000), (2, 0b00011011), (4, 0x1F)])
+def test_class_numbers_of_few_bits_are_not_stretched(tmp_path: Path, bits: int, row: int) -> None:
+    """Pillow makes 0, 85, 170 and 255 of two bits, and 255 would be void."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    width = min(4, 8 // bits)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, bits, 0, 0, 0, 0))
+    path = tmp_path / "mask.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes((0, row)))) + chunk(b"IEND", b""))
+    expected = [row >> (8 - bits * (i + 1)) & (2**bits - 1) for i in range(width)]
+    assert read_mask(path).tolist() == [expected]
+
+
+def test_masks_that_do_not_hold_class_numbers_are_refused(tmp_path: Path) -> None:
+    Image.new("L", (4, 4), 3).save(tmp_path / "x.png", "JPEG")
+    with pytest.raises(CellError, match="is a JPEG, which changes class numbers"):
+        read_mask(tmp_path / "x.png")
+    (tmp_path / "x.pgm").write_bytes(b"P5 2 1 20\n\x00\x01")
+    with pytest.raises(CellError, match="scaled"):
+        read_mask(tmp_path / "x.pgm")
+    with pytest.raises(CellError, match="with a sign"):
+        read_mask(_tiff(tmp_path / "x.tif", (SHARE * 127).astype("i1"), 8, 2))
