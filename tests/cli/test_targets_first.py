@@ -8,10 +8,11 @@ import pytest
 
 from brittle.api import load_dataset, running
 from brittle.core.errors import UsageError
+from brittle.core.records import Result
 
 
-def _run(text: str, where: Path, task: str, **settings: object) -> list:
-    return running.run(["pixels(size=8)"], [text], tasks=[task], attacks=["none"], out=where, **settings)
+def _run(text: str, where: Path, task: str) -> list[Result]:
+    return running.run(["pixels(size=8)"], [text], tasks=[task], attacks=[], output_dir=where, checks="none")
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
@@ -29,7 +30,7 @@ def test_a_wrong_mask_of_any_split_is_refused_before_any_work(
     place = next((tmp_path / "data/annotations" / split).rglob("*.png"))
     published.mask(place, mask)
     with pytest.raises(UsageError, match=said):
-        _run(text, tmp_path / "out", "segmentation", limit=None)
+        _run(text, tmp_path / "out", "segmentation")
     assert not list((tmp_path / "out").rglob("failed/*.json"))
 
 

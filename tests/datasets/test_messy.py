@@ -127,11 +127,13 @@ def test_imagenet_follows_linked_classes_and_labels_by_folder(tmp_path: Path) ->
     assert not any("._" in name for name in train.ids)
 
 
-def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_name_that_is_no_text_is_a_name(tmp_path: Path) -> None:
     text = _images(tmp_path, *_classes("train", "val", "test"))
     os.rename(os.fsencode(tmp_path / "test/cat/0.png"), os.fsencode(tmp_path / "test/cat") + b"/\xff\xfe.png")  # noqa: PTH104
-    with pytest.raises(UsageError, match=r"the name b'.*' is not UTF-8; rename it"):
-        load_dataset(text)
+    data = load_dataset(text)
+    assert [os.fsencode(name) for name in data.ids if name.startswith("test/cat/\udcff")] == [b"test/cat/\xff\xfe.png"]
+    assert len(data.fingerprint) == 64
+    assert data[0].image.shape[0] == 3
 
 
 @pytest.mark.parametrize("count", [3, 4, 5, 8])

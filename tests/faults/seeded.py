@@ -114,6 +114,62 @@ FAULTS = (
         "    printable_output()\n",
         "",
         ["cli/test_strange_worlds.py"],
+    # --- what is read
+    Fault(
+        "void-is-255-whatever-the-classes",
+        "types/target.py",
+        "return 255 if classes <= 255 else 65535",
+        "return 255",
+        ["types/test_seen.py"],
+    ),
+    Fault(
+        "hidden-files-are-images",
+        "datasets/parts/walk.py",
+        'return name.startswith(".") or name.lower() in LEFT_BEHIND',
+        "return False",
+        ["datasets/test_messy.py"],
+    ),
+    Fault(
+        "links-are-followed-for-ever",
+        "datasets/parts/walk.py",
+        "if here in above:",
+        "if len(above) > 12:",
+        ["datasets/test_messy.py"],
+    ),
+    Fault(
+        "float-images-are-cut",
+        "types/image_files.py",
+        "white = 1 if high <= 1 else 255",
+        "white = 255",
+        ["types/test_image_files.py"],
+    ),
+    Fault(
+        "masks-of-two-bits-are-stretched",
+        "types/image_files.py",
+        '{"L;2": 85, "L;4": 17}',
+        "{}",
+        ["types/test_image_files.py"],
+    ),
+    Fault(
+        "unscored-depth-is-not-said",
+        "types/seen.py",
+        "if share > MOST_UNSCORED:",
+        "if share > 1:",
+        ["types/test_seen.py"],
+    ),
+    Fault(
+        "training-masks-are-not-looked-at",
+        "evaluation/measure.py",
+        'for split in ("train", "val"):\n                _fitted_on(',
+        "for split in ():\n                _fitted_on(",
+        ["cli/test_targets_first.py"],
+    ),
+    Fault(
+        "a-swapped-file-is-not-noticed",
+        "datasets/parts/audit.py",
+        "if before in (None, content.encode()):",
+        "if True:",
+        ["datasets/test_messy.py"],
     ),
     # --- the threat and the climb
     Fault(
