@@ -34,6 +34,14 @@ def test_a_wrong_mask_of_any_split_is_refused_before_any_work(
     assert not list((tmp_path / "out").rglob("failed/*.json"))
 
 
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_depth_map_of_another_size_is_refused_before_any_work(tmp_path: Path, split: str) -> None:
+    text = published.folder_depth(tmp_path / "data", ".npy")
+    np.save(next((tmp_path / "data/depth" / split).rglob("*.npy")), published.metres()[:-1])
+    with pytest.raises(UsageError, match="image and depth are 32x48 and 31x48"):
+        _run(text, tmp_path / "out", "depth")
+
+
 def test_depth_beyond_what_is_scored_is_said(tmp_path: Path) -> None:
     text = published.folder_depth(tmp_path / "data", ".npy")
     for path in (tmp_path / "data/depth").rglob("*.npy"):

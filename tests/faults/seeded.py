@@ -114,6 +114,7 @@ FAULTS = (
         "    printable_output()\n",
         "",
         ["cli/test_strange_worlds.py"],
+    ),
     # --- what is read
     Fault(
         "void-is-255-whatever-the-classes",
@@ -159,7 +160,7 @@ FAULTS = (
     ),
     Fault(
         "training-masks-are-not-looked-at",
-        "evaluation/measure.py",
+        "evaluation/inspection.py",
         'for split in ("train", "val"):\n                _fitted_on(',
         "for split in ():\n                _fitted_on(",
         ["cli/test_targets_first.py"],

@@ -75,8 +75,7 @@ def _numbers(image: Image.Image, name: str) -> NDArray[Any]:
         CellError: numbers that cannot be told from what Pillow makes of them.
     """
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
-    tiles: Any = getattr(image, "tile", None)  # how the file stores them, until it is decoded
-    tile = tiles[0] if tiles else None
+    tile = next(iter(getattr(image, "tile", ())), None)
     raw = tile.args if tile else ""
     raw = str(raw[0] if isinstance(raw, tuple) and raw else raw)
     signed = 2 in tags.get(SIGNS, (1,)) and image.mode == "L"
