@@ -331,7 +331,7 @@ def test_zero_gradients_are_no_nan(norm) -> None:
         ),
         (
             lambda x: torch.stack([1 + (0 * x).sum((1, 2, 3)).sqrt(), 0 * x[:, 0, 0, 0]], 1),
-            "nonfinite: the gradient at step 0",
+            "nonfinite: the gradient is nan or inf at step 0",
         ),
     ],
 )

@@ -155,6 +155,12 @@ def test_one_image_tells_nothing_of_the_others() -> None:
     assert intervals(components.build("tasks", "classification"), classification(torch.ones(1)))["accuracy"][0] < 0.3
 
 
+def test_images_that_are_all_alike_tell_no_more_than_one() -> None:
+    copies = depth(torch.full((4,), 1 / 3).double())
+    assert intervals(components.build("tasks", "depth"), copies) == {}
+    assert math.isnan(standard_error(torch.full((5,), 0.1).double().cumsum(0).diff()))  # equal but for rounding
+
+
 def test_images_without_a_valid_pixel_do_not_spoil_it() -> None:
     rows = depth(torch.rand(20, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
     empty = {key: torch.cat([value, torch.zeros(1, dtype=value.dtype)]) for key, value in rows.items()}

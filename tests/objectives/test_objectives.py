@@ -16,7 +16,7 @@ LOGITS = torch.tensor([[3.0, 1.0, 0.5, -1.0, -4.0], [0.0, 2.0, -1.0, 5.0, 1.5]])
 
 
 def value(text: str, task: str, prediction: Tensor, target: Tensor, progress: float = 0.0) -> Tensor:
-    images = torch.zeros(len(target), 3, 4, 5)
+    images = torch.zeros(len(target), 3, 4, 5, dtype=prediction.dtype)  # a prediction is taken in the images' type
     model = Model(components.build("tasks", task), lambda _images: prediction)
     batch = Batch(images, target, [str(i) for i in range(len(target))])
     return components.build("objectives", text, model, batch)(images, progress)

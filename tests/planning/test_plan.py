@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from brittle.core import budget, components
 from brittle.core.errors import MissingError, UsageError
@@ -131,12 +133,33 @@ def test_eps_that_is_no_number_is_refused(eps: object) -> None:
         budget.check_eps(eps)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("eps", [True, False, np.True_, torch.tensor(True)])
+def test_truth_is_no_budget(eps: object) -> None:
+    with pytest.raises(UsageError, match="give one number"):
+        budget.check_eps(eps)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("near", [0.031373, "0.03137", 0.0313725, 8 / 255 + 1e-9])
+def test_nearly_equal_budgets_are_one(near: float | str) -> None:
+    assert budget.check_eps(near) == 8 / 255
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_budgets_that_differ_have_texts_that_differ(norm: str) -> None:
+    values = [1e-6, 1e-9, 0.1, 0.1 + 1e-9, 0.1 + 2e-9, 0.0314, 8 / 255, 8.5 / 255, 1 / 3, 0.333333, 0.0]
+    sizes = {budget.check_eps(value, norm) for value in values}
+    assert 0.0 in sizes
+    assert len(sizes) == len(values)
+    assert len({budget.eps_text(size, norm) for size in sizes}) == len(sizes)
+
+
 def test_eps_text() -> None:
     assert budget.eps_text(8 / 255) == "8/255"
-    assert budget.eps_text(0.5 / 255) == f"{0.5 / 255:g}"
+    assert budget.eps_text(0.5 / 255) == "0.5/255"
+    assert budget.eps_text(0.1) == "0.1"
     assert budget.eps_text(0.0) == "0"
     assert budget.eps_text(1.0) == "255/255"
-    assert (budget.eps_text(1.0, "l2"), budget.eps_text(8 / 255, "l2")) == ("1", f"{8 / 255:g}")
+    assert (budget.eps_text(1.0, "l2"), budget.eps_text(8 / 255, "l2")) == ("1", repr(8 / 255))
     assert budget.eps_text(None) == ""
 
 

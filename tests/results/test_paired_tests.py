@@ -86,9 +86,33 @@ def test_a_planted_difference_is_found_and_none_is_not() -> None:
     assert found.p < 1e-6
     assert found.low < -0.02 < found.high < 0
     same = paired(task, "rmse", a, a)
-    assert (same.difference, same.low, same.high, same.p) == (0, 0, 0, 1)
+    assert (same.difference, same.low, same.high, same.p) == (0, -np.inf, np.inf, 1)
     constant = paired(task, "rmse", metres(torch.full((4,), 2.0).double()), metres(torch.full((4,), 1.0).double()))
-    assert (constant.p, constant.low, constant.high) == (0, 1, 1)
+    assert (constant.p, constant.low, constant.high) == (1, -np.inf, np.inf), "no spread is no evidence"
+
+
+def test_ties_by_hand() -> None:
+    """Gaps 0, 0, 0, 2: mean 0.5, standard error 0.5, t = 1 with 3 degrees of freedom."""
+    task = components.build("tasks", "depth")
+    a, b = metres(torch.tensor([1.0, 1, 1, 3]).double()), metres(torch.ones(4).double())
+    found = paired(task, "rmse", a, b)
+    assert found.difference == 0.5
+    assert found.p == pytest.approx(0.391, abs=0.01)  # Student's table
+    assert (found.low, found.high) == pytest.approx((0.5 - 3.18 * 0.5, 0.5 + 3.18 * 0.5), abs=0.03)
+
+
+@pytest.mark.parametrize("metric", ["rmse", "miou"])
+def test_copies_of_one_image_are_no_test(metric: str) -> None:
+    def copies(value: float):
+        if metric == "rmse":
+            return metres(torch.full((4,), value).double() / 3)
+        hits = torch.tensor([[int(10 * value), 7]]).repeat(4, 1)
+        return {"intersection": hits, "predicted": hits + 3, "actual": hits + 5}
+
+    task = components.build("tasks", "depth" if metric == "rmse" else "segmentation")
+    found = paired(task, metric, copies(2.0), copies(1.0))
+    assert found.difference != 0
+    assert (found.p, found.low, found.high, found.test) == (1.0, -np.inf, np.inf, "none: no spread")
 
 
 def test_one_image_proves_nothing() -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from brittle.api.inputs import Array, Inputs, displaced, inputs
 from brittle.api.objects import Objects
+from brittle.api.world import world
 from brittle.attacks.parts.halving import join, split_on_oom
 from brittle.attacks.parts.run import attacked
 from brittle.checks.parts import evidence
@@ -55,7 +56,7 @@ def attack(
             makes no sense.
         CellError: the attack returned anything but images of this shape and type within the budget.
     """
-    with Objects() as objects:
+    with world(seed), Objects() as objects:
         given = inputs(
             model,
             images,
@@ -69,7 +70,11 @@ def attack(
             objects=objects,
         )
         with frozen(given.model):
-            found = attacked(given.model, given.attack, given.batch, given.threat, seed, precision="fp32")
+
+            def make(batch: Batch) -> Tensor:
+                return attacked(given.model, given.attack, batch, given.threat, seed, precision="fp32")
+
+            found = split_on_oom(make, torch.cat, given.batch)
         violation(given.threat, given.batch, found)
         return found
 
@@ -97,7 +102,7 @@ def check(
         Findings, of which one of verdict ``fail`` means that the number is not to be trusted; what cannot be measured,
         as the model predicts nan or all targets are void, gives the one finding that says so.
     """
-    with Objects() as objects:
+    with world(seed), Objects() as objects:
         given = inputs(
             model,
             images,

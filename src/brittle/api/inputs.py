@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from brittle.api.objects import Objects
+from brittle.attacks.parts.halving import split_on_oom
 from brittle.core import budget
 from brittle.core.errors import UsageError
 from brittle.core.spec import Spec
@@ -16,6 +17,7 @@ from brittle.planning.identity import task_of
 from brittle.planning.sweep import misfit
 from brittle.tasks.parts.displacement import Displacement
 from brittle.types import Attack, Batch, Encoder, Features, LabelFree, Model, Objective, Target, Task, frozen
+from brittle.types.model import stopped
 from brittle.types.target import as_tensor, has_shape
 from brittle.types.threat import Norm, Threat
 
@@ -73,7 +75,8 @@ def inputs(
     if isinstance(meant, LabelFree):
         wrapped, batch = _label_free(meant, model, batch)
     elif target is not None and meant.target:
-        batch = batch._replace(target=_with_void(wrapped, meant.target.taken(target, pixels), meant.target, pixels))
+        given = meant.target.taken(_plain(target), pixels)
+        batch = batch._replace(target=_with_void(wrapped, given, meant.target, pixels))
         _watch(wrapped, batch.target, meant.target)
     elif not part.headless:
         plural = meant.target.plural if meant.target else "targets"
@@ -81,8 +84,13 @@ def inputs(
     return Inputs(wrapped, part.spec, batch, threat)
 
 
+def _plain(given: Array) -> Array:
+    """A tensor that was made in inference mode as one that gradients may pass."""
+    return given.clone() if isinstance(given, Tensor) and given.is_inference() else given
+
+
 def _images(given: Array) -> Tensor:
-    images = as_tensor("images", given)
+    images = as_tensor("images", _plain(given))
     if not has_shape(images, "[B,3,H,W]"):
         raise UsageError(f"images are {list(images.shape)}; they must be float32 [B,3,H,W] in [0,1]")
     if not images.numel():
@@ -114,7 +122,8 @@ def _label_free(task: LabelFree, model: Callable[[Tensor], Tensor] | Encoder, ba
         raise UsageError(f"{what}; give one of brittle.load_encoder, or name another task")
     wrapped = Model(task, task.head_on(model), model)
     with frozen(wrapped):
-        return wrapped, batch._replace(target=task.positives(wrapped, batch, attacked=True))
+        target = split_on_oom(lambda part: task.positives(wrapped, part, attacked=True), torch.cat, batch)
+        return wrapped, batch._replace(target=target)
 
 
 def _with_void(model: Model, target: Tensor, kind: Target, images: Tensor) -> Tensor:
@@ -150,8 +159,14 @@ def _watch(model: Model, target: Tensor, kind: Target) -> None:
 
 def displaced(given: Inputs, encoder: Encoder, at_once: int) -> Inputs:
     """An encoder without a head as a model that is scored by how far its pooled feature moves."""
+
+    def seen(batch: Batch) -> Tensor:
+        with stopped(batch.images, encoder):
+            return encoder(batch.images.clone()).pooled
+
     with frozen(encoder), torch.no_grad():
-        target = torch.cat([encoder(part.clone()).pooled for part in given.batch.images.split(at_once)])
+        parts = (given.batch.rows(rows.tolist()) for rows in torch.arange(len(given.batch.ids)).split(at_once))
+        target = torch.cat([split_on_oom(seen, torch.cat, part) for part in parts])
 
     def pooled(features: Features, _size: Sequence[int]) -> Tensor:
         return features.pooled

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from brittle.api.world import world
 from brittle.core import components
 from brittle.core.errors import UsageError
 from brittle.core.records import Result
@@ -14,14 +15,16 @@ def load_encoder(text: str) -> Encoder:
     Raises:
         UsageError, MissingError: the spec makes no sense, or its weights are not there.
     """
-    return components.build("encoders", text).eval()
+    with world():
+        return components.build("encoders", text).eval()
 
 
 def load_dataset(text: str, split: str = "test") -> Dataset:
     """One split (``train``, ``val`` or ``test``) of the data set of a spec."""
     if split not in ("train", "val", "test"):
         raise UsageError(f"no split {split!r}; there is train, val, test")
-    return components.build("datasets", text, split)
+    with world():
+        return components.build("datasets", text, split)
 
 
 def read_run(folder: str | Path) -> list[Result]:

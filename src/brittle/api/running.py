@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from brittle.api.objects import Objects
+from brittle.api.world import world
 from brittle.core import components
 from brittle.core.budget import default_eps
 from brittle.core.errors import BrittleError
@@ -60,7 +61,7 @@ def run(
         limit: how many test images, drawn balanced over classes; None for all.
         protocol: how images are measured; ``standard(subset=first)`` takes the first ones where there is a limit.
     """
-    with Objects() as objects:
+    with world(), Objects() as objects:
         plan = plans.make(
             name=name,
             encoders=[objects.spec_of("encoders", encoder) for encoder in encoders],

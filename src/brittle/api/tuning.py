@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from brittle.api.loading import load_dataset, load_encoder
+from brittle.api.world import world
 from brittle.core import components, files
 from brittle.core.errors import UsageError
 from brittle.core.spec import Spec
@@ -51,37 +52,38 @@ def finetune(
     """
     from brittle.tuning.parts.training import Batches, shuffled  # Lightning takes seconds to import
 
-    folder = files.expanded(output_dir)
-    Store(folder)  # refuses a path that is a file
-    full = components.complete("tuning", method)
-    base = components.canonical("encoders", encoder)
-    data = load_dataset(dataset, "train")
-    target = _target_of(full, dataset, data)
-    source = load_encoder(encoder)
-    source.projector = None  # once it is tuned, that is another encoder's
-    chosen = subset(data, limit)
-    count = len(chosen)
-    if count < 1:
-        raise UsageError(f"{dataset}: the train split is empty")
-    if batch_size < 1:
-        raise UsageError(f"batch_size is {batch_size}; give 1 or more")
-    size = min(batch_size, count)
-    origin = {"method": str(full), "base": base, "weights": weights_of(base), "data": data.fingerprint}
-    drawn = image_ids([data.ids[place] for place in chosen])
-    settings = {**origin, "batch": size, "seed": seed, "image_ids_sha256": drawn}
-    full = _resumable(full, folder, settings)
-    classes = classes_of(data, target)
+    with world(seed):
+        folder = files.expanded(output_dir)
+        Store(folder)  # refuses a path that is a file
+        full = components.complete("tuning", method)
+        base = components.canonical("encoders", encoder)
+        data = load_dataset(dataset, "train")
+        target = _target_of(full, dataset, data)
+        source = load_encoder(encoder)
+        source.projector = None  # once it is tuned, that is another encoder's
+        chosen = subset(data, limit)
+        count = len(chosen)
+        if count < 1:
+            raise UsageError(f"{dataset}: the train split is empty")
+        if batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}; give 1 or more")
+        size = min(batch_size, count)
+        origin = {"method": str(full), "base": base, "weights": weights_of(base), "data": data.fingerprint}
+        drawn = image_ids([data.ids[place] for place in chosen])
+        settings = {**origin, "batch": size, "seed": seed, "image_ids_sha256": drawn}
+        full = _resumable(full, folder, settings)
+        classes = classes_of(data, target)
 
-    def draw(step: int) -> Batch:
-        order = [chosen[place] for place in shuffled(count, size, seed, step)]
-        rows = [_square(data, i, target, classes, source.size) for i in order]
-        images, targets = (torch.stack(part) for part in zip(*rows))
-        none = torch.empty(len(order), 0)  # a loss that reads it stops, and trains on nothing made up
-        return Batch(images, targets if target else none, [data.ids[i] for i in order])
+        def draw(step: int) -> Batch:
+            order = [chosen[place] for place in shuffled(count, size, seed, step)]
+            rows = [_square(data, i, target, classes, source.size) for i in order]
+            images, targets = (torch.stack(part) for part in zip(*rows))
+            none = torch.empty(len(order), 0)  # a loss that reads it stops, and trains on nothing made up
+            return Batch(images, targets if target else none, [data.ids[i] for i in order])
 
-    tuned: Encoder = components.build("tuning", full, source, Batches(draw, classes), seed)
-    used = {"dataset": components.canonical("datasets", dataset), "images": count}
-    return _written(tuned, folder / "encoder.safetensors", {**settings, **used})
+        tuned: Encoder = components.build("tuning", full, source, Batches(draw, classes), seed)
+        used = {"dataset": components.canonical("datasets", dataset), "images": count}
+        return _written(tuned, folder / "encoder.safetensors", {**settings, **used})
 
 
 def _written(tuned: Encoder, path: Path, origin: Mapping[str, Any]) -> Path:

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from brittle.attacks.parts import box_projection
+from brittle.attacks.parts.slope import finite, slope
 from brittle.core.errors import CellError
 from brittle.core.traits import AttackTraits, Passes
 from brittle.types import AtLeastOne, Batch, Model
@@ -117,12 +118,7 @@ def _linear(model: Model, images: Tensor, target: Tensor, other: Tensor, number:
     with torch.enable_grad():  # also where the caller has switched it off
         scores = model(images)
         lead = (scores.gather(1, other.view(-1, 1)) - scores.gather(1, target.view(-1, 1))).squeeze(1)
-        if not lead.isfinite().all():
-            value = lead[~lead.isfinite()][0].item()
-            raise CellError(f"the loss is {value} at step {number}; check the model", check="nonfinite")
-        (normal,) = torch.autograd.grad(lead.sum(), images)
-    if not normal.isfinite().all():
-        raise CellError(f"the gradient at step {number} is nan or inf; check the model", check="nonfinite")
+        normal = slope(finite(lead, f"at step {number}"), images, f"at step {number}")
     return lead.detach(), normal
 
 

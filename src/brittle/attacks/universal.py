@@ -5,10 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from brittle.attacks.parts.ascent import each
+from brittle.attacks.parts.halving import split_on_oom
+from brittle.attacks.parts.slope import finite, slope
 from brittle.core import components
 from brittle.core.errors import UsageError
 from brittle.core.traits import AttackTraits
-from brittle.types import AtLeastOne, Batch, Model, Positive
+from brittle.types import AtLeastOne, Batch, Model, Objective, Positive
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
@@ -60,29 +63,57 @@ def learn(
         raise UsageError(
             f"universal: the images have {len(sizes)} sizes; one perturbation needs one size, so take a task that crops"
         )
-    climbed = [components.build("objectives", objective, model, batch) for batch in batches]
+    climbed = _Climbed(model, objective)
+    for batch in batches:
+        split_on_oom(climbed.of, list, batch)  # before the first step, since building one may draw or refuse
     zero = torch.zeros_like(batches[0].images[:1])
     middle = torch.full_like(zero, 0.5)  # far from the box, so that only the ball limits it
     delta = threat.sample(middle, Rng(seed, ["universal"])) - middle
     best, peak = zero, -torch.inf
     for number in range(steps):
-        batch, objective_of = batches[number % len(batches)], climbed[number % len(batches)]
-        delta = delta.detach().requires_grad_()
-        with torch.enable_grad():
-            images = (batch.images + delta).clamp(0, 1)
-            loss = objective_of(images, number / steps).clamp(max=CAP)
-            (gradient,) = torch.autograd.grad(loss.sum(), delta)
-        moved = threat.ascend(middle + delta.detach(), gradient, step * threat.eps)
+        gradient = climbed.slope(batches[number % len(batches)], delta, number / steps)
+        moved = threat.ascend(middle + delta, gradient, step * threat.eps)
         delta = threat.project(middle, moved) - middle
         if (number + 1) % max(len(batches), 10) == 0 or number + 1 == steps:
-            with torch.no_grad():
-                total = sum(
-                    of((b.images + delta).clamp(0, 1), 0.0).clamp(max=CAP).sum().item()
-                    for of, b in zip(climbed, batches)
-                )
+            total = sum(climbed.total(batch, delta) for batch in batches)
             if total > peak:
                 best, peak = delta, total
     return best[0]
+
+
+class _Climbed:
+    """An objective on batches with one perturbation ``delta`` [1,3,H,W] added, in halves where memory asks for it."""
+
+    def __init__(self, model: Model, objective: str) -> None:
+        self.model, self.objective = model, objective
+        self._made: dict[tuple[str, ...], Objective] = {}
+
+    def of(self, batch: Batch) -> Objective:
+        """The objective of a batch, or of a part of one; built once."""
+        key = tuple(batch.ids)
+        if key not in self._made:
+            self._made[key] = components.build("objectives", self.objective, self.model, batch)
+        return self._made[key]
+
+    def slope(self, batch: Batch, delta: Tensor, progress: float) -> Tensor:
+        """The gradient of the sum over the batch, [1,3,H,W]."""
+        when = f"after {progress:.0%} of the steps"
+
+        def work(part: Batch) -> Tensor:
+            at = delta.detach().requires_grad_()
+            with torch.enable_grad():
+                return slope(finite(self._value(part, at, progress), when), at, when)
+
+        return split_on_oom(work, lambda parts: torch.stack(parts).sum(0), batch)
+
+    @torch.no_grad()
+    def total(self, batch: Batch, delta: Tensor) -> float:
+        """The sum over the batch."""
+        return split_on_oom(lambda part: self._value(part, delta, 0.0).sum().item(), sum, batch)
+
+    def _value(self, batch: Batch, delta: Tensor, progress: float) -> Tensor:
+        value = self.of(batch)((batch.images + delta).clamp(0, 1), progress)
+        return each(value, len(batch.images)).clamp(max=CAP)
 
 
 TRAITS = AttackTraits(version=2, learns=learn)

@@ -6,15 +6,19 @@ from brittle.core import spec
 from brittle.core.errors import UsageError
 
 DEFAULT = 8 / 255
+LEVEL = 1e-3  # of an 8-bit level: what is nearer to a whole one means that, such as 0.031373
 
 
 def eps_text(eps: float | None, norm: str | None = "linf") -> str:
-    """8/255 where eps is a whole number of 8-bit levels of ``linf``, else the number."""
+    """8/255 where eps is a whole number of 8-bit levels of ``linf``, else the number, so that two have one text only
+    where they are equal: six digits, or 2.5/255, or all digits."""
     if eps is None:
         return ""
     level = eps * 255
-    whole = norm == "linf" and eps and abs(level - round(level)) < 1e-6 and level < 256
-    return f"{round(level)}/255" if whole else f"{eps:g}"
+    texts = [f"{eps:g}"]
+    if norm == "linf" and eps and level < 256:
+        texts = [f"{round(level)}/255", *texts, f"{level:g}/255"]
+    return next((text for text in texts if float(spec.number(text)) == eps), repr(eps))
 
 
 def default_eps(norm: str = "linf") -> float:
@@ -30,13 +34,15 @@ def default_eps(norm: str = "linf") -> float:
 
 def check_eps(value: float | str, norm: str = "linf") -> float:
     """eps as a finite number >= 0, from a number or text such as 8/255; for ``linf`` at most 1, the whole range of a
-    pixel. In ``l2`` the largest that means anything is the square root of how many values an image has, which is not
-    known here.
+    pixel, and what is within a thousandth of a whole number of 8-bit levels is exactly that. In ``l2`` the largest that
+    means anything is the square root of how many values an image has, which is not known here.
 
     Raises:
         UsageError: anything else.
     """
     try:
+        if "bool" in str(getattr(value, "dtype", type(value))):
+            raise TypeError  # True is not 1
         eps = float(spec.number(value)) if isinstance(value, str) else float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor of several values
         raise UsageError(f"eps is {value!r:.40}; give one number in pixel units, such as 8/255") from None
@@ -45,4 +51,5 @@ def check_eps(value: float | str, norm: str = "linf") -> float:
     if norm == "linf" and eps > 1:
         meant = f"did you mean {eps:g}/255?" if eps.is_integer() and eps <= 255 else "such as 8/255"
         raise UsageError(f"eps is {value}; for linf it is in pixel units, 0 to 1; {meant}")
-    return eps
+    level = round(eps * 255)
+    return level / 255 if norm == "linf" and level and abs(eps * 255 - level) < LEVEL else eps

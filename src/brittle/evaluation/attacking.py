@@ -18,7 +18,7 @@ from brittle.core.tree import Part
 from brittle.evaluation import cache
 from brittle.planning.identity import Resolved, resolve
 from brittle.types import Batch, Model, windows
-from brittle.types.attack_log import SILENCE, Attacked, AttackLog
+from brittle.types.attack_log import MOVED, SILENCE, Attacked, AttackLog
 from brittle.types.threat import Threat
 
 COSTLY = 5.0  # seconds that a batch, or a member of an ensemble, must have taken to be written down for a resumed run
@@ -139,7 +139,7 @@ class _Follow:
     def __call__(self, images: Tensor) -> None:
         with self.model.using(bf16=False, log=SILENCE):
             rows = self.model.task.score(self.model(images).float(), self.batch.target)
-            self.rows.append({**rows, "distance": (self._pooled(images) - self._clean).norm(dim=1)})
+            self.rows.append({**rows, MOVED: (self._pooled(images) - self._clean).norm(dim=1)})
 
     def curve(self) -> dict[str, Tensor]:
         """The statistics of every iterate, [B,T,...]."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from brittle.attacks.parts.halving import join, split_on_oom
 from brittle.core.errors import CellError
 from brittle.core.progress import progress
 from brittle.evaluation import loading, probe, protocol
@@ -13,6 +14,7 @@ from brittle.evaluation.machine import Machine
 from brittle.planning import identity
 from brittle.planning.identity import Resolved
 from brittle.types import Batch, Encoder, Features, LabelFree
+from brittle.types.model import stopped
 
 FEATURES_VERSION = 1
 HEADS_VERSION = 1
@@ -44,15 +46,21 @@ def features(
                 "reads": list(reads),
             }
 
-            def make(images: Tensor = batch.images) -> dict[str, Tensor]:
-                with torch.no_grad():
-                    parts = encoder(images.clone())._asdict()  # it may write into its input
-                return {name: (part if name in reads else part[:, :0]).half() for name, part in parts.items()}
+            def make(batch: Batch = batch) -> dict[str, Tensor]:
+                return split_on_oom(lambda part: _kept(encoder, part.images, reads), join, batch)
 
             stored = get_or_make("features", key, make)
             advance(0 if batch.ids == last else len(batch.images))
             last = batch.ids
             yield Features(stored["pooled"], stored["grid"]), _held(batch.target)
+
+
+@torch.no_grad()
+def _kept(encoder: Encoder, images: Tensor, reads: Sequence[str]) -> dict[str, Tensor]:
+    """The features of images as they are held, parts that are not read without width."""
+    with stopped(images, encoder):
+        parts = encoder(images.clone())._asdict()  # it may write into its input
+    return {name: (part if name in reads else part[:, :0]).half() for name, part in parts.items()}
 
 
 def _held(target: Tensor) -> Tensor:

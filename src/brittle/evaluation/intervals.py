@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 Z = 1.959964  # two-sided 95 %
+ROUNDING = 1e-9  # share of a value by which equal ones may differ
 
 
 class Metrics(Protocol):
@@ -48,15 +49,23 @@ def pseudovalues(task: Metrics, samples: Mapping[str, Tensor]) -> dict[str, Tens
     }
 
 
-def standard_error(values: Tensor) -> float:
-    """Of the mean of [N] values; nan for fewer than two, or where one is no number."""
-    return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
+def standard_error(values: Tensor, scale: float = 0.0) -> float:
+    """Of the mean of [N] values; nan for fewer than two, where one is no number, or where all are equal, such as of
+    copies of one image: what has no spread says nothing of how much another draw would differ.
+
+    Args:
+        scale: the size of the numbers that the values are differences of, if they are: rounding is a share of that.
+    """
+    size = max(scale, values.abs().max().item()) if len(values) else 0.0
+    spread = (values.max() - values.min()).item() if len(values) else 0.0
+    return values.std().item() / math.sqrt(len(values)) if spread > ROUNDING * size else math.nan
 
 
 def intervals(task: Metrics, samples: Mapping[str, Tensor]) -> dict[str, tuple[float, float]]:
     """Interval of every metric of per-image statistics [N, ...], for the value that ever more such images would give.
 
-    The jackknife's stays in the metric's range and always holds the metric itself; one image alone gives none. A
+    The jackknife's stays in the metric's range and always holds the metric itself; one image alone gives
+    none, nor do images that are all alike. A
     percentile bootstrap is no substitute: mIoU is off its mark where classes are rare, and the bootstrap is off twice
     as far. In simulated sets of 300 images of 60 classes, the rarest in 1 % of them, it held the true value 65 % of the
     time, and this 91 %.

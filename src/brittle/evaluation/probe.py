@@ -1,11 +1,12 @@
 """Heads on frozen features: a grid of learning rates fitted at once in one pass over the data, the best chosen on
 held-out images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from brittle.attacks.parts.halving import halved, join, whole
 from brittle.core.errors import CellError
 from brittle.core.progress import progress
 from brittle.types import Features, Task, predict
@@ -62,8 +63,9 @@ def fit(
             optimiser.zero_grad()
             losses: list[float] = []
             for module in heads:  # one after the other: the maps of all at once would take several times the memory
-                loss = task.loss(predict(module, features, patch, _size(features, patch, target)), target).mean()
-                loss.backward()
+                with whole(f"a step of {len(target)} images in the fit of a {task.name} head"):
+                    loss = task.loss(predict(module, features, patch, _size(features, patch, target)), target).mean()
+                    loss.backward()
                 losses.append(loss.item())
             optimiser.step()
             schedule.step()
@@ -87,10 +89,14 @@ def evaluate(task: Task, head: nn.Module, patch: int, rows: Rows, device: str = 
         for features, target in rows
         for parts in zip(features.pooled.split(BATCH), features.grid.split(BATCH), target.split(BATCH))
     )
-    for pooled, grid, target in pieces:
-        features, target = _ready(pooled, grid, target, device)
-        prediction = predict(head, features, patch, _size(features, patch, target))
-        for key, value in task.score(prediction, target).items():
+    for piece in pieces:
+
+        def score(rows: range, piece: Sequence[Tensor] = piece) -> Mapping[str, Tensor]:
+            pooled, grid, target = (part[rows.start : rows.stop] for part in piece)
+            features, target = _ready(pooled, grid, target, device)
+            return task.score(predict(head, features, patch, _size(features, patch, target)), target)
+
+        for key, value in halved(score, join, range(len(piece[-1]))).items():
             totals[key] = totals[key] + value.sum(0) if key in totals else value.sum(0)
     return task.summarise(totals)[task.headline]
 

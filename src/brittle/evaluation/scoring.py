@@ -15,7 +15,7 @@ from brittle.core.spec import Spec
 from brittle.evaluation.intervals import intervals
 from brittle.types import Batch, LabelFree, Model
 from brittle.types.attack import arrived
-from brittle.types.attack_log import Attacked
+from brittle.types.attack_log import MOVED, Attacked
 from brittle.types.threat import Threat
 
 TOLERANCE = 1e-6  # of a violation of the budget: rounding in float32, no more
@@ -174,11 +174,13 @@ class Scoring:
         where none was followed."""
         if not self._curve:
             return []
-        total = _total(self._curve)  # [T, ...] each
+        rows = join(self._curve)  # [N, T, ...] each
+        moved = rows.pop(MOVED)
         points: list[dict[str, float]] = []
-        for step in range(len(total["distance"])):
-            metrics = self.model.task.summarise({key: value[step] for key, value in total.items() if key != "distance"})
-            points.append({"step": step, **metrics, "distance": total["distance"][step].item() / len(self.ids)})
+        for step in range(moved.shape[1]):
+            whole = self._whole([{key: value[:, step] for key, value in rows.items()}])
+            metrics = self.model.task.summarise(_total(whole))
+            points.append({"step": step, **metrics, "distance": moved[:, step].mean().item()})
         return points
 
     def _whole(self, rows: list[Rows]) -> list[Rows]:

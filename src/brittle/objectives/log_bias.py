@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from brittle.core.traits import ObjectiveTraits
-from brittle.tasks.parts.depth_losses import SHIFT, mean_error
+from brittle.tasks.parts.depth_losses import logarithm, mean_error
 from brittle.types import Batch, Model, Objective
 
 
@@ -19,7 +19,7 @@ def log_bias(model: Model, batch: Batch, /, *, direction: Literal["up", "down"] 
     valid, sign = model.task.valid(batch.target), 1 if direction == "up" else -1
 
     def gap(prediction: Tensor, target: Tensor) -> Tensor:
-        return sign * ((prediction + SHIFT).log() - (target + SHIFT).log())
+        return sign * (logarithm(prediction) - logarithm(target))
 
     def objective(images: Tensor, _progress: float) -> Tensor:
         return mean_error(gap, model(images), batch.target, valid)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from brittle.tasks.parts.depth_losses import SHIFT, gradloss, sigloss
+from brittle.tasks.parts.depth_losses import SHIFT, compared, gradloss, sigloss
 from brittle.types import DEPTH, Features, Positive, Task, resized
 
 BINS = 256
@@ -64,12 +64,12 @@ class Depth(Task):
         return sigloss(prediction, target, self.valid(target)) + 0.5 * gradloss(prediction, target, self.valid(target))
 
     def agreement(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The absolute error in metres, and the smaller ratio of prediction and target, as in delta1: a
-        softmax over depth's one channel, CosPGD's own measure, would be 1 everywhere."""
+        """The absolute error in metres, and the smaller ratio of prediction and target, as in delta1, what is below 0
+        metres as 0: a softmax over depth's one channel, CosPGD's own measure, would be 1 everywhere."""
         valid = self.valid(target)
-        prediction, truth = resized(prediction, target.shape[-2:]), torch.where(valid, target, 1.0)
-        ratio = (prediction + SHIFT) / (truth + SHIFT)
-        return (prediction - truth).abs() * valid, torch.minimum(ratio, 1 / ratio)
+        guess, truth = compared(resized(prediction, target.shape[-2:]), target, valid)
+        ratio = (guess.clamp(min=0) + SHIFT) / (truth + SHIFT)
+        return (guess - truth).abs(), torch.minimum(ratio, 1 / ratio)
 
     def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
         prediction = resized(prediction, target.shape[-2:]).double().flatten(1)

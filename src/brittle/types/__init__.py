@@ -4,7 +4,8 @@ from brittle.core.components import AtLeastOne, Count, NotNegative, Positive
 from brittle.types.attack import Aimed, Attack, Objective
 from brittle.types.data import Batch, Dataset, DatasetDefaults, Sample, as_float
 from brittle.types.encoder import Encoder, Features
-from brittle.types.model import Model, frozen, predict
+from brittle.types.freezing import frozen
+from brittle.types.model import Model, predict
 from brittle.types.target import DEPTH, LABEL, MASK, Target
 from brittle.types.task import LabelFree, Task, agreement_of_classes, most_damaged, per_image, resized
 

@@ -11,6 +11,7 @@ Parts = Callable[[str, Sequence[str], Callable[[], Tensor]], Tensor]
 """(name of a part of an attack, ids of the images, what makes them) to those images, made or remembered."""
 SUMMARY = ("loss_first", "loss_late", "loss_last", "loss_best", "flat")
 CURVE = "curve_"
+MOVED = "moved_feature"  # how far the pooled feature is from the clean one, beside a task's own statistics
 
 
 class AttackLog:

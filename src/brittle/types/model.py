@@ -6,11 +6,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from brittle.core.errors import UsageError
+from brittle.core.errors import BrittleError, CellError, UsageError
 from brittle.types import windows
 from brittle.types.attack_log import SILENCE, AttackLog
 from brittle.types.encoder import Encoder, Features
+from brittle.types.freezing import modules_behind
 from brittle.types.task import Task
+
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Model(nn.Module):
@@ -18,7 +21,8 @@ class Model(nn.Module):
 
     Args:
         task: what the prediction means.
-        head: (Features, (H, W)) -> prediction; or, without an encoder, any callable images -> prediction.
+        head: (Features, (H, W)) -> prediction; or, without an encoder, any callable images -> prediction, which is
+            taken in the images' own floating type.
         encoder: the encoder below the head.
         window, stride: larger images are predicted in sliding windows of this edge, their maps averaged; 0 for never.
 
@@ -63,7 +67,10 @@ class Model(nn.Module):
                 "this model is an encoder without a head; attack it with an embedding attack, or fit a head first"
             )
         if self.encoder is None:
-            return self.head(images.clone())  # it may write into its input
+            with stopped(images, self.head):
+                prediction = self.head(images.clone())  # it may write into its input
+            kind = getattr(prediction, "dtype", None)  # a callable may return anything, which is refused elsewhere
+            return prediction.to(images.dtype) if kind in FLOATING else prediction
         if self.windowed(images):
             return windows.mean_map(self._whole, images, self.window, self.stride)
         return self._whole(images)
@@ -98,10 +105,11 @@ class Model(nn.Module):
         if self.encoder is None:
             raise UsageError("an embedding attack needs a model with an encoder, not a bare callable; pass an Encoder")
         images = images.clone()  # an encoder may write into its input
-        if not self.bf16:
-            return look(self.encoder, images)
-        with torch.autocast(images.device.type, torch.bfloat16):
-            parts = look(self.encoder, images)
+        with stopped(images, self.encoder):
+            if not self.bf16:
+                return look(self.encoder, images)
+            with torch.autocast(images.device.type, torch.bfloat16):
+                parts = look(self.encoder, images)
         return [part.float() for part in parts]
 
 
@@ -114,15 +122,25 @@ def predict(head: Callable[..., Tensor], features: Features, patch: int, size: S
 
 
 @contextmanager
-def frozen(module: nn.Module) -> Generator[None]:
-    """Evaluation mode and no parameter gradients inside; every flag as it was outside."""
-    modes = [(m, m.training) for m in module.modules()]
-    flags = [(p, p.requires_grad) for p in module.parameters()]
-    module.eval().requires_grad_(False)
+def stopped(images: Tensor, model: Callable[..., object]) -> Generator[None]:
+    """Whatever a model inside raises at ``images`` is one line that says at what; memory that runs out is left to those
+    who can do with less at once."""
     try:
         yield
-    finally:
-        for m, mode in modes:
-            m.training = mode
-        for p, flag in flags:
-            p.requires_grad_(flag)
+    except (BrittleError, MemoryError):
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        weights = {p.dtype for m in modules_behind(model) for p in m.parameters() if p.is_floating_point()}
+        other = next(iter(weights - {images.dtype}), None)
+        hint = f"; it has weights of {other}, so wrap it: lambda x: model(x.to({other}))" if other else ""
+        raise CellError(f"the model stops at {images.dtype} images {list(images.shape)}: {why}{hint}") from error
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; that of torch's CPU allocator, and those of cuDNN and cuBLAS, have no
+    class of their own."""
+    words = ("DefaultCPUAllocator", "ALLOC_FAILED")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)

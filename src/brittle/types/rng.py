@@ -16,7 +16,7 @@ class Rng:
     """
 
     def __init__(self, seed: int, ids: Sequence[str]) -> None:
-        self._seeds = [_seed(seed, name) for name in ids]
+        self._seeds = [seed_of(seed, name) for name in ids]
         self._generators = [torch.Generator().manual_seed(seed) for seed in self._seeds]
 
     def __len__(self) -> int:
@@ -50,5 +50,6 @@ class Rng:
         return torch.stack(rows).to(like) if rows else torch.empty_like(like)
 
 
-def _seed(seed: int, name: str) -> int:
+def seed_of(seed: int, name: str) -> int:
+    """The seed of what has a name, of 63 bits."""
     return int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode(errors="surrogatepass")).digest()[:8], "little") >> 1

@@ -111,7 +111,7 @@ class Target:
 def as_tensor(name: str, given: Any) -> Tensor:
     """What ``torch.as_tensor`` makes of something; UsageError where it makes nothing."""
     try:
-        return torch.as_tensor(given)
+        return given if isinstance(given, Tensor) else torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError):
         what = f"{name} are a {type(given).__name__} that makes no tensor"
         raise UsageError(f"{what}; give one tensor (torch.stack makes it of many)") from None

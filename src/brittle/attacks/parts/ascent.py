@@ -6,9 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from brittle.attacks.parts.slope import finite, slope
 from brittle.core import components
 from brittle.core.components import AtLeastOne, Count, Positive
-from brittle.core.errors import CellError
+from brittle.core.errors import UsageError
 from brittle.core.traits import Passes
 from brittle.types.attack import Aimed, Attack, Objective, arrived
 from brittle.types.attack_log import SILENCE
@@ -29,15 +30,16 @@ class Climb:
         objective: what is climbed, [B] of images.
         keep: which iterate is ``best``: by ``best`` one that fully succeeds, then the one of highest task loss (a
             scheduled objective's own values are not comparable between steps; they are used where the head is not
-            run); by ``score`` the one of the worst score (lowest pixel accuracy, highest RMSE), then of highest task
-            loss; by ``last`` the last one. Where the objective has an ``aim`` (class of each image or pixel, -1
-            where none), what has arrived there is the success and the objective takes the task loss's place.
+            run), or of most damage where a loss is no number; by ``score`` the one of the worst score (lowest pixel
+            accuracy, highest RMSE), then of highest task loss; by ``last`` the last one. Where the objective has an
+            ``aim`` (class of each image or pixel, -1 where none), what has arrived there is the success and the
+            objective takes the task loss's place.
     """
 
     def __init__(self, objective: Objective, model: Model, batch: Batch, keep: Keep) -> None:
         self.objective, self.model, self.batch, self.keep = objective, model, batch, keep
         self.best = batch.images.detach().clone()
-        self._rank = [self.best.new_full((len(self.best),), -torch.inf, dtype=torch.float64) for _ in range(2)]
+        self._rank = self.best.new_full((3, len(self.best)), -torch.inf, dtype=torch.float64)
         self._prediction: Tensor | None = None
         self._aim = objective.aim if isinstance(objective, Aimed) else None
         model.log.aims(self._aim)
@@ -51,20 +53,12 @@ class Climb:
 
         Raises:
             CellError: one of them is not finite, or the model passes none on.
+            UsageError: the objective is not one number for each image.
         """
         images = images.detach().requires_grad_()
         with torch.enable_grad():  # also where the caller has switched it off
             loss = self._ask(images, progress)
-            gradient = torch.autograd.grad(loss.sum(), images, allow_unused=True)[0] if loss.requires_grad else None
-        if gradient is None:
-            raise CellError(
-                "none reaches the pixels; there is a detach, no_grad or inference_mode inside the model, take it out",
-                check="gradient",
-            )
-        if not gradient.isfinite().all():
-            raise CellError(
-                f"the gradient is nan or inf after {progress:.0%} of the steps; check the model", check="nonfinite"
-            )
+            gradient = slope(loss, images, f"after {progress:.0%} of the steps")
         self._note(images.detach(), loss.detach(), gradient)
         return loss.detach(), gradient
 
@@ -84,12 +78,7 @@ class Climb:
             loss = self.objective(images, progress)
         finally:
             handle.remove()
-        if not loss.isfinite().all():
-            value = loss[~loss.isfinite()][0].item()
-            raise CellError(
-                f"the loss is {value} after {progress:.0%} of the steps; check the model", check="nonfinite"
-            )
-        return loss
+        return finite(each(loss, len(images)), f"after {progress:.0%} of the steps", self._prediction)
 
     def _note(self, images: Tensor, loss: Tensor, gradient: Tensor | None) -> None:
         worth = loss
@@ -103,25 +92,41 @@ class Climb:
         if self.keep == "last":
             self.best = images
             return
-        first, second = self._success(), worth.double()
+        success, damage = self._success()
+        ranks = torch.stack([success, worth.double(), damage])
         if self._prediction is not None:  # nothing to attack, such as a mask all void: the clean image is kept
-            first, second = torch.where(second == 0, -torch.inf, torch.stack([first, second]))
-        better = (first > self._rank[0]) | ((first == self._rank[0]) & (second > self._rank[1]))
+            ranks = torch.where(ranks[1] == 0, -torch.inf, ranks)
+        higher = ranks > self._rank
+        numbers = ranks[1].isfinite() & (self._rank[1] < torch.inf)  # else one of the two losses is none to go by
+        further = torch.where(numbers, higher[1], higher[2])
+        better = higher[0] | ((ranks[0] == self._rank[0]) & further)
         self.best = torch.where(better.view(-1, 1, 1, 1), images, self.best)
-        self._rank = [torch.where(better, new, old) for new, old in zip((first, second), self._rank)]
+        self._rank = torch.where(better, ranks, self._rank)
 
-    def _success(self) -> Tensor:
+    def _success(self) -> tuple[Tensor, Tensor]:
+        """How far each image has succeeded [B], and, where predictions are not right or wrong, its damage, which
+        stands in for a loss that is no number."""
         task, target, zero = self.model.task, self.batch.target, torch.zeros_like(self._rank[0])
+        none = zero - torch.inf
         if self._prediction is None:
-            return zero
+            return zero, none
         if self._aim is not None:
-            return arrived(self._prediction, self._aim).double()
+            return arrived(self._prediction, self._aim).double(), none
         if self.keep == "score":
-            return task.damage(task.score(self._prediction, target)).double()
+            return task.damage(task.score(self._prediction, target)).double(), none
         right = task.right(self._prediction, target)
         if right is None:
-            return zero
-        return (~(right.flatten(1).any(1) if right.dim() > 1 else right)).double()
+            return zero, task.damage(task.score(self._prediction, target)).double()
+        return (~(right.flatten(1).any(1) if right.dim() > 1 else right)).double(), none
+
+
+def each(value: Tensor, count: int) -> Tensor:
+    """What an objective gave for ``count`` images; UsageError where that is not one number for each."""
+    shape = getattr(value, "shape", type(value).__name__)
+    if shape != (count,):
+        what = list(shape) if isinstance(shape, tuple) else f"a {shape}"
+        raise UsageError(f"the objective gives {what} for {count} images; it must give one number for each, [{count}]")
+    return value
 
 
 def ascend(

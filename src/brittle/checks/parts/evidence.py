@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brittle.attacks.parts.halving import split_on_oom
+from brittle.attacks.parts.halving import NoMemory, halved, split_on_oom, whole
 from brittle.attacks.parts.run import attacked
 from brittle.core import components
 from brittle.core.errors import CellError
@@ -149,7 +149,11 @@ class Evidence:
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
         """The model's prediction in float32."""
-        return self.model(images).float()
+
+        def work(rows: range) -> Tensor:
+            return self.model(images[rows.start : rows.stop]).float()
+
+        return halved(work, torch.cat, range(len(images)))
 
     def judge(self, images: Tensor) -> Judged:
         """The verdict on ``images``, made from the first images of the sample."""
@@ -197,8 +201,8 @@ def exceeds(one: Tensor, other: Tensor, unit: float) -> tuple[float, Verdict]:
 
 def findings(evidence: Evidence) -> tuple[Finding, ...]:
     """The findings of all checks; those that cost as much as the number run only where the evidence is full. A check
-    that the model stops with an error, such as one that cannot predict a single image, is a ``fail`` with that
-    error."""
+    that the model stops with an error, such as one that cannot predict a single image, is a ``fail`` with that error;
+    one that memory stops, however little is done at once, is ``unchecked``."""
     every = {name: components.component("checks", name) for name in components.names("checks")}
     costly = {
         name for name, (_, traits) in every.items() if isinstance(traits, CheckTraits) and traits.evidence == "full"
@@ -213,7 +217,10 @@ def findings(evidence: Evidence) -> tuple[Finding, ...]:
 
 def _finding(name: str, evidence: Evidence) -> Finding:
     try:
-        finding: Finding = components.component("checks", name).function(evidence)
+        with whole(f"check {name}"):
+            finding: Finding = components.component("checks", name).function(evidence)
+    except NoMemory as error:  # which says nothing of the number
+        return Finding(name, "unchecked", None, str(error))
     except (CellError, RuntimeError, ValueError, ArithmeticError, LookupError) as error:
         prefix = "" if isinstance(error, CellError) else f"{type(error).__name__}: "
         return Finding(name, "fail", None, " ".join(f"{prefix}{error}".split())[:300])

@@ -35,10 +35,21 @@ def gradloss(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 def mean_error(error: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """[B]: the mean over ``valid`` pixels of an error of (prediction, target) [B,1,H,W]; 0 where there are none."""
-    values = error(resized(prediction, target.shape[-2:]), torch.where(valid, target, 1.0)) * valid
+    values = error(*compared(resized(prediction, target.shape[-2:]), target, valid)) * valid
     return values.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
 
 
+def compared(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Prediction and target where ``valid``; 1 elsewhere, so that no value there, nor its gradient, counts."""
+    return torch.where(valid, prediction, 1.0), torch.where(valid, target, 1.0)
+
+
+def logarithm(metres: Tensor) -> Tensor:
+    """log(metres + SHIFT); below 0, which a user's own model may predict, the line that touches it at 0: finite, and
+    steep, so that what is further off counts more there too."""
+    return (metres.clamp(min=0) + SHIFT).log() + torch.where(metres < 0, metres, 0.0) / SHIFT
+
+
 def _log_ratio(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    ratio = (prediction + SHIFT).log() - (torch.where(valid, target, 1.0) + SHIFT).log()
-    return torch.where(valid, ratio, 0.0)
+    prediction, target = compared(prediction, target, valid)
+    return torch.where(valid, logarithm(prediction) - logarithm(target), 0.0)
