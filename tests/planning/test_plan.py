@@ -146,7 +146,7 @@ def test_nearly_equal_budgets_are_one(near: float | str) -> None:
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_budgets_that_differ_have_texts_that_differ(norm: str) -> None:
-    values = [1e-6, 1e-9, 0.1, 0.1 + 1e-9, 0.1 + 2e-9, 0.0314, 8 / 255, 8.5 / 255, 1 / 3, 0.333333, 0.0]
+    values = [1e-6, 1e-9, 0.1, 0.1 + 1e-9, 0.1 + 2e-9, 0.0314, 8 / 255, 8.5 / 255, 0.3, 0.300001, 0.0]
     sizes = {budget.check_eps(value, norm) for value in values}
     assert 0.0 in sizes
     assert len(sizes) == len(values)

@@ -1,12 +1,16 @@
 """Encoders, data sets and results by name."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
 
 from brittle.api.world import world
 from brittle.core import components
 from brittle.core.errors import UsageError
 from brittle.core.records import Result
-from brittle.types import Dataset, Encoder
+from brittle.types import Dataset, Encoder, Sample
 
 
 def load_encoder(text: str) -> Encoder:
@@ -24,7 +28,41 @@ def load_dataset(text: str, split: str = "test") -> Dataset:
     if split not in ("train", "val", "test"):
         raise UsageError(f"no split {split!r}; there is train, val, test")
     with world():
-        return components.build("datasets", text, split)
+        return cast(Dataset, Loaded(components.build("datasets", text, split)))
+
+
+class Loaded:
+    """A data set whose samples are the same whatever the process that reads them has set; all else is its own."""
+
+    def __init__(self, data: Dataset) -> None:
+        self._data = data
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # also while it is unpickled, when it has no data yet
+            raise AttributeError(name)
+        return getattr(self._data, name)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        with world():
+            return self._data[index]
+
+    def glance(self, index: int, kind: str, /) -> tuple[Sequence[int], Tensor]:
+        """See ``DatasetDefaults``."""
+        with world():
+            return self._data.glance(index, kind)
+
+    def raw(self, index: int, /) -> Sample:
+        """See ``DatasetDefaults``."""
+        with world():
+            return self._data.raw(index)
+
+    def clean(self, sample: Sample, /) -> Sample:
+        """See ``DatasetDefaults``."""
+        with world():
+            return self._data.clean(sample)
 
 
 def read_run(folder: str | Path) -> list[Result]:

@@ -30,6 +30,7 @@ class _Held:
             for thing in things:
                 _, flag, count = self._holders.get(id(thing), (thing, _flag(thing), 0))
                 self._holders[id(thing)] = thing, flag, count + 1
+            for thing in things:  # only now, as a wrapper's flag may be that of the module it wraps
                 _set(thing, False)
 
     def give_back(self, things: list[nn.Module | nn.Parameter]) -> None:
@@ -50,8 +51,11 @@ def frozen(model: Callable[..., Any]) -> Generator[None]:
     """Evaluation mode and no parameter gradients inside, for every module behind a callable; every flag as it was
     outside."""
     modules = list(dict.fromkeys(part for module in modules_behind(model) for part in module.modules()))
-    parameters = dict.fromkeys(own for part in modules for own in part.parameters(recurse=False) if own.is_leaf)
-    things: list[nn.Module | nn.Parameter] = [*modules, *parameters]
+    own = dict.fromkeys(parameter for part in modules for parameter in part.parameters(recurse=False))
+    things: list[nn.Module | nn.Parameter] = [
+        *modules,
+        *(each for each in own if each.is_leaf and not each.is_inference()),
+    ]
     _HELD.take(things)
     try:
         yield

@@ -13,7 +13,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from brittle.core import files
-from brittle.core.errors import CellError
+from brittle.core.errors import CellError, UsageError
 from brittle.core.progress import progress
 from brittle.types import Batch
 
@@ -73,10 +73,14 @@ def train(
 
     Raises:
         CellError: the loss is not finite.
+        UsageError: the module has no weights.
     """
+    weights = [p for p in module.parameters() if p.requires_grad]
+    if not weights:
+        raise UsageError(f"{what}: the encoder has no weights to tune; take another")
     fabric = Fabric(accelerator="auto", devices=devices, precision=precision)  # type: ignore[arg-type]
     fabric.launch()
-    optimiser = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=rate, weight_decay=decay)
+    optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
     first = _resume(module, optimiser, checkpoint)
     wrapped, prepared = fabric.setup(module, optimiser)
     saved = time.monotonic()
