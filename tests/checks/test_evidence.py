@@ -8,9 +8,10 @@ import torch
 from tiny import VOID, evidence
 from torch import Tensor, nn
 
+import brittle
 from brittle.attacks.parts.halving import join, split_on_oom
 from brittle.attacks.parts.run import attacked
-from brittle.checks.parts.evidence import MOST, exceeds, sample_size
+from brittle.checks.parts.evidence import MOST, exceeds, findings, sample_size
 from brittle.core import components
 from brittle.core.errors import CellError
 from brittle.evaluation.scoring import Scores, Scoring
@@ -199,3 +200,48 @@ def test_the_black_box_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ATTACK", "pgd(steps=10)")
     assert module.blackbox(evidence(eps=0.4)).verdict == "ok"
     assert module.blackbox(evidence(eps=0.4, idle=True)).verdict == "fail"
+
+
+def test_what_checks_say_of_an_attack_that_helps_the_model() -> None:
+    """One sentence each that says what was seen, with the right sign."""
+
+    def helps(model: Model, batch: Batch, threat: Threat, _rng: object) -> Tensor:
+        with torch.enable_grad():
+            images = batch.images.requires_grad_()
+            (gradient,) = torch.autograd.grad(model.task.loss(model(images), batch.target).sum(), images)
+        for place in (
+            batch.images,
+            better := threat.project(batch.images, batch.images - threat.eps * gradient.sign()),
+        ):
+            model.log.note(place, model.task.loss(model(place), batch.target))
+        return better.detach()
+
+    batch = _batch(range(8))
+    said = {finding.name: finding for finding in brittle.check(_logits, batch.images, batch.target, attack=helps)}
+    assert said["start"].verdict == "fail"
+    assert "the task's loss fell by" in said["start"].why
+    assert "100.0% of the images not all wrong had no iterate above" in said["start"].why
+    assert "when clean" in said["floor"].why
+    assert said["softmax"].why.startswith("the model's outputs are no probabilities: over the classes they sum to")
+    assert not any("damage" in finding.why or "by -" in finding.why for finding in said.values())
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator"), MemoryError()])
+def test_checks_are_halved_too_and_memory_is_no_verdict(error: Exception) -> None:
+    batch, most = _batch(range(8)), 2
+
+    def small(images: Tensor) -> Tensor:
+        if len(images) > most:
+            raise error
+        return _logits(images)
+
+    found = brittle.check(small, batch.images, batch.target, attack="pgd(steps=2)")
+    assert found == brittle.check(_logits, batch.images, batch.target, attack="pgd(steps=2)")
+    tally, scores = _tallied([batch])
+    most = 0
+    object.__setattr__(tally.model, "head", small)
+    attack = components.complete("attacks", "pgd(steps=2)")
+    said = findings(tally.evidence(attack, 0, "fp32", scores, full=False))
+    stopped = [finding for finding in said if "out of memory" in finding.why]
+    assert len(stopped) > 4
+    assert {finding.verdict for finding in stopped} == {"unchecked"}

@@ -15,9 +15,7 @@ def blackbox(evidence: Evidence, /) -> Finding:
         return Finding("blackbox", "unchecked", None, "the attack looks at no head, which the black box asks")
     damage = evidence.judge(evidence.again(evidence.batch, attack=ATTACK)).damage
     more, verdict = exceeds(damage, evidence.hit.damage, evidence.unit)
-    return Finding(
-        "blackbox", verdict, more, f"{ATTACK} does {more:+.3f} damage beside this attack ({len(damage)} images)"
-    )
+    return Finding("blackbox", verdict, more, evidence.beside(ATTACK, damage))
 
 
 TRAITS = CheckTraits(evidence="full")

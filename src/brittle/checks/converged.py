@@ -19,9 +19,5 @@ def converged(evidence: Evidence, /) -> Finding:
     rise = float(np.nansum(best - first))
     share = float(np.nansum(last - late)) / rise if rise > 0 else 0.0
     verdict = "warn" if share > RISING else "ok"
-    return Finding(
-        "converged",
-        verdict,
-        share,
-        f"{share:.0%} of the loss's rise came in the last quarter of the steps, where some is left",
-    )
+    why = f"{share:.0%} of the loss's rise came in the last quarter of the steps, where something is left"
+    return Finding("converged", verdict, share, why if rise > 0 else "the loss did not rise where something is left")

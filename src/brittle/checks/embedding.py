@@ -16,6 +16,4 @@ def embedding(evidence: Evidence, /) -> Finding:
         return Finding("embedding", "unchecked", None, "there is no encoder to attack alone")
     damage = evidence.judge(evidence.again(evidence.batch, attack=ATTACK)).damage
     more, verdict = exceeds(damage, evidence.hit.damage, evidence.unit)
-    return Finding(
-        "embedding", verdict, more, f"{ATTACK} does {more:+.3f} damage beside this attack ({len(damage)} images)"
-    )
+    return Finding("embedding", verdict, more, evidence.beside(ATTACK, damage))

@@ -22,16 +22,15 @@ def floor(evidence: Evidence, /) -> Finding:
     length = few.images[0].numel() ** 0.5 if threat.norm == "l2" else 1.0
     eps = max(HUGE * length, min(2 * threat.eps, length))
     damage = evidence.judge(evidence.again(few, eps=eps)).damage
-    clean, hit = (_mean(judged.damage[: len(damage)]) for judged in (evidence.clean, evidence.hit))
-    reached = _mean(damage)
+    clean, reached = _mean(evidence.clean.damage[: len(damage)]), _mean(damage)
     _, verdict = exceeds(evidence.hit.damage[: len(damage)], damage, evidence.unit)
     if evidence.graded and not evidence.headless:
         verdict = "fail" if 1 - reached > MANY else "warn" if 1 - reached > SPARED and verdict == "ok" else verdict
     elif reached < min(clean + WORSE * evidence.unit, 1 - SPARED if evidence.graded else float("inf")):
         verdict = "fail"
-    return Finding(
-        "floor", verdict, reached, f"damage is {clean:.3f} clean, {hit:.3f} attacked, {reached:.3f} with eps {eps:.3g}"
-    )
+    before, after = (evidence.harm(judged.damage[: len(damage)]) for judged in (evidence.clean, evidence.hit))
+    why = f"{before} when clean, {after} attacked, {evidence.harm(damage)} with eps {eps:.3g} ({len(damage)} images)"
+    return Finding("floor", verdict, reached, why)
 
 
 def _mean(values: Tensor) -> float:

@@ -18,10 +18,8 @@ def monotone(evidence: Evidence, /) -> Finding:
         exceeds(evidence.hit.damage, double, evidence.unit),
     ]
     fall, verdict = max(comparisons, key=lambda pair: (("unchecked", "ok", "warn", "fail").index(pair[1]), pair[0]))
-    levels = ", ".join(
-        f"{float(damage.nanmean().nan_to_num(0.0)):.3f}" for damage in (half, evidence.hit.damage, double)
-    )
-    return Finding("monotone", verdict, fall, f"damage with half, once and twice eps: {levels}")
+    levels = [evidence.harm(damage) for damage in (half, evidence.hit.damage, double)]
+    return Finding("monotone", verdict, fall, "{} with half of eps, {} with eps, {} with twice eps".format(*levels))
 
 
 TRAITS = CheckTraits(evidence="full")

@@ -14,10 +14,5 @@ def noise(evidence: Evidence, /) -> Finding:
     higher, doubt = exceeds(random.loss, evidence.hit.loss, float(evidence.hit.loss.abs().mean()))
     if verdict == "ok" and doubt in ("warn", "fail"):
         verdict = "warn"
-    count = len(random.damage)
-    return Finding(
-        "noise",
-        verdict,
-        more,
-        f"noise does {more:+.3f} damage and {higher:+.3f} loss beside the attack ({count} images)",
-    )
+    losses = f"its loss is {abs(higher):.3g} {'higher' if higher > 0 else 'lower'}"
+    return Finding("noise", verdict, more, f"{evidence.beside('noise', random.damage)}; {losses}")

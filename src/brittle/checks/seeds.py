@@ -12,9 +12,8 @@ def seeds(evidence: Evidence, /) -> Finding:
     pairs = [(damage, evidence.hit.damage), (evidence.hit.damage, damage)]
     gap, verdict = max((exceeds(left, right, evidence.unit) for left, right in pairs), key=lambda pair: pair[0])
     clear = verdict == "fail"
-    return Finding(
-        "seeds", "warn" if clear else "ok", gap, f"damage differs by {gap:.3f} with another seed ({len(damage)} images)"
-    )
+    why = evidence.beside("another seed", damage)
+    return Finding("seeds", "warn" if clear else "ok", gap, why)
 
 
 TRAITS = CheckTraits(evidence="full")

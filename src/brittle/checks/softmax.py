@@ -14,5 +14,8 @@ def softmax(evidence: Evidence, /) -> Finding:
     sums = evidence.first.sum(1)
     off = float((sums - 1).abs().max())
     shares = bool((evidence.first >= 0).all()) and off < CLOSE
-    why = f"predictions are {'' if shares else 'not '}all in [0, 1] with a sum of 1 over the classes"
+    why = "the model's outputs are probabilities: none is negative, and over the classes they sum to 1"
+    if not shares:
+        seen = f"over the classes they sum to as much as {off:.3g} from 1" if off >= CLOSE else "some are negative"
+        why = f"the model's outputs are no probabilities: {seen}"
     return Finding("softmax", "fail" if shares else "ok", off, why)

@@ -22,8 +22,6 @@ def start(evidence: Evidence, /) -> Finding:
     fell, verdict = exceeds(evidence.clean.loss, evidence.hit.loss, float(evidence.clean.loss.abs().mean()))
     if verdict != "fail" and stuck > SOME:
         verdict = "fail" if stuck > MANY else "warn"
-    why = (
-        f"{stuck:.1%} of the images not all wrong never got above their start; the loss rose by {-fell:.3g} from "
-        "clean to attacked"
-    )
+    change = f"{'fell' if fell > 0 else 'rose'} by {abs(fell):.3g} from the clean to the attacked images"
+    why = f"the task's loss {change}; {stuck:.1%} of the images not all wrong had no iterate above their first"
     return Finding("start", verdict, stuck, why)

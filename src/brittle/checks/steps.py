@@ -19,12 +19,7 @@ def steps(evidence: Evidence, /) -> Finding:
     damage = evidence.judge(evidence.again(evidence.batch, attack=harder)).damage
     more, verdict = exceeds(damage, evidence.hit.damage, LITTLE * evidence.unit)
     verdict = "warn" if verdict == "fail" and more <= MUCH * evidence.unit else verdict
-    return Finding(
-        "steps",
-        verdict,
-        more,
-        f"{components.canonical('attacks', harder)} does {more:+.3f} damage beside this attack ({len(damage)} images)",
-    )
+    return Finding("steps", verdict, more, evidence.beside(components.canonical("attacks", harder), damage))
 
 
 def _harder(kind: str, text: str) -> str:

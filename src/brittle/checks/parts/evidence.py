@@ -122,6 +122,16 @@ class Evidence:
         """The unit of damage: 1 where it is a share, else the attack's own damage."""
         return 1.0 if self.graded else _mean(self.hit.damage) or 1.0
 
+    def harm(self, damage: Tensor) -> str:
+        """Damage [n] in words: the share that is wrong, or the mean of the task's own error."""
+        mean = _mean(damage)
+        return f"{mean:.1%} wrong" if self.graded else f"{self.task.headline} {mean:.3f}"
+
+    def beside(self, what: str, damage: Tensor) -> str:
+        """What else was tried on the sample and the damage [n] it did, beside that of the attack, in words."""
+        own = self.harm(self.hit.damage[: len(damage)])
+        return f"{self.harm(damage)} with {what}, {own} with this attack ({len(damage)} images)"
+
     @cached_property
     def left(self) -> np.ndarray:
         """[N] bool, of the whole number: where the attack left something right, or where predictions are only more
