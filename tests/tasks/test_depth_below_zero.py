@@ -91,15 +91,15 @@ class _Odd(Depth):
 def test_a_loss_that_is_no_number_is_ranked_by_damage() -> None:
     batch = Batch(IMAGES[:1], TRUTH[:1], ["a"])
     levels = [2.0, -3.0, 2.5, -1.0]  # 1, 4, 1.5 and 2 metres off
-    place = iter(levels)
-    climb = Climb(
-        lambda x, _: x.mean((1, 2, 3)), Model(_Odd(1e-3, 10.0), lambda x: x[:, :1] * 0 + level), batch, "best"
-    )
-    for number, level in enumerate(place):
-        climb.model(IMAGES[:1])
-        climb._prediction = climb.model(IMAGES[:1])
-        climb._note(torch.full_like(IMAGES[:1], number / 10), torch.ones(1), None)
-    assert climb.best.unique().tolist() == pytest.approx([0.1])
+    model = Model(_Odd(1e-3, 10.0), lambda images: 10 * images[:, :1] - 5)
+
+    def objective(images: Tensor, _progress: float) -> Tensor:
+        return model(images).flatten(1).mean(1).square()
+
+    climb = Climb(objective, model, batch, "best")
+    for level in levels:
+        climb.last(torch.full_like(batch.images, (level + 5) / 10), 0.0)
+    assert climb.best.unique().tolist() == pytest.approx([0.2])
 
 
 def test_a_loss_that_is_no_number_is_not_called_the_models_fault() -> None:

@@ -47,7 +47,8 @@ def compared(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor,
 def logarithm(metres: Tensor) -> Tensor:
     """log(metres + SHIFT); below 0, which a user's own model may predict, the line that touches it at 0: finite, and
     steep, so that what is further off counts more there too."""
-    return (metres.clamp(min=0) + SHIFT).log() + torch.where(metres < 0, metres, 0.0) / SHIFT
+    below = metres < 0
+    return (torch.where(below, 0.0, metres) + SHIFT).log() + torch.where(below, metres, 0.0) / SHIFT
 
 
 def _log_ratio(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
