@@ -1,6 +1,7 @@
 """The Python words: anything can be attacked, and what makes no sense is refused."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 import brittle
 from brittle.core import components
-from brittle.core.errors import UsageError
+from brittle.core.errors import CellError, UsageError
 from brittle.evaluation import scoring
 from brittle.types import Encoder, Features
 from brittle.types.target import STANDARD
@@ -401,3 +402,74 @@ def test_with_more_than_255_outputs_255_is_a_class() -> None:
     assert torch.equal(kept, images)
     with pytest.raises(UsageError, match="target 300 .*65535 is void"):
         brittle.attack(model, images, torch.full_like(mask, 300), attack="segpgd(steps=2)", task="segmentation")
+
+
+HALF, DOUBLE = (nn.Linear(3, 5).to(kind) for kind in (torch.float16, torch.float64))
+
+
+@pytest.mark.parametrize(
+    "attack", ["pgd(steps=2)", "apgd(steps=5)", "fab(steps=3)", "square(queries=5)", "universal(steps=2)", "autoattack"]
+)
+@pytest.mark.parametrize("inner", [HALF, DOUBLE])
+def test_predictions_may_be_of_another_floating_type(inner: nn.Module, attack: str) -> None:
+    kind = next(inner.parameters()).dtype
+    text = "autoattack(steps=2, queries=3)" if attack == "autoattack" else attack
+    found = brittle.attack(lambda x: inner(x.mean((2, 3)).to(kind)), _images(), torch.tensor([0, 1, 2]), attack=text)
+    assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("model", "images", "words"),
+    [
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(192, 4).half()),
+            _images(),
+            "it has weights of torch.float16, so wrap it",
+        ),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(192, 4).double()),
+            _images(),
+            "it has weights of torch.float64, so wrap",
+        ),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(192, 4)),
+            torch.rand(3, 3, 8, 12),
+            r"images \[3, 3, 8, 12\]: RuntimeError",
+        ),
+        (lambda images: images.no_such_word, _images(), "AttributeError"),
+    ],
+)
+def test_a_model_that_stops_is_one_line(model: Callable[[Tensor], Tensor], images: Tensor, words: str) -> None:
+    with pytest.raises(CellError, match=words) as stopped:
+        brittle.attack(model, images, torch.tensor([0, 1, 2]))
+    assert "\n" not in str(stopped.value)
+
+
+@pytest.mark.parametrize("attack", ["pgd", "apgd(steps=3)", "fab(steps=3)", "universal(steps=3)", "autoattack"])
+def test_a_model_without_gradients_is_one_line(attack: str) -> None:
+    with pytest.raises(CellError, match="none reaches the pixels"):
+        brittle.attack(torch.no_grad()(_logits), _images(), torch.tensor([0, 1, 2]), attack=attack)
+
+
+@pytest.mark.parametrize("attack", ["pgd", "apgd(steps=3)", "universal(steps=3)"])
+@pytest.mark.parametrize(
+    ("shape", "words"), [(lambda value: value.sum(), r"gives \[\]"), (lambda value: value[:, None], r"gives \[3, 1\]")]
+)
+def test_an_objective_is_one_number_an_image(attack: str, shape: Callable[[Tensor], Tensor], words: str) -> None:
+    def objective(model: Callable[[Tensor], Tensor], _batch: object) -> Callable[[Tensor, float], Tensor]:
+        return lambda images, _progress: shape(model(images)[:, 0])
+
+    with pytest.raises(UsageError, match=words):
+        brittle.attack(_logits, _images(), torch.tensor([0, 1, 2]), attack=attack, objective=objective)  # type: ignore[arg-type]
+
+
+def test_a_representation_is_followed_step_by_step(tmp_path: Path, quick: None) -> None:
+    data, attack = "scenes(train=16, val=8, test=8, size=8)", "pgd(steps=2)"
+    results = brittle.run(
+        ["pixels(size=8)"], [data], ["representation"], [attack, f"curve(attack={attack})"], output_dir=tmp_path
+    )
+    plain, followed = (result for result in results if result.cell.attack)
+    assert [point["step"] for point in followed.curve] == [0, 1, 2, 3]
+    last = {key: followed.curve[-1][key] for key in plain.metrics}
+    assert last == pytest.approx(dict(plain.metrics))
+    assert followed.curve[0]["distance"] > 0

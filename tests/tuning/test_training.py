@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from brittle.api import finetune, load_encoder
-from brittle.core import files
+from brittle.core import components, files
 from brittle.core.errors import CellError, MissingError, UsageError
 from brittle.tuning.parts import training
-from brittle.types import Batch, Encoder
+from brittle.types import Batch, Encoder, Features
 
 STEPS = 12
 
@@ -198,3 +198,30 @@ def test_a_file_that_does_not_fit_is_refused(tuned: Path, tmp_path: Path, damage
         path.with_suffix(".json").write_text("{" if damage == "bad card" else json.dumps(card))
     with pytest.raises(MissingError if damage.startswith("no ") else UsageError):
         load_encoder(f"file:{path}")
+
+
+def test_the_frozen_teacher_is_in_evaluation_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[tuple[bool, bool]] = set()
+
+    class Dropped(Encoder):
+        def __init__(self) -> None:
+            super().__init__(3, 8, size=8, mean=(0.5,) * 3, std=(0.25,) * 3, about={})
+            self.layer = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 8), torch.nn.Dropout(0.5))
+
+        def forward(self, images: Tensor) -> Features:
+            teacher = not self.layer[0].weight.requires_grad and not torch.is_grad_enabled()
+            seen.add((teacher, self.layer[1].training))
+            grid = self.layer(images)
+            return Features(grid.mean((2, 3)), grid)
+
+    draw = training.Batches(lambda _step: Batch(torch.rand(2, 3, 8, 8), torch.empty(2, 0), ["a", "b"]))
+    components.build("tuning", "deacl(steps=1, attack_steps=1)", Dropped().train(), draw, 0)
+    assert (True, False) in seen, "the teacher and the inner attack"
+    assert (True, True) not in seen
+    assert (False, True) in seen, "the student alone is in training mode"
+
+
+def test_an_encoder_without_weights_is_refused() -> None:
+    draw = training.Batches(lambda _step: Batch(torch.rand(2, 3, 8, 8), torch.empty(2, 0), ["a", "b"]))
+    with pytest.raises(UsageError, match="no weights to tune"):
+        components.build("tuning", "deacl(steps=1)", components.build("encoders", "pixels(size=8)"), draw, 0)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brittle.api.loading import load_encoder
+from brittle.api.loading import load_dataset, load_encoder
 from brittle.api.world import world
 from brittle.core import components, files
 from brittle.core.errors import UsageError
@@ -57,7 +57,7 @@ def finetune(
         Store(folder)  # refuses a path that is a file
         full = components.complete("tuning", method)
         base = components.canonical("encoders", encoder)
-        data = components.build("datasets", dataset, "train")
+        data = load_dataset(dataset, "train")
         target = _target_of(full, dataset, data)
         source = load_encoder(encoder)
         source.projector = None  # once it is tuned, that is another encoder's
