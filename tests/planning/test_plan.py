@@ -1,6 +1,7 @@
 """Plans: what a file may hold, which cells it stands for, and what a cell's identity depends on."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from brittle.core import budget, components
 from brittle.core.errors import MissingError, UsageError
@@ -357,6 +359,28 @@ def test_identity_changes_with_what_a_limit_leaves(cell_of: Cells, monkeypatch: 
     after = [identity.resolve(cell_of(limit=limit)).id for limit in (8, None)]
     assert after[0] != before[0]
     assert after[1] == before[1]
+
+
+def test_the_same_data_by_another_path_is_the_same(
+    tmp_path: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("train", "val", "test"):
+        for place in range(2):
+            path = tmp_path / "data" / split / "a" / f"{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (9, 9, 60 * place)).save(path)
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    ids = {
+        identity.resolve(cell_of(dataset=components.canonical("datasets", f"folder:{place}"))).id
+        for place in (tmp_path / "data", "data", "data/", "./data", tmp_path / "link", tmp_path / "copy")
+    }
+    assert len(ids) == 1
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "copy" / "test" / "a" / "0.png")
+    identity.dataset_of.cache_clear()
+    changed = identity.resolve(cell_of(dataset=components.canonical("datasets", "folder:copy")))
+    assert changed.id not in ids
 
 
 def test_identity_changes_with_weights(cell_of: Cells, replaced: Callable[..., None]) -> None:

@@ -340,6 +340,12 @@ def test_warm_and_cold_are_both_seen(result_of: Results, kind: str) -> None:
     assert f": {ON}" not in alone
 
 
+def test_what_an_attack_aims_at_is_named(result_of: Results) -> None:
+    metrics, made_by = {"accuracy": 0.5, "reached": 0.75}, {"aims": {"2": "10"}}
+    made = _make("md", [result_of(attack="pgd(objective=targeted(label=2))", metrics=metrics, made_by=made_by)])
+    assert "0.750 [nan, nan] of what it aimed at is predicted as class 2 (10)" in made
+
+
 @pytest.mark.parametrize("kind", ["md", "table"])
 def test_two_numbers_of_one_cell_are_both_seen(result_of: Results, kind: str) -> None:
     """From two folders: attacked in two precisions, or by two versions of a component."""

@@ -52,11 +52,13 @@ class ObjectiveTraits(Traits):
     Args:
         sees: what of a model it follows.
         aimed: it climbs towards classes of the attacker's choice, so that being wrong is not enough.
+        aims: its settings to the classes that it climbs towards by their numbers.
         fewest_classes: (its settings, whether the attack aims at classes) to how many classes it needs.
     """
 
     sees: Sees = "head"
     aimed: bool = False
+    aims: Callable[[Settings], Sequence[int]] | None = None
     fewest_classes: Callable[[Settings, bool], int] | None = None
 
 

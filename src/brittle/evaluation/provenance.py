@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from brittle.core.traits import ObjectiveTraits
 from brittle.evaluation.machine import Machine
 from brittle.evaluation.protocol import Protocol
 from brittle.evaluation.subset import describe
@@ -41,6 +42,17 @@ def facts_of(task: Task) -> dict[str, Any]:
     return {name: getattr(task, name) for name in names}
 
 
+def _aims(resolved: Resolved) -> dict[str, Any]:
+    """The names of the classes that an attack climbs towards, by their numbers."""
+    attack, kind = resolved.attack, resolved.task.target
+    if attack is None or kind is None:
+        return {}
+    names = resolved.data("test").classes[kind.name]
+    traits = [(part.spec.settings, traits.aims) for part, traits in attack.having(ObjectiveTraits) if traits.aims]
+    labels = {label for settings, aims in traits for label in aims(settings) if 0 <= label < len(names)}
+    return {"aims": {str(label): names[label] for label in sorted(labels)}} if labels else {}
+
+
 def made_by(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machine, images: int) -> dict[str, Any]:
     """What made a number of so many ``images``, as plain data."""
     cell = resolved.cell
@@ -61,5 +73,6 @@ def made_by(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machi
         "left_out": data.left_out,
         "data_licence": data.licence,
         "settings": {kind: str(part.spec) for kind, part in resolved.parts.items()},
+        **_aims(resolved),
         **({"attack": stored.about(attack.spec.argument)} if attack and stored else {}),
     }

@@ -1,10 +1,12 @@
 """Towards a class of the attacker's choice, for any task that has classes."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from brittle.core.errors import UsageError
-from brittle.core.traits import ObjectiveTraits
+from brittle.core.traits import ObjectiveTraits, Settings
 from brittle.types import AtLeastOne, Batch, Model, per_image, resized
 
 
@@ -49,4 +51,9 @@ def targeted(model: Model, batch: Batch, /, *, label: int = -1, rank: AtLeastOne
     return Toward(model, torch.where(valid & (truth != aim), aim, -1))
 
 
-TRAITS = ObjectiveTraits(version=2, needs=("classes",), aimed=True)
+def _aims(settings: Settings) -> Sequence[int]:
+    label = int(str(settings["label"]))
+    return [] if label == -1 else [label]
+
+
+TRAITS = ObjectiveTraits(version=2, needs=("classes",), aimed=True, aims=_aims)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from brittle.core import components
 from brittle.core.errors import UsageError
 from brittle.core.records import Cell
+from brittle.core.spec import Spec, parse
 from brittle.core.traits import EncoderTraits
 from brittle.core.tree import Part, tree
 
@@ -62,8 +63,10 @@ class Resolved:
     def id(self) -> str:
         """The identity, 20 hexadecimal digits."""
         attack = self.attack
+        specs = {kind: str(part.spec) for kind, part in self.parts.items()}
+        specs |= {"dataset": pathless(self.cell.dataset), "datasets": pathless(specs["datasets"])}
         content = {
-            "cell": {**asdict(self.cell), **{kind: str(part.spec) for kind, part in self.parts.items()}},
+            "cell": {**asdict(self.cell), **specs},
             "versions": [part.versions for part in self.parts.values()],
             "precision": self.precision if attack else "fp32",
             "attack_data": _fingerprint_of_stored(attack) if attack else "",
@@ -90,6 +93,12 @@ class Resolved:
     def _fingerprint(self, split: str) -> str:
         _state(self.cell.dataset, split)  # before its fingerprint, so that no change falls between the two
         return self.data(split).fingerprint
+
+
+def pathless(dataset: str) -> str:
+    """A data set's spec without the place where it lies: what is there is what its fingerprint says."""
+    spec = parse(dataset)
+    return str(Spec(spec.name, "", spec.settings))
 
 
 def _digest(content: Mapping[str, object]) -> str:

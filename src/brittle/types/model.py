@@ -130,8 +130,8 @@ def stopped(images: Tensor, model: Callable[..., object]) -> Generator[None]:
     except (BrittleError, MemoryError):
         raise
     except Exception as error:
-        if out_of_memory(error):
-            raise
+        if out_of_memory(error) or type(error).__module__.startswith("torch.utils.checkpoint"):
+            raise  # torch ends a recomputation by an error of its own
         why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         weights = {p.dtype for m in modules_behind(model) for p in m.parameters() if p.is_floating_point()}
         other = next(iter(weights - {images.dtype}), None)

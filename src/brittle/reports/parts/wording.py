@@ -92,9 +92,10 @@ def remarks(results: Sequence[Result]) -> list[str]:
             within = "{:.3f} [{:.3f}, {:.3f}]".format(
                 result.metrics["reached"], *result.intervals.get("reached", (math.nan, math.nan))
             )
-            lines.append(
-                f"- reached: {result.cell}: {within} of what it aimed at is predicted as the class it aimed for"
-            )
+            aims = dict(result.made_by.get("aims", {}))
+            classes = " or ".join(f"class {number} ({name})" for number, name in aims.items())
+            aimed = classes or "the class it aimed for"
+            lines.append(f"- reached: {result.cell}: {within} of what it aimed at is predicted as {aimed}")
         for finding in result.findings:
             known = finding.verdict in ("warn", "fail") and finding.name in components.names("checks")
             advice = components.summary("checks", finding.name).partition(". ")[2] if known else ""
