@@ -164,6 +164,32 @@ def test_a_damaged_array_is_named_and_can_be_left_out(tmp_path: Path, content: b
     assert load_dataset(f"{text}(skip_unreadable=true)").left_out == 1
 
 
+def test_a_damaged_nyu_file_is_one_line_that_names_the_image(tmp_path: Path) -> None:
+    import h5py
+
+    spec = published.nyu_depth_v2(tmp_path)
+    path = tmp_path / "nyu_depth_v2_labeled.mat"
+    with h5py.File(path) as file:
+        parts = {key: file[key][:] for key in file}
+    with h5py.File(path, "w") as file:
+        for key, values in parts.items():
+            file.create_dataset(key, data=values, chunks=(1, *values.shape[1:]), compression="gzip")
+        offset = file["images"].id.get_chunk_info(11).byte_offset
+    content = bytearray(path.read_bytes())
+    content[offset + 4 : offset + 40] = bytes(36)
+    path.write_bytes(content)
+    data = load_dataset(spec, "test")
+    with pytest.raises(CellError, match=r"nyu_depth_v2_labeled.mat image 12: cannot be read as HDF5"):
+        [data[place] for place in range(len(data))]
+    (tmp_path / "other").mkdir()
+    spec = published.nyu_depth_v2(tmp_path / "other")
+    with h5py.File(tmp_path / "other" / path.name, "w") as file:
+        for key, values in parts.items():
+            file[key] = values.astype("float32")
+    with pytest.raises(UsageError, match=r"float32 \(12, 3, 640, 480\)"):
+        load_dataset(spec, "test")
+
+
 def test_what_is_left_out_does_not_hide_what_the_others_hold(tmp_path: Path) -> None:
     text = published.folder_depth(tmp_path, ".npy")
     metres = published.metres()

@@ -1,5 +1,6 @@
 """How valid input is made invalid: bytes, words and plain data, each drawn from a generator with a seed."""
 
+import copy
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -118,7 +119,7 @@ def json_of(draw: random.Random, data: bytes, others: Sequence[bytes]) -> bytes:
         elif action == 1:
             del holder[key]
         else:
-            holder[key] = draw.choice(VALUES)
+            holder[key] = copy.deepcopy(draw.choice(VALUES))
     return json.dumps(content).encode()
 
 

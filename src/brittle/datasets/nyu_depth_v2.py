@@ -48,6 +48,9 @@ class NyuDepth(DatasetDefaults):
         content = self._file
         if key not in content or "images" not in content or content["images"].shape[:1] != content[key].shape[:1]:
             raise UsageError(f"{self._path}: has no images and {key} of one length; fetch it again")
+        if str(content["images"].dtype) != "uint8" or content["images"].shape[2:] != content[key].shape[1:]:
+            kinds = " and ".join(f"{each.dtype} {each.shape}" for each in (content["images"], content[key]))
+            raise UsageError(f"{self._path}: its images and {key} are {kinds}; fetch it again")
         beyond = [number for number in self._numbers if not 1 <= number <= len(content["images"])]
         if beyond:
             raise UsageError(f"{root / SPLITS}: names image {beyond[0]} of {len(content['images'])}; fetch it again")
@@ -72,7 +75,8 @@ class NyuDepth(DatasetDefaults):
     def raw(self, index: int, /) -> Sample:
         """The sample with depth as stored in the file."""
         place = self._numbers[index] - 1
-        with self._lock:  # MATLAB stores columns first: [N, 3, W, H] and [N, W, H]
+        # MATLAB stores columns first: [N, 3, W, H] and [N, W, H]
+        with self._lock, image_files.decoding(f"{self._path} image {place + 1}", "HDF5"):
             image, depth = self._file["images"][place], self._file[self._key][place]
         metres = torch.from_numpy(np.ascontiguousarray(depth.T, dtype=np.float32))[None]
         return Sample(torch.from_numpy(np.ascontiguousarray(image.transpose(0, 2, 1))), {"depth": metres})

@@ -22,7 +22,7 @@ from brittle.core.tree import Part, tree
 if TYPE_CHECKING:
     from brittle.types import Dataset, Task
 
-MEASURE_VERSION = 3
+MEASURE_VERSION = 4
 """Raised whenever heads, protocol, scores, intervals or the loop of attacks change what any cell gives."""
 SUBSET_VERSION = 1
 """Raised whenever a limit leaves other images."""
