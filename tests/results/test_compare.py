@@ -95,6 +95,29 @@ def test_two_runs_of_the_same_encoders(put) -> None:
     assert {str(folder) in one.names[1] for one in made} == {True}
 
 
+def test_seeds_are_compared_each_with_itself(put) -> None:
+    """10 : 0 discordant images under one seed, none under the other, by hand: 2 / 2^10, doubled by Holm; and 1."""
+    few = GOOD.copy()
+    few[np.flatnonzero(GOOD)[:10]] = False
+    for seed, other in ((0, few), (1, GOOD)):
+        put("r", "pixels(size=8)", GOOD, seed=seed)
+        run = put("r", "pixels(size=4)", other, seed=seed)
+    found, notes = compare(run)
+    assert not notes
+    assert {(each.a.cell.seed, each.b.cell.seed) for each in found} == {(0, 0), (1, 1)}
+    by_seed = {each.a.cell.seed: each for each in found}
+    assert [by_seed[seed].paired.p for seed in (0, 1)] == [pytest.approx(2 / 2**10), 1.0]
+    assert [by_seed[seed].p_holm for seed in (0, 1)] == [pytest.approx(4 / 2**10), 1.0]
+
+
+def test_the_same_data_by_another_path_is_paired(put) -> None:
+    first = put("a", "pixels(size=8)", GOOD, dataset="folder:data(classes=3)")
+    second = put("b", "pixels(size=8)", BAD, dataset="folder:/elsewhere/data(classes=3)")
+    ((one,), notes) = compare(first, second)
+    assert one.paired.images == 80
+    assert not notes
+
+
 def test_images_are_matched_by_id_not_by_place(put) -> None:
     order = RNG.permutation(80)
     first = put("a", "pixels(size=8)", GOOD)
