@@ -63,7 +63,7 @@ class Shards:
         for path, shard in zip(self.paths, self._files):
             try:
                 values += shard.read(columns=[name]).column(name).to_pylist()
-            except (ValueError, OSError, KeyError, NotImplementedError, MemoryError) as error:
+            except Exception as error:  # noqa: BLE001 - pyarrow's own errors are of many kinds
                 raise UsageError(
                     f"{path}: column {name!r} is damaged ({type(error).__name__}); fetch it again"
                 ) from None
@@ -77,10 +77,10 @@ class Shards:
             return []
         metadata = (self._files[0].schema_arrow.metadata or {}).get(b"huggingface")
         try:
-            feature = json.loads(metadata)["info"]["features"][column] if metadata else {}
-        except (ValueError, KeyError, TypeError):
+            names = json.loads(metadata)["info"]["features"][column]["names"] if metadata else []
+        except (ValueError, KeyError, TypeError, RecursionError):
             return []
-        return [str(name) for name in feature.get("names", [])] if isinstance(feature, dict) else []
+        return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def _footer(path: Path) -> bytes:
@@ -95,11 +95,12 @@ def _footer(path: Path) -> bytes:
 
 def _opened(path: Path) -> Any:
     library("pyarrow")
+    reader = library("pyarrow.parquet")
     try:
-        shard = library("pyarrow.parquet").ParquetFile(path)
+        shard = reader.ParquetFile(path)
         shard.schema_arrow.names  # noqa: B018 - read now, so that a damaged one is refused here
         return shard
-    except (ValueError, OSError) as error:  # pyarrow's own errors are kinds of both
+    except Exception as error:  # noqa: BLE001 - pyarrow's own errors are of many kinds
         raise UsageError(
             f"{path}: is no parquet file or is cut short ({type(error).__name__}); fetch it again"
         ) from None
