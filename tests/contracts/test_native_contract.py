@@ -28,8 +28,9 @@ def generator() -> torch.Generator:
 def filled(network: nn.Module) -> Any:
     """Random weights under which every token counts."""
     with torch.no_grad():
-        for value in network.parameters():
-            value.add_(0.1 * torch.randn(value.shape, generator=generator()))
+        for name, value in network.named_parameters():  # all of each, as some are made without any values
+            scale = float(value.dim() == 1 and name.endswith("weight"))
+            value.copy_(scale + 0.1 * torch.randn(value.shape, generator=generator()))
     return network.eval()
 
 

@@ -656,8 +656,8 @@ FAULTS = (
     Fault(
         "identity-forgets-eps",
         "planning/identity.py",
-        '"cell": {**asdict(self.cell), **{',
-        '"cell": {**asdict(self.cell), "eps": None, **{',
+        '"cell": {**asdict(self.cell), **specs}',
+        '"cell": {**asdict(self.cell), "eps": None, **specs}',
         ("planning/test_plan.py",),
     ),
     Fault(
