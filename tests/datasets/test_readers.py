@@ -175,6 +175,13 @@ def test_official_lists_are_kept_in_their_order(specs) -> None:
     assert list(load_dataset(specs["nyu_depth_v2"], "val").ids) == ["nyu-0008"], "the tail of the training list"
 
 
+def test_lines_that_number_no_class_are_passed_over(tmp_path) -> None:
+    spec = published.foodseg103(tmp_path)
+    (path,) = tmp_path.rglob("category_id.txt")
+    path.write_text(f"0 background\n1\u00b2 odd\n{'9' * 5000} many\n2 \u0663\n", encoding="utf8")
+    assert load_dataset(spec, "test").classes["mask"][:3] == ["background", "class 1", "\u0663"]
+
+
 def test_names_of_classes_are_the_published_ones(specs) -> None:
     def names(name: str, kind: str) -> list[str]:
         return list(load_dataset(specs[name], "test").classes[kind])

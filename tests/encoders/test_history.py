@@ -32,6 +32,12 @@ def test_natural_order(history) -> None:
     assert sweep.expanded("embedded:dino", "encoders") == ["embedded:dino"]
 
 
+def test_digits_that_are_no_numbers_are_letters(tmp_path) -> None:
+    for name in ("a1\u00b23.pth", "a2.pth", "a\u0663.pth", "a10.pth"):
+        (tmp_path / name).write_bytes(b"x")
+    assert names(f"file:{tmp_path}") == ["a1\u00b23.pth", "a2.pth", "a10.pth", "a\u0663.pth"]
+
+
 def test_a_plan_has_a_row_for_each(history) -> None:
     made = plan.make(
         encoders=[f"file:{history}", f"file:{history}/deacl-ep=2.ckpt"],

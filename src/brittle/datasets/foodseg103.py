@@ -1,5 +1,6 @@
 """FoodSeg103 as published: ``foodseg103:DIR``."""
 
+import re
 from pathlib import Path
 
 from brittle.core.traits import DatasetTraits
@@ -41,5 +42,5 @@ def _names(root: Path) -> list[str]:
     """The names in ``category_id.txt`` (a number and a name per line), else numbers."""
     path = root / "category_id.txt"
     parts = [line.split(maxsplit=1) for line in lines(path)] if path.is_file() else []
-    named = {int(part[0]): part[1].strip() for part in parts if len(part) == 2 and part[0].isdigit()}
+    named = {int(part[0]): part[1].strip() for part in parts if len(part) == 2 and re.fullmatch("[0-9]{1,4}", part[0])}
     return [named.get(i, "background" if i == 0 else f"class {i}") for i in range(CLASSES)]

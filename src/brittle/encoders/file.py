@@ -168,9 +168,9 @@ def _paths(argument: str, one: bool = False) -> list[Path]:
         raise MissingError(f"no checkpoint in {path}; looked for {', '.join(SUFFIXES)}")
     if one and len(paths) > 1:
         raise UsageError(f"{path} holds {len(paths)} checkpoints; one encoder is one file, a run takes them all")
+    parts = {item: re.split("([0-9]+)", str(item)) for item in paths}
     return sorted(
-        paths,
-        key=lambda item: [(int(text), "") if text.isdigit() else (-1, text) for text in re.split(r"(\d+)", str(item))],
+        paths, key=lambda item: [(int(text), "") if place % 2 else (-1, text) for place, text in enumerate(parts[item])]
     )
 
 

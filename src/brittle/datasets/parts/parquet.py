@@ -119,8 +119,8 @@ def shards(root: Path, config: str) -> dict[str, list[Path]]:
     for path in every:
         inner = path.relative_to(root)
         match = re.fullmatch(r"(.+?)(?:-\d+-of-(\d+).*)?", path.stem)
-        split = inner.parent.name if path.stem.isdigit() else match.group(1) if match else path.stem
-        group = inner.parent.parent if path.stem.isdigit() else inner.parent
+        split = inner.parent.name if path.stem.isdecimal() else match.group(1) if match else path.stem
+        group = inner.parent.parent if path.stem.isdecimal() else inner.parent
         groups.setdefault(group.as_posix(), {}).setdefault(split, []).append(path)
     if config:
         groups = {group: splits for group, splits in groups.items() if config in group.split("/")}
