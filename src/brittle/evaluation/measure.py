@@ -72,8 +72,7 @@ def measure(
             that are no numbers.
     """
     began = time.monotonic()
-    resolved = resolve(cell, machine.precision)
-    assert resolved.id  # taken before anything is read, so that whatever changes under way is noticed
+    resolved = resolve(cell, machine.precision).pinned()
     task, attack, chosen = resolved.task, resolved.attack, subset_rule(cell.protocol)
     total = len(inspection.places(cell.dataset, "test", cell.limit, chosen))
     odd = inspection.inspected(cell.dataset, cell.task, cell.limit, chosen)

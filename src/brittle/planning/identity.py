@@ -59,6 +59,11 @@ class Resolved:
         """One split of the data set."""
         return dataset_of(self.cell.dataset, split)
 
+    def pinned(self) -> "Resolved":
+        """Itself, with its identity taken now, so that whatever changes from here on is noticed."""
+        _ = self.id
+        return self
+
     @cached_property
     def id(self) -> str:
         """The identity, 20 hexadecimal digits."""
