@@ -11,7 +11,7 @@ from brittle.core.errors import UsageError
 from brittle.core.spec import Spec
 
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
-WORDS = st.text(max_size=12).filter(lambda text: not ("'" in text and '"' in text))
+WORDS = st.text(max_size=12).filter(lambda text: not ("'" in text and '"' in text) and "\0" not in text)
 SCALARS = (
     st.booleans() | st.integers(-(10**17), 10**17) | st.floats(allow_nan=False, allow_infinity=False) | WORDS
 )  # fmt: skip
