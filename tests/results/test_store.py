@@ -271,6 +271,18 @@ def test_a_folder_that_can_only_be_read_is_still_reported(
     assert "damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", ["results/._x.json", "results/.hidden.json", "failed/._x.json"])
+def test_what_other_programs_leave_is_no_result(
+    tmp_path: Path, result_of: Results, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, _, _ = _stored(tmp_path, result_of())
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_bytes(b"\0\5\x16\7")
+    assert store.results() == [result_of()]
+    assert (tmp_path / place).exists()
+    assert capsys.readouterr().err == ""
+
+
 # --- order, failures, superseded --------------------------------------------------------------------------------------
 
 

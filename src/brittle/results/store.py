@@ -121,8 +121,8 @@ class Store:
         results of other weights, data or versions, and all of a cell that has several where it is not known which is
         current."""
         current = self._current()
-        stored = [self.get(path.stem) for path in sorted((self.root / "results").glob("*.json"))]
-        failed = [self._get_failed(path) for path in sorted((self.root / "failed").glob("*.json"))]
+        stored = [self.get(path.stem) for path in sorted((self.root / "results").glob("[!.]*.json"))]
+        failed = [self._get_failed(path) for path in sorted((self.root / "failed").glob("[!.]*.json"))]
         whole = {result.id for result in stored if result}
         every = [result for result in stored if result] + [
             result for result in failed if result and result.id not in whole
