@@ -7,7 +7,7 @@ import torch
 import brittle
 from brittle.core import components
 from brittle.core.errors import UsageError
-from brittle.types import Batch, Model, frozen
+from brittle.types import Batch, Features, Look, Model, frozen
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
@@ -111,3 +111,44 @@ def test_the_setting_is_plain_data() -> None:
     for wrong in ("embed(layer=last)", "embed(layer=1.5)", "embed(tokens=heads)"):
         with pytest.raises(UsageError):
             components.complete("attacks", wrong)
+
+
+@pytest.mark.parametrize(
+    ("task", "parts", "look"),
+    [
+        ("classification", ["pooled"], Look()),
+        ("segmentation", ["grid"], Look()),
+        ("depth", ["pooled", "grid"], Look()),
+        ("depth", ["grid"], Look((-1,), norm=False)),
+    ],
+)
+@pytest.mark.parametrize("windowed", [False, True])
+def test_by_default_it_moves_what_the_head_reads(task, parts, look, windowed) -> None:
+    encoder = brittle.load_encoder(VIT)
+    size, options = (96, {"window": 64, "stride": 32}) if windowed else (64, {})
+    model = Model(components.build("tasks", task), None, encoder, look=look, reads=parts, **options)
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+    batch, moved = Batch(images, torch.zeros(2), ("a", "b")), images * 0.9
+    places = [(y, x) for y in (0, 32) for x in (0, 32)] if windowed else [(0, 0)]
+    wanted = torch.zeros(2)
+    with frozen(model), torch.no_grad():
+        for part in parts:
+            gaps = []
+            for y, x in places:
+                one, two = (encoder.look(i[..., y : y + 64, x : x + 64], look) for i in (images, moved))
+                gaps.append((getattr(one, part) - getattr(two, part)).square().flatten(1).mean(1))
+            wanted += torch.stack(gaps).mean(0) / len(parts)
+        found = components.build("objectives", "embedding", model, batch)(moved, 0.0)
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize(("task", "reads"), [("classification", 1), ("segmentation", 1), ("depth", 2)])
+def test_what_a_head_reads_is_what_its_prediction_follows(task, reads) -> None:
+    kind = components.build("tasks", task)
+    head = kind.head(8, 5).eval()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
+    features = Features(torch.randn(2, 8, requires_grad=True), torch.randn(2, 8, 3, 3, requires_grad=True))
+    head(features, (12, 12)).square().sum().backward()
+    assert {name for name, part in features._asdict().items() if part.grad is not None} == set(kind.reads)
+    assert len(kind.reads) == reads

@@ -2,7 +2,7 @@
 components need."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -148,9 +148,12 @@ class TinyEncoder(Encoder):
         self.tally = {"forwards": 0, "backwards": 0}
 
     def forward(self, images: Tensor) -> Features:
-        return self.at_layer(images, len(self.network))
+        return self._at(images, len(self.network))
 
-    def at_layer(self, images: Tensor, index: int) -> Features:
+    def at_layers(self, images: Tensor, indices: Sequence[int], *, norm: bool = False) -> list[Features]:
+        return [self._at(images, index) for index in indices]
+
+    def _at(self, images: Tensor, index: int) -> Features:
         grid = self.network[: index + 1 or None](self.normalise(_Tally.apply(images, self.tally)))
         return Features(grid.tanh().mean((2, 3)), grid)
 

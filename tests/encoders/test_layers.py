@@ -10,7 +10,7 @@ import brittle
 from brittle.core import components
 from brittle.core.errors import UsageError
 from brittle.evaluation import provenance
-from brittle.types import Model
+from brittle.types import Look, Model
 
 VIT = "timm:test_vit(pretrained=false)"
 
@@ -190,9 +190,9 @@ def test_in_bfloat16_it_is_float32_of_nearly_the_same() -> None:
     model = Model(components.build("tasks", "classification"), None, brittle.load_encoder(VIT))
     images = pixels(160)
     with torch.no_grad():
-        exact = (*model.encode(images, 2), model.attend(images, 2))
+        exact = (*model.encode(images, Look((2,), norm=False)), model.attend(images, 2))
         model.bf16 = True
-        rough = (*model.encode(images, 2), model.attend(images, 2))
+        rough = (*model.encode(images, Look((2,), norm=False)), model.attend(images, 2))
     for one, other in zip(exact, rough):
         assert other.dtype == torch.float32
         assert not torch.equal(one, other)
@@ -205,3 +205,34 @@ def test_passes_are_counted_as_those_of_any_attack() -> None:
         encoder.at_layer(pixels(160).requires_grad_(), 1).grid.sum().backward()
         encoder.attention_at(pixels(160).requires_grad_(), 1).square().sum().backward()
     assert count == {"forwards": 4, "backwards": 4}
+
+
+@pytest.mark.parametrize("text", [VIT, "timm:vit_medium_patch16_reg4_gap_256(pretrained=false, size=64)"])
+def test_several_layers_are_looked_at_side_by_side_in_one_pass(text) -> None:
+    encoder = brittle.load_encoder(text)
+    images = pixels(encoder.size)
+    with torch.no_grad(), provenance.counted(encoder) as passes:
+        both = encoder.look(images, Look((-1, 1, -1), norm=False))
+        assert passes["forwards"] == len(images)
+        parts = [encoder.at_layer(images, index) for index in (-1, 1, -1)]
+    assert Look((-1, 1, -1)).width(encoder.dim) == both.pooled.shape[1] == 3 * encoder.dim
+    torch.testing.assert_close(both.grid, torch.cat([part.grid for part in parts], 1))
+    torch.testing.assert_close(both.pooled, torch.cat([part.pooled for part in parts], 1))
+
+
+@pytest.mark.parametrize("text", [VIT, "timm:vit_medium_patch16_reg4_gap_256(pretrained=false, size=64)"])
+def test_the_last_layer_after_the_norm_is_the_output(text) -> None:
+    encoder = brittle.load_encoder(text)
+    images = pixels(encoder.size)
+    with torch.no_grad():
+        normed, final = encoder.look(images, Look((-1,))), encoder(images)
+    torch.testing.assert_close(normed.grid, final.grid)
+    torch.testing.assert_close(normed.pooled, final.pooled)
+
+
+def test_layers_of_other_grids_and_a_norm_that_is_not_there_are_refused() -> None:
+    encoder = brittle.load_encoder("timm:test_resnet(pretrained=false)")
+    with pytest.raises(UsageError, match=r"layers \[0, -1\] of .* have grids of .*x.*; choose layers of one"):
+        encoder.look(pixels(160), Look((0, -1), norm=False))
+    with pytest.raises(UsageError, match="no final norm"):
+        encoder.look(pixels(160), Look((-1,)))

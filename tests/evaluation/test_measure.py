@@ -27,6 +27,7 @@ from brittle.evaluation.measure import measure
 from brittle.launch.local import local
 from brittle.launch.parts.cell import Work
 from brittle.planning import identity
+from brittle.reports.parts.wording import caption
 from brittle.results.store import Store
 from brittle.types import Dataset, DatasetDefaults, Model, Sample, Target, frozen, resized
 from brittle.types.target import VOID
@@ -470,12 +471,33 @@ def test_headless_images_are_computed_once_for_all_tasks(
 
     _wrap(replaced, "embed", counting)
     for task in TASKS:
-        measure(cell_of("embed(steps=2)", task), Machine(batch_size=8), "none")
+        measure(cell_of("embed(tokens=cls, steps=2)", task), Machine(batch_size=8), "none")
     assert calls == [8, 8]
     for changes in ({"eps": 4 / 255}, {"seed": 1}, {"norm": "l2"}):
-        measure(cell_of("embed(steps=2)", **changes), Machine(batch_size=8), "none")
-    measure(cell_of("embed(steps=1)"), Machine(batch_size=8), "none")
+        measure(cell_of("embed(tokens=cls, steps=2)", **changes), Machine(batch_size=8), "none")
+    measure(cell_of("embed(tokens=cls, steps=1)"), Machine(batch_size=8), "none")
     assert calls == [8, 8] * 5
+
+
+def test_images_that_move_what_a_head_reads_serve_the_heads_that_read_the_same(
+    fresh: Path, cell_of: Cells, replaced: Callable[..., None]
+) -> None:
+    calls: list[Sequence[str]] = []
+
+    def counting(real: Callable[..., Tensor], model: Model, batch: object, *rest: object, **settings: object) -> Tensor:
+        calls.append(tuple(model.reads))
+        return real(model, batch, *rest, **settings)
+
+    _wrap(replaced, "embed", counting)
+    said = {task: measure(cell_of("embed(steps=2)", task), Machine(batch_size=8), "none")[0] for task in TASKS}
+    assert calls == [reads for reads in (("pooled",), ("grid",), ("pooled", "grid")) for _ in range(2)]
+    measure(cell_of("embed(steps=2)", "depth(max_depth=9)"), Machine(batch_size=8), "none")
+    assert len(calls) == 6
+    climbs = [result.made_by["climbs"] for result in said.values()]
+    assert climbs == ["pooled", "grid", "pooled and grid"]
+    assert "embed(steps=2) moves what the head reads: pooled in classification, grid in segmentation" in caption(
+        list(said.values())
+    )
 
 
 def test_a_real_network_gives_the_same_in_any_batch(cell_of: Cells) -> None:

@@ -1,4 +1,5 @@
-"""EmbedAttack: PGD on the distance the representation moves; it looks at no head and no label."""
+"""EmbedAttack: PGD on the distance the representation moves; it looks at no label, and of a head only at what it
+reads."""
 
 from torch import Tensor
 
@@ -18,7 +19,7 @@ def embed(
     /,
     *,
     distance: Distance = "l2",
-    tokens: Tokens = "cls",
+    tokens: Tokens = "head",
     layer: Layer = "final",
     steps: Count = 20,
     step: Positive = 0.25,
@@ -26,8 +27,9 @@ def embed(
     restarts: AtLeastOne = 1,
     keep: Keep = "best",
 ) -> Tensor:
-    """EmbedAttack (arXiv 2407.12588, 2024); ``distance``, ``tokens`` and ``layer`` as in ``embedding``, the rest as in
-    ``pgd``."""
+    """EmbedAttack (arXiv 2407.12588, 2024): what the task's head reads is moved, the pooled feature, the patch features
+    or both, as the paper's code does; with ``tokens=cls`` one set of images serves every task. ``distance``, ``tokens``
+    and ``layer`` as in ``embedding``, the rest as in ``pgd``."""
     climbed = embedding(model, batch, distance=distance, tokens=tokens, layer=layer)
     return ascend(
         climbed,
@@ -43,4 +45,8 @@ def embed(
     )
 
 
-TRAITS = AttackTraits(objective="embedding", passes=passes)
+def _climbed(*, distance: Distance, tokens: Tokens, layer: Layer, **_settings: object) -> str:
+    return f"embedding(distance={distance}, tokens={tokens}, layer={layer})"
+
+
+TRAITS = AttackTraits(version=2, objective=_climbed, passes=passes)

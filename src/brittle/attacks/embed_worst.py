@@ -8,7 +8,7 @@ from brittle.types import AtLeastOne, Batch, Model
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
-VARIANTS = ("", "distance=cosine, ", "tokens=grid, ", "distance=cosine, tokens=all, ")
+VARIANTS = ("tokens=cls, ", "distance=cosine, tokens=cls, ", "tokens=grid, ", "distance=cosine, tokens=all, ")
 
 
 def embed_worst(
@@ -28,6 +28,7 @@ def _climbs(steps: int, restarts: int) -> list[str]:
 
 
 TRAITS = AttackTraits(
+    version=2,
     members=_climbs,
     picks=True,
     passes=always(len(VARIANTS) + 1),

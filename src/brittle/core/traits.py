@@ -51,12 +51,15 @@ class ObjectiveTraits(Traits):
 
     Args:
         sees: what of a model it follows.
+        reads: its settings to whether it follows those features that the head reads, so that its images serve the
+            heads that read the same.
         aimed: it climbs towards classes of the attacker's choice, so that being wrong is not enough.
         aims: its settings to the classes that it climbs towards by their numbers.
         fewest_classes: (its settings, whether the attack aims at classes) to how many classes it needs.
     """
 
     sees: Sees = "head"
+    reads: Callable[[Settings], bool] | None = None
     aimed: bool = False
     aims: Callable[[Settings], Sequence[int]] | None = None
     fewest_classes: Callable[[Settings, bool], int] | None = None
@@ -78,7 +81,7 @@ class AttackTraits(Traits):
     Args:
         sees: what of a model it follows; None for what its objective and its members follow, the head where it has
             neither.
-        objective: spec of the objective it climbs, where no setting names one.
+        objective: spec of the objective it climbs, or its settings, as keywords, to that, where no setting names one.
         members: its settings, as keywords, to the specs of the attacks that it runs, beside those that its settings
             name.
         picks: among images it picks by the score of the head, so that they belong to that head.
@@ -91,7 +94,7 @@ class AttackTraits(Traits):
     """
 
     sees: Sees | None = None
-    objective: str = ""
+    objective: str | Callable[..., str] = ""
     members: Callable[..., Sequence[str]] | None = None
     picks: bool = False
     whole_set: bool = False

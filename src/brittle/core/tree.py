@@ -62,6 +62,11 @@ class Part:
         return self.sees != "head" and not any(traits.picks for _, traits in self.having(AttackTraits))
 
     @cached_property
+    def reads_as_head(self) -> bool:
+        """Whether it follows those features that the head reads."""
+        return any(traits.reads(part.spec.settings) for part, traits in self.having(ObjectiveTraits) if traits.reads)
+
+    @cached_property
     def aimed(self) -> bool:
         """Whether it climbs towards classes of the attacker's choice; what picks by the score of the head does not."""
         if isinstance(self.traits, ObjectiveTraits):
@@ -99,7 +104,8 @@ def _tree(kind: str, text: str) -> Part:
         for each in components.nested(key, value)
     ]
     if isinstance(traits, AttackTraits):
-        inner += [("objectives", traits.objective)] if traits.objective else []
+        climbed = traits.objective(**full.settings) if callable(traits.objective) else traits.objective
+        inner += [("objectives", climbed)] if climbed else []
         inner += [("attacks", each) for each in (traits.members(**full.settings) if traits.members else ())]
     try:
         parts = tuple(tree(*each) for each in inner)

@@ -27,8 +27,7 @@ from brittle.types import Encoder, Features
 @dataclass(frozen=True)
 class _Family:
     """How transformers lays out a model type: its class, tokens before the patches (besides registers), the final norm
-    not yet applied to its last hidden state, whether it has to be asked to interpolate positions, how it is made, and
-    whether its pooler is used."""
+    not yet applied to its last hidden state, whether it must be asked to interpolate positions, options, pooler."""
 
     model: str
     prefix: int = 1
@@ -58,6 +57,7 @@ FAMILIES = {
 }
 """transformers' model types that are known here."""
 
+NORMS = ("layernorm", "norm", "post_layernorm", "vision_model.post_layernorm")
 _COMPUTED = re.compile(r"mask_token|position_ids|relative_position_index|num_batches_tracked|inv_freq")
 """Keys of what is masked in training or can be computed."""
 _UNUSED = re.compile(
@@ -98,6 +98,10 @@ class TransformersEncoder(PaddedEncoder):
     def blocks(self) -> Sequence[nn.Module]:
         # the outermost list
         return next(list(module) for module in self.network.modules() if isinstance(module, nn.ModuleList))
+
+    def final_norm(self) -> nn.Module | None:  # most families have it in the last hidden state
+        names = dict(self.network.named_modules(remove_duplicate=False))
+        return next((names[path] for path in (self.norm_path or None, *NORMS) if path in names), None)
 
     def spread(self, tokens: Tensor, padded: Tensor) -> Features:
         if tokens.dim() == 4:

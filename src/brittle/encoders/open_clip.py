@@ -61,6 +61,9 @@ class TowerEncoder(PaddedEncoder):
         tower: Any = self.tower
         return list(tower.transformer.resblocks)
 
+    def final_norm(self) -> nn.Module | None:
+        return self.tower.ln_post  # type: ignore[return-value]
+
     def spread(self, tokens: Tensor, padded: Tensor) -> Features:
         return Features(
             tokens[:, 0], spatial(tokens[:, 1:], padded.shape[-2] // self.patch, padded.shape[-1] // self.patch)

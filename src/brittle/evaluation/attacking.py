@@ -74,6 +74,7 @@ class Adversary:
             "attack": str(attack.spec),
             "versions": attack.versions,
             "threat": [self.threat.norm, self.threat.eps],
+            "reads": [*self.model.reads, *self.model.look] if attack.reads_as_head else [],
             "window": [self.model.window, self.model.stride] if self.model.windowed(batch.images) else [],
             "precision": self.resolved.precision,
             "seed": self.resolved.cell.seed,

@@ -13,7 +13,7 @@ from brittle.evaluation.cache import digest, get_or_make
 from brittle.evaluation.machine import Machine
 from brittle.planning import identity
 from brittle.planning.identity import Resolved
-from brittle.types import Batch, Encoder, Features, LabelFree
+from brittle.types import FINAL, Batch, Encoder, Features, LabelFree, Look
 from brittle.types.model import stopped
 
 FEATURES_VERSION = 1
@@ -26,7 +26,9 @@ def features(
     batches: Iterable[Batch],
     what: str,
     total: int,
+    *,
     reads: Sequence[str] = Features._fields,
+    look: Look = FINAL,
 ) -> Iterator[tuple[Features, Tensor]]:
     """Frozen features (float16, on the CPU) and target of each batch, computed once for each (encoder, images).
 
@@ -35,6 +37,7 @@ def features(
         batches: images, or one after the other the windows that the same images are seen in.
         what, total: what to call it, and how many images there are.
         reads: the parts wanted; the width of any other is 0, so that a linear probe does not fill the disk with grids.
+        look: which of the encoder's features.
     """
     with progress(what, total) as advance:
         last: Sequence[str] = ()
@@ -44,10 +47,11 @@ def features(
                 "weights": weights,
                 "images": digest(batch.images),
                 "reads": list(reads),
+                **({} if look == FINAL else {"look": look}),
             }
 
             def make(batch: Batch = batch) -> dict[str, Tensor]:
-                return split_on_oom(lambda part: _kept(encoder, part.images, reads), join, batch)
+                return split_on_oom(lambda part: _kept(encoder, part.images, reads, look), join, batch)
 
             stored = get_or_make("features", key, make)
             advance(0 if batch.ids == last else len(batch.images))
@@ -56,10 +60,10 @@ def features(
 
 
 @torch.no_grad()
-def _kept(encoder: Encoder, images: Tensor, reads: Sequence[str]) -> dict[str, Tensor]:
+def _kept(encoder: Encoder, images: Tensor, reads: Sequence[str], look: Look) -> dict[str, Tensor]:
     """The features of images as they are held, parts that are not read without width."""
     with stopped(images, encoder):
-        parts = encoder(images.clone())._asdict()  # it may write into its input
+        parts = encoder.look(images.clone(), look)._asdict()  # it may write into its input
     return {name: (part if name in reads else part[:, :0]).half() for name, part in parts.items()}
 
 
@@ -93,7 +97,8 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
         return task.head_on(encoder).to(device)
     splits = {split: resolved.data(split) for split in ("train", "val")}
     outputs = loading.classes_of(splits["train"], task.target)
-    fresh = task.head(encoder.dim, outputs)
+    width = task.look.width(encoder.dim)
+    fresh = task.head(width, outputs)
     key = {
         "version": [HEADS_VERSION, FEATURES_VERSION, probe.VERSION],
         "weights": resolved.weights,
@@ -109,9 +114,11 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
             whole = loading.batches(data, range(len(data)), task, rule, machine)
             batches = (window for batch in whole for window in protocol.windows_of(batch, rule))
             what = f"features of {resolved.cell.encoder} on {split}"
-            rows[split] = list(features(encoder, resolved.weights, batches, what, len(data), task.reads))
+            rows[split] = list(
+                features(encoder, resolved.weights, batches, what, len(data), reads=task.reads, look=task.look)
+            )
         train, val = rows["train"], rows["val"]
-        best = probe.fit(task, encoder.dim, encoder.patch, outputs, train, val, seed=seed, device=device)
+        best = probe.fit(task, width, encoder.patch, outputs, train, val, seed=seed, device=device)
         check_unchanged(resolved, *splits)
         return best.state_dict()
 

@@ -99,7 +99,7 @@ def measure(
             said = findings(scoring.evidence(attack.spec, cell.seed, machine.precision, scores, checks == "full"))
     heads.check_unchanged(resolved, "test")
     cost["check_seconds"] = round(time.monotonic() - began - cost["seconds"], 3)
-    origin = made_by(resolved, model.encoder, rule, machine, total)
+    origin = made_by(resolved, model, rule, machine, total)
     origin["checks"] = checks if checkable else EVIDENCE[-1]
     cost["peak_bytes"] = peak_bytes(machine.device)
     return _result(resolved, scoring, scores, (*said, *odd), cost, origin)

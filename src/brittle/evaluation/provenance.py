@@ -15,7 +15,7 @@ from brittle.evaluation.protocol import Protocol
 from brittle.evaluation.subset import describe
 from brittle.planning.identity import Resolved
 from brittle.planning.protocols import subset_rule
-from brittle.types import Encoder, Task
+from brittle.types import Encoder, Model, Task
 
 
 @contextmanager
@@ -53,9 +53,10 @@ def _aims(resolved: Resolved) -> dict[str, Any]:
     return {"aims": {str(label): names[label] for label in sorted(labels)}} if labels else {}
 
 
-def made_by(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machine, images: int) -> dict[str, Any]:
+def made_by(resolved: Resolved, model: Model, rule: Protocol, machine: Machine, images: int) -> dict[str, Any]:
     """What made a number of so many ``images``, as plain data."""
-    cell = resolved.cell
+    cell, encoder = resolved.cell, model.encoder
+    assert encoder is not None
     cpu = f"cpu x{torch.get_num_threads()}"
     device = torch.cuda.get_device_name(machine.device) if machine.device.startswith("cuda") else cpu
     versions = {key: version(key) for key in ("brittle", "torch", "timm", "numpy")}
@@ -74,5 +75,6 @@ def made_by(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machi
         "data_licence": data.licence,
         "settings": {kind: str(part.spec) for kind, part in resolved.parts.items()},
         **_aims(resolved),
+        **({"climbs": model.look.describe(model.reads)} if attack and attack.reads_as_head else {}),
         **({"attack": stored.about(attack.spec.argument)} if attack and stored else {}),
     }

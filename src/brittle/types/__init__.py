@@ -3,7 +3,7 @@
 from brittle.core.components import AtLeastOne, Count, NotNegative, Positive
 from brittle.types.attack import Aimed, Attack, Objective
 from brittle.types.data import Batch, Dataset, DatasetDefaults, Sample, as_float
-from brittle.types.encoder import Encoder, Features
+from brittle.types.encoder import FINAL, Encoder, Features, Look
 from brittle.types.freezing import frozen
 from brittle.types.model import Model, predict
 from brittle.types.target import DEPTH, LABEL, MASK, Target
@@ -19,9 +19,11 @@ __all__ = [
     "Dataset",
     "DatasetDefaults",
     "Encoder",
+    "FINAL",
     "Features",
     "LABEL",
     "LabelFree",
+    "Look",
     "MASK",
     "Model",
     "NotNegative",

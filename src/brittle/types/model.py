@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from brittle.core.errors import BrittleError, CellError, UsageError
 from brittle.types import windows
 from brittle.types.attack_log import SILENCE, AttackLog
-from brittle.types.encoder import Encoder, Features
+from brittle.types.encoder import FINAL, Encoder, Features, Look
 from brittle.types.freezing import modules_behind
 from brittle.types.task import Task
 
@@ -25,6 +25,8 @@ class Model(nn.Module):
             taken in the images' own floating type.
         encoder: the encoder below the head.
         window, stride: larger images are predicted in sliding windows of this edge, their maps averaged; 0 for never.
+        look, reads: which of the encoder's features the head reads, and which parts of them; None for those that the
+            task's head does.
 
     ``bf16``, false at first, runs the encoder in bfloat16 (autocast; head, loss and images stay float32): about twice
     as fast and good enough for an attack's gradients, of which 99.7 % have the same sign. Scores are never taken from
@@ -42,9 +44,13 @@ class Model(nn.Module):
         *,
         window: int = 0,
         stride: int = 0,
+        look: Look | None = None,
+        reads: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.task, self.head, self.encoder, self.window, self.stride = task, head, encoder, window, stride
+        self.look = task.look if look is None else look
+        self.reads = task.reads if reads is None else reads
 
     @contextmanager
     def using(self, *, bf16: bool | None = None, log: AttackLog | None = None) -> Generator[None]:
@@ -78,22 +84,18 @@ class Model(nn.Module):
     def _whole(self, images: Tensor) -> Tensor:
         assert self.head is not None
         assert self.encoder is not None
-        return predict(self.head, self.encode(images), self.encoder.patch, images.shape[-2:])
+        return predict(self.head, self.encode(images, self.look), self.encoder.patch, images.shape[-2:])
 
-    def encode(self, images: Tensor, layer: int | None = None) -> Features:
+    def encode(self, images: Tensor, look: Look = FINAL) -> Features:
         """The encoder's features, in its own precision, or float32 of what it makes in bfloat16.
 
         Args:
-            layer: those of an intermediate layer, as ``Encoder.at_layer`` counts them; None for the final ones.
+            look: which of them.
 
         Raises:
             UsageError: the model has no encoder, or the encoder no such layer.
         """
-
-        def look(encoder: Encoder, images: Tensor) -> Features:
-            return encoder(images) if layer is None else encoder.at_layer(images, layer)
-
-        return Features(*self._seen(images, look))
+        return Features(*self._seen(images, lambda encoder, seen: encoder.look(seen, look)))
 
     def attend(self, images: Tensor, layer: int) -> Tensor:
         """The encoder's attention probabilities, see ``Encoder.attention_at``; precision and errors as in

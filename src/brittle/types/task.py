@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from brittle.core.traits import Ability
 from brittle.types.data import Batch
-from brittle.types.encoder import Encoder, Features
+from brittle.types.encoder import FINAL, Encoder, Features, Look
 from brittle.types.target import Target
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ class Task(ABC):
     """A head, a loss to climb, and a per-image additive score, so that sharding is a sum, an interval what leaving out
     each row tells, and a worst case a choice of rows.
 
-    ``target`` is the kind of target it reads, ``reads`` the parts of Features its head does, ``attack`` the paper's own
+    ``target`` is the kind of target it reads, ``reads`` the parts of Features its head does, ``look`` which of the
+    encoder's features those are, ``attack`` the paper's own
     attack on it, ``abilities`` what its predictions are, for attacks and objectives that need it; ``headline`` is the
     metric that stands for it, ``proportions`` names the metrics that are hits over trials (and so have Wilson
     intervals) with the two statistics they come from, ``shares`` the others that lie in [0, 1]. ``unlike`` says why the
@@ -36,6 +37,7 @@ class Task(ABC):
     proportions: Mapping[str, tuple[str, str]] = {}
     shares: Sequence[str] = ()
     reads: Sequence[str] = Features._fields
+    look: Look = FINAL
     unlike: str = ""
 
     @abstractmethod

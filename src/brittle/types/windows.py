@@ -2,12 +2,14 @@
 memory at a time."""
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 Place = tuple[slice, slice]
+Seen = TypeVar("Seen")
 
 
 def places(height: int, width: int, window: int, stride: int) -> list[Place]:
@@ -22,9 +24,7 @@ def _line(length: int, window: int, stride: int) -> list[slice]:
     return [slice(max(end - window, 0), end) for end in ends]
 
 
-def over(
-    function: Callable[[Tensor], Tensor], images: Tensor, window: int, stride: int
-) -> Iterator[tuple[Place, Tensor]]:
+def over(function: Callable[[Tensor], Seen], images: Tensor, window: int, stride: int) -> Iterator[tuple[Place, Seen]]:
     """``function`` of each window of ``images`` [B,3,H,W], with its place. Where a gradient is wanted a window's graph
     is not kept but made again on the way back (gradient checkpointing, Chen et al. 2016), so memory does not grow with
     the number of windows."""

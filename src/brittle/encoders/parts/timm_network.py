@@ -68,11 +68,9 @@ class TimmEncoder(PaddedEncoder):
         ]
 
     def features(self, padded: Tensor) -> Features:
-        grid, prefix = self._split(padded, self.level, norm=self.normed)
+        ((grid, prefix),) = self._split(padded, [self.level], norm=self.normed)
         if self.late_norm:
-            norm: Any = self.network.fc_norm
-            grid = norm(grid.movedim(1, -1)).movedim(-1, 1)
-            prefix = norm(prefix) if prefix is not None else None
+            grid, prefix = self._late_normed(grid, prefix)
         found = self._joined(grid, prefix)
         if self.pooling == "tokens":
             return found
@@ -82,8 +80,18 @@ class TimmEncoder(PaddedEncoder):
             pooled=self.pooled_by_itself(network.forward_head(network.forward_features(whole), pre_logits=True))
         )
 
-    def features_at(self, padded: Tensor, layer: int) -> Features:
-        return self._joined(*self._split(padded, layer, norm=False, stop_early=True))
+    def final_norm(self) -> nn.Module | None:
+        network: Any = self.network
+        return network.fc_norm if self.late_norm else network.norm if self.normed and self.prefix else None
+
+    def features_at(self, padded: Tensor, places: Sequence[int], norm: bool) -> list[Features]:
+        parts = self._split(padded, places, norm=norm and not self.late_norm, stop_early=True)
+        return [self._joined(*(self._late_normed(*part) if norm and self.late_norm else part)) for part in parts]
+
+    def _late_normed(self, grid: Tensor, prefix: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Both through the norm that the model applies after its pooling."""
+        norm: Any = self.network.fc_norm
+        return norm(grid.movedim(1, -1)).movedim(-1, 1), norm(prefix) if prefix is not None else None
 
     def _joined(self, grid: Tensor, prefix: Tensor | None) -> Features:
         return Features(prefix[:, 0] if prefix is not None and self.has_cls else grid.mean((2, 3)), grid)
@@ -95,12 +103,16 @@ class TimmEncoder(PaddedEncoder):
         height, width = (edge // self.patch * self.patch for edge in seen.shape[-2:])
         return seen[..., :height, :width]
 
-    def _split(self, padded: Tensor, level: int, **how: bool) -> tuple[Tensor, Tensor | None]:
-        """Grid, and the tokens before it if there are any, of one of timm's levels."""
-        at_end = not self.prefix and level == len(levels(self.network)) - 1 and "stop_early" not in how
+    def _split(self, padded: Tensor, places: Sequence[int], **how: bool) -> list[tuple[Tensor, Tensor | None]]:
+        """Grid, and the tokens before it if there are any, of some of timm's levels, in their order."""
+        at_end = not self.prefix and list(places) == [len(levels(self.network)) - 1] and "stop_early" not in how
         try:
             found: Any = self.network.forward_intermediates(  # type: ignore[operator]
-                self._whole_patches(padded), indices=[level], intermediates_only=not at_end, **how, **self.options
+                self._whole_patches(padded),
+                indices=sorted(set(places)),
+                intermediates_only=not at_end,
+                **how,
+                **self.options,
             )
         except (AssertionError, RuntimeError, IndexError, ValueError) as error:
             if any(word in str(error) for word in ("memory", "Allocator", "CUDA", "device")):
@@ -109,11 +121,14 @@ class TimmEncoder(PaddedEncoder):
             why = " ".join(str(error).split())[:120] or type(error).__name__
             advice = "choose another" if edges == self.native else "make it for them with size=N, or choose another"
             raise UsageError(f"{self.label} takes no images of {edges[0]}x{edges[1]} ({why}); {advice}") from None
-        end, (last,) = found if at_end else (None, found)
+        end, maps = found if at_end else (None, found)
+        by_place = dict(zip(sorted(set(places)), maps))
         if self.prefix:
-            return last
+            return [by_place[place] for place in places]
         # the model's own end, where it is of that shape, has been through the last activation as well
-        return (end if isinstance(end, Tensor) and end.shape == last.shape else last), None
+        if isinstance(end, Tensor) and end.shape == maps[-1].shape:
+            return [(end, None)]
+        return [(by_place[place], None) for place in places]
 
 
 def _norms(network: nn.Module) -> bool:

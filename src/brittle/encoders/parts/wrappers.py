@@ -1,6 +1,7 @@
 """Networks as Encoders: pooled and grid features of any input size, gradients all the way to the pixels."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import torch
@@ -22,14 +23,23 @@ Pooled = Literal["tokens", "native"]
 """What ``pooled`` is: the CLS token (the mean of the grid where there is none), or what the published model pools."""
 
 
+@dataclass
+class Asked:
+    """The layers asked for, from 0, whether after the final norm, and what a pass found of them."""
+
+    places: Sequence[int]
+    norm: bool = False
+    found: list[Features] = field(default_factory=list[Features])
+
+
 class PaddedEncoder(Encoder):
     """An encoder of images of any size. One of another than the native size that is not a multiple of ``patch`` is
     padded at the right and bottom with the mean colour, inside, so an attack never touches the padding; ``grid`` has
     ceil(H / patch) rows and ceil(W / patch) columns. One of the native size goes in as the published model takes it,
     which may pass over the last pixels, and ``grid`` is the published model's.
 
-    A subclass gives ``features`` of padded, normalised images; and, where it has layers, ``blocks``, ``spread`` and
-    ``prefix``, how many tokens come before the patches.
+    A subclass gives ``features`` of padded, normalised images; and, where it has layers, ``blocks``, ``spread``,
+    ``final_norm`` and ``prefix``, how many tokens come before the patches.
 
     Args:
         native: (H, W) of the images that the published model takes; (0, 0) where every size is as good.
@@ -41,16 +51,18 @@ class PaddedEncoder(Encoder):
         super().__init__(dim, patch, **facts)
         self.native = native
 
-    def forward(self, images: Tensor, layer: int | None = None) -> Features:
+    def forward(self, images: Tensor, asked: Asked | None = None) -> Features:
         height, width = images.shape[-2:]
-        seen = self.normalise(images)
-        if (height, width) == self.native:
-            return self.features(seen) if layer is None else self.features_at(seen, layer)
-        padded = nn.functional.pad(seen, (0, -width % self.patch, 0, -height % self.patch))
-        if layer is not None:
-            return self.features_at(padded, layer)
-        pooled, grid = self.features(padded)
-        return Features(pooled, grid[..., : padded.shape[-2] // self.patch, : padded.shape[-1] // self.patch])
+        native = (height, width) == self.native
+        padded = self.normalise(images)
+        if not native:
+            padded = nn.functional.pad(padded, (0, -width % self.patch, 0, -height % self.patch))
+        if asked:
+            asked.found = self.features_at(padded, asked.places, asked.norm)
+            return asked.found[-1]
+        found = self.features(padded)
+        rows, columns = padded.shape[-2] // self.patch, padded.shape[-1] // self.patch
+        return found if native else found._replace(grid=found.grid[..., :rows, :columns])
 
     def features(self, padded: Tensor) -> Features:
         """Features of normalised images whose edges are multiples of ``patch``, or native."""
@@ -64,27 +76,42 @@ class PaddedEncoder(Encoder):
         """What a layer returned, tokens [B, T, D] or a map [B, D, rows, columns], as Features."""
         raise NotImplementedError
 
-    def features_at(self, padded: Tensor, layer: int) -> Features:
-        """Features of layer ``layer``, from 0, of normalised, padded images."""
-        outputs: list[Any] = []
-        handle = self.blocks()[layer].register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    def final_norm(self) -> nn.Module | None:
+        """The norm that the last layer's tokens go through; None where there is none."""
+        return None
+
+    def features_at(self, padded: Tensor, places: Sequence[int], norm: bool) -> list[Features]:
+        """Features of layers, from 0, of normalised, padded images; with ``norm`` after the final one."""
+        outputs: dict[nn.Module, Any] = {}
+        blocks = [self.blocks()[place] for place in places]
+        handles = [
+            block.register_forward_hook(lambda block, _, out: outputs.setdefault(block, out)) for block in blocks
+        ]
         try:
             self.features(padded)
         finally:
-            handle.remove()
-        return self.spread(outputs[0][0] if isinstance(outputs[0], tuple) else outputs[0], padded)
+            for handle in handles:
+                handle.remove()
+        tokens = [outputs[block][0] if isinstance(outputs[block], tuple) else outputs[block] for block in blocks]
+        last = self.final_norm()
+        return [self.spread(last(each) if norm and last else each, padded) for each in tokens]
 
-    def at_layer(self, images: Tensor, index: int) -> Features:
-        place = self._place(index)
-        # a call, so that it is counted as one
-        return super().at_layer(images, index) if place is None else self(images, place)
+    def at_layers(self, images: Tensor, indices: Sequence[int], *, norm: bool = False) -> list[Features]:
+        places = [place for place in map(self._place, indices) if place is not None]
+        if not places:
+            return super().at_layers(images, indices, norm=norm)
+        if norm and self.final_norm() is None:
+            raise UsageError(f"{self.label} has no final norm for its layers to go through; choose a transformer")
+        asked = Asked(places, norm)
+        self(images, asked)  # a call, so that it is counted as one
+        return asked.found
 
     def attention_at(self, images: Tensor, index: int) -> Tensor:
         place = self._place(index)
         maps: list[Tensor] = []
         if place is not None:
             with attending(self.blocks()[place], maps):
-                cells = self(images, place).grid[0, 0].numel()
+                cells = self(images, Asked([place])).grid[0, 0].numel()
             tokens = self.prefix + cells
             if maps and maps[-1].dim() == 4 and maps[-1].shape == (len(images), maps[-1].shape[1], tokens, tokens):
                 return maps[-1]  # not of windows, and not of channels

@@ -118,6 +118,7 @@ def caption(results: Sequence[Result]) -> str:
         ["attacked in bf16, scored in float32"] if any(r.made_by.get("precision") == "bf16" for r in attacked) else []
     )
     parts += [f"downstream = {', '.join(own)}"] if own else []
+    parts += _climbed(attacked)
     parts += list(dict.fromkeys(why for result in done if (why := unlike(result))))
     rules: dict[str, None] = {}
     for result in done:
@@ -130,6 +131,16 @@ def caption(results: Sequence[Result]) -> str:
     left_out = {result.cell.dataset.partition("(")[0]: result.made_by.get("left_out", 0) for result in done}
     parts += [f"{count} images of {name} that cannot be read left out" for name, count in left_out.items() if count]
     return "; ".join([*parts, *legend(done)])
+
+
+def _climbed(attacked: Sequence[Result]) -> list[str]:
+    """Of the attacks that move what a head reads, what that is in each task."""
+    tasks: dict[str, dict[str, None]] = {}
+    for result in attacked:
+        if "climbs" in result.made_by:
+            tasks.setdefault(f"{result.made_by['climbs']} in {result.task['name']}", {})[attack_of(result)] = None
+    names = dict.fromkeys(name for attacks in tasks.values() for name in attacks)
+    return [f"{', '.join(names)} moves what the head reads: {', '.join(tasks)}"] if tasks else []
 
 
 def _warm_starts(results: Sequence[Result]) -> list[str]:

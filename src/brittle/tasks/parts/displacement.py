@@ -15,6 +15,7 @@ class Displacement(Task):
 
     name, target, attack = "displacement", None, ""
     headline, higher_is_better = "moved", False
+    reads = ("pooled",)
 
     def head(self, dim: int, outputs: int) -> nn.Module:
         raise UsageError("an encoder's displacement needs no head")
