@@ -61,8 +61,7 @@ def _loud(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heads of a few steps, kept apart from real ones."""
-    monkeypatch.setattr(probe, "STEPS", 12)
-    monkeypatch.setattr(probe, "EPOCHS", 0)
+    monkeypatch.setattr(probe, "STANDARD", dataclasses.replace(probe.STANDARD, steps=12, epochs=0))
     monkeypatch.setenv("BRITTLE_CACHE", str(Path(os.environ["BRITTLE_TESTS"]) / "quick"))
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,7 @@ def test_every_data_set_that_can_be_fetched_is_said_to_be() -> None:
 
 def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(probe, "STEPS", 4)
-    monkeypatch.setattr(probe, "RATES", (1e-3,))
+    monkeypatch.setattr(probe, "STANDARD", replace(probe.STANDARD, steps=4, rates=(1e-3,)))
 
     def my_pair(_part: str, i: int) -> tuple[np.ndarray, np.ndarray]:
         return published.pixels(i), published.values(0, 1, 255)

@@ -1,6 +1,7 @@
 """One tiny copy of each published data set in its exact layout: counts, splits, classes, alignment of a marked block,
 void."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -249,8 +250,7 @@ def test_info_says_where_to_get_it_its_licence_and_its_layout(name) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_a_run_ends_with_a_row(specs, name, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("BRITTLE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(probe, "STEPS", 4)
-    monkeypatch.setattr(probe, "RATES", (1e-3,))
+    monkeypatch.setattr(probe, "STANDARD", replace(probe.STANDARD, steps=4, rates=(1e-3,)))
     own = tmp_path / "own.py"  # cheap at any size
     own.write_text("from torch import nn\n\ndef mine():\n    return nn.Conv2d(3, 8, 8, stride=8)\n", encoding="utf8")
     encoder = f"py:{own}:mine(size=64)"

@@ -1,6 +1,8 @@
 """Heads on frozen features: they learn what can be learnt, the best rate is chosen on held-out images, the seed
 decides."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,12 +13,11 @@ from brittle.types import Features
 from brittle.types.target import VOID
 
 DIM, CLASSES = 12, 4
+SHORT = replace(probe.STANDARD, steps=150, epochs=1)
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch) -> None:
-    monkeypatch.setattr(probe, "STEPS", 150)
-    monkeypatch.setattr(probe, "EPOCHS", 1)
     monkeypatch.setattr("brittle.core.progress.quiet", True)
 
 
@@ -48,8 +49,9 @@ def masked(count: int, seed: int) -> list[tuple[Features, torch.Tensor]]:
     return rows
 
 
-def fit(task_name: str, train, val, **options) -> torch.nn.Module:
-    return probe.fit(components.build("tasks", task_name), DIM, 8, CLASSES, train, val, **options)
+def fit(task_name: str, train, val, seed: int = 0, **changes) -> torch.nn.Module:
+    task, recipe = components.build("tasks", task_name), replace(SHORT, **changes)
+    return probe.fit(task, DIM, 8, CLASSES, train, val, seed=seed, recipe=recipe)
 
 
 def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -146,7 +148,7 @@ def test_more_rates_take_no_more_memory() -> None:
 
 def test_features_fill_the_memory_once() -> None:
     rows = masked(12, 0)
-    sampler = probe._Sampler(rows, generator(0))
+    sampler = probe._Sampler(rows, 16, generator(0))
     held = {part.untyped_storage().data_ptr() for group in sampler.groups for row in group for part in row}
     assert held == {part.untyped_storage().data_ptr() for features, mask in rows for part in (*features, mask)}
 

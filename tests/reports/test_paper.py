@@ -79,7 +79,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(architectures.VITS, "b", (64, 1, 2))
     narrow = {name: replace(known, size=3 * known.patch) for name, known in architectures._vits().items()}
     monkeypatch.setattr(architectures, "ARCHITECTURES", {**architectures.ARCHITECTURES, **narrow})
-    monkeypatch.setattr(probe, "STEPS", 3)
+    monkeypatch.setattr(probe, "STANDARD", replace(probe.STANDARD, steps=3))
 
 
 def weights(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Heads fitted on frozen features, each fitted once and kept."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +94,7 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
     """The head of a cell, fitted on the train split's frozen features and chosen on the val split's; fitted once and
     kept. A task without labels has one ready."""
     task, device, seed = resolved.task, machine.device, resolved.cell.seed
+    recipe = probe.STANDARD
     if isinstance(task, LabelFree):
         return task.head_on(encoder).to(device)
     splits = {split: resolved.data(split) for split in ("train", "val")}
@@ -106,6 +108,7 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
         "task": str(resolved.parts["tasks"].spec),
         "seed": seed,
         "protocol": rule.to_dict(),
+        "recipe": asdict(recipe),
     }
 
     def fit() -> dict[str, Tensor]:
@@ -118,7 +121,7 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
                 features(encoder, resolved.weights, batches, what, len(data), reads=task.reads, look=task.look)
             )
         train, val = rows["train"], rows["val"]
-        best = probe.fit(task, width, encoder.patch, outputs, train, val, seed=seed, device=device)
+        best = probe.fit(task, width, encoder.patch, outputs, train, val, seed=seed, device=device, recipe=recipe)
         check_unchanged(resolved, *splits)
         return best.state_dict()
 

@@ -2,6 +2,8 @@
 held-out images."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +14,35 @@ from brittle.core.progress import progress
 from brittle.types import Features, Task, predict
 
 VERSION = 1
-RATES = (1e-3, 3e-3, 1e-2)
-DECAY = 1e-4
-BATCH = 16
-STEPS = 400  # at least so many, however few images there are
-EPOCHS = 8
+BATCH = 16  # images that are scored at once
 Rows = Sequence[tuple[Features, Tensor]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How heads are fitted.
+
+    Args:
+        optimiser: of torch.optim.
+        rates: learning rates; a head is fitted with each, and the best is kept.
+        decay: weight decay.
+        batch: images in a step.
+        epochs: how often each image is seen.
+        steps: at least so many, however few images there are.
+        schedule: ``cosine`` to zero over all steps, or a ``constant`` rate.
+    """
+
+    optimiser: Literal["adamw", "adam"] = "adamw"
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    decay: float = 1e-4
+    batch: int = 16
+    epochs: int = 8
+    steps: int = 400
+    schedule: Literal["cosine", "constant"] = "cosine"
+
+
+STANDARD = Recipe()
+OPTIMISERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 
 
 def fit(
@@ -30,10 +55,10 @@ def fit(
     *,
     seed: int = 0,
     device: str = "cpu",
-    rates: Sequence[float] = RATES,
+    recipe: Recipe = STANDARD,
 ) -> nn.Module:
     """The head with the best headline metric on ``val`` among one for each learning rate (as DINOv2's linear
-    evaluation: one pass of the features feeds them all). AdamW, cosine to zero.
+    evaluation: one pass of the features feeds them all).
 
     Args:
         dim, patch: the encoder's.
@@ -45,7 +70,7 @@ def fit(
         CellError: no head has a finite metric on ``val``.
     """
     count = sum(len(target) for _, target in train)
-    steps = max(STEPS, EPOCHS * count // BATCH)
+    steps, rates = max(recipe.steps, recipe.epochs * count // recipe.batch), recipe.rates
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         first = task.head(dim, outputs).to(device)
@@ -53,10 +78,10 @@ def fit(
     for other in heads[1:]:
         other.load_state_dict(first.state_dict())
     groups = [{"params": list(module.parameters()), "lr": rate} for module, rate in zip(heads, rates)]
-    optimiser = torch.optim.AdamW(groups, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    optimiser = OPTIMISERS[recipe.optimiser](groups, weight_decay=recipe.decay)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     shuffle = torch.Generator().manual_seed(seed)
-    sampler = _Sampler(train, shuffle)
+    sampler = _Sampler(train, recipe.batch, shuffle)
     with progress(f"fitting {len(heads)} {task.name} heads", steps, "steps") as advance:
         for _ in range(steps):
             features, target = sampler.draw(device)
@@ -68,7 +93,8 @@ def fit(
                     loss.backward()
                 losses.append(loss.item())
             optimiser.step()
-            schedule.step()
+            if recipe.schedule == "cosine":
+                cosine.step()
             advance(1, f"loss {min(losses):.3f}")
     scores = [evaluate(task, module.eval(), patch, val, device) for module in heads]
     signed = [score if task.higher_is_better else -score for score in scores]
@@ -113,20 +139,20 @@ def _size(features: Features, patch: int, target: Tensor) -> tuple[int, int]:
 class _Sampler:
     """Draws mixed batches from stored ones, each image once an epoch; only images of one shape share a batch."""
 
-    def __init__(self, rows: Rows, shuffle: torch.Generator) -> None:
+    def __init__(self, rows: Rows, batch: int, shuffle: torch.Generator) -> None:
         groups: dict[tuple[torch.Size, torch.Size], list[tuple[Tensor, Tensor, Tensor]]] = {}
         for features, target in rows:  # unbound, not copied: of a large data set they fill the memory once, not twice
             parts = zip(features.pooled.unbind(), features.grid.unbind(), target.unbind())
             groups.setdefault((features.grid.shape[1:], target.shape[1:]), []).extend(parts)
         self.groups = list(groups.values())
-        self.shuffle = shuffle
+        self.batch, self.shuffle = batch, shuffle
         self.queue: list[tuple[int, Tensor]] = []
 
     def draw(self, device: str) -> tuple[Features, Tensor]:
         if not self.queue:
             for number, group in enumerate(self.groups):
                 order = torch.randperm(len(group), generator=self.shuffle)
-                self.queue += [(number, part) for part in order.split(BATCH)]
+                self.queue += [(number, part) for part in order.split(self.batch)]
             order = torch.randperm(len(self.queue), generator=self.shuffle).tolist()
             self.queue = [self.queue[i] for i in order]
         number, index = self.queue.pop()
