@@ -16,7 +16,7 @@ from brittle.core.progress import say
 from brittle.core.records import Cell, Result
 from brittle.core.traits import EncoderTraits, Passes
 from brittle.core.tree import tree
-from brittle.evaluation.inspection import look_at
+from brittle.evaluation.inspection import drawn, look_at
 from brittle.evaluation.machine import Machine, environment, machine
 from brittle.launch.parts.cell import Work
 from brittle.planning import plan as plans
@@ -104,7 +104,7 @@ def passes_of(cell: Cell) -> Passes:
     on top."""
     attack = tree("attacks", cell.attack).passes if cell.attack else Passes(0, 0)
     count = len(dataset_of(cell.dataset, "test"))
-    images = min(cell.limit or count, count)
+    images = min(drawn(cell)[0] or count, count)
     scores = 2 if cell.attack else 1  # as they are, and rounded to 8 bit
     return Passes(images * (attack.forwards + scores), images * attack.backwards)
 

@@ -139,7 +139,7 @@ class DatasetTraits(Traits):
     Args:
         licence, source, layout, protocol: what ``brittle data info`` says of it.
         rules: by kind of target, how the standard protocol is changed: ``resize``, ``valid``, and ``whole`` for no
-            windows.
+            windows; and ``background``, the class that the paper's protocol leaves out.
         download: (folder, settings as keywords) fetches it and says where it is; or torchvision's class and the
             arguments of each call.
         own: whoever uses it says what its classes and numbers mean, so that is doubted where it looks odd.

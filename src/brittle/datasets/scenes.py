@@ -27,6 +27,7 @@ TRAITS = DatasetTraits(
     source="rendered on first use; nothing to fetch",
     layout="none; give no folder",
     protocol="shape of the main solid, a class for each pixel, depth in metres; nothing is void",
+    rules={"mask": {"background": 0}},  # the wall
 )
 
 

@@ -32,6 +32,7 @@ TRAITS = DatasetTraits(
     ),
     protocol="published train 1,464 (a tenth by name is val) and val 1,449, which is test; 21 classes with "
     "background, 255 void",
+    rules={"mask": {"background": 0}},
     download=("VOCSegmentation", ({"year": "2012", "image_set": "train"},)),
 )
 

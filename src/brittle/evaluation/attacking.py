@@ -17,6 +17,7 @@ from brittle.core.traits import AttackTraits
 from brittle.core.tree import Part
 from brittle.evaluation import cache
 from brittle.planning.identity import Resolved, resolve
+from brittle.planning.protocols import quirks_of
 from brittle.types import Batch, Model, windows
 from brittle.types.attack_log import MOVED, SILENCE, Attacked, AttackLog
 from brittle.types.threat import Threat
@@ -75,6 +76,7 @@ class Adversary:
             "versions": attack.versions,
             "threat": [self.threat.norm, self.threat.eps],
             "reads": [*self.model.reads, *self.model.look] if attack.reads_as_head else [],
+            "quirks": quirks_of(self.resolved.cell.protocol),
             "window": [self.model.window, self.model.stride] if self.model.windowed(batch.images) else [],
             "precision": self.resolved.precision,
             "seed": self.resolved.cell.seed,

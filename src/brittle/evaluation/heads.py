@@ -1,7 +1,6 @@
 """Heads fitted on frozen features, each fitted once and kept."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -94,12 +93,11 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
     """The head of a cell, fitted on the train split's frozen features and chosen on the val split's; fitted once and
     kept. A task without labels has one ready."""
     task, device, seed = resolved.task, machine.device, resolved.cell.seed
-    recipe = probe.STANDARD
     if isinstance(task, LabelFree):
         return task.head_on(encoder).to(device)
-    splits = {split: resolved.data(split) for split in ("train", "val")}
+    splits = {split: resolved.data(split) for split in ("train", rule.chosen_on)}
     outputs = loading.classes_of(splits["train"], task.target)
-    width = task.look.width(encoder.dim)
+    width = rule.look.width(encoder.dim)
     fresh = task.head(width, outputs)
     key = {
         "version": [HEADS_VERSION, FEATURES_VERSION, probe.VERSION],
@@ -108,20 +106,18 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
         "task": str(resolved.parts["tasks"].spec),
         "seed": seed,
         "protocol": rule.to_dict(),
-        "recipe": asdict(recipe),
     }
 
     def fit() -> dict[str, Tensor]:
-        rows: dict[str, list[tuple[Features, Tensor]]] = {}
+        rows: list[list[tuple[Features, Tensor]]] = []
         for split, data in splits.items():
             whole = loading.batches(data, range(len(data)), task, rule, machine)
             batches = (window for batch in whole for window in protocol.windows_of(batch, rule))
             what = f"features of {resolved.cell.encoder} on {split}"
-            rows[split] = list(
-                features(encoder, resolved.weights, batches, what, len(data), reads=task.reads, look=task.look)
-            )
-        train, val = rows["train"], rows["val"]
-        best = probe.fit(task, width, encoder.patch, outputs, train, val, seed=seed, device=device, recipe=recipe)
+            weights = f"{resolved.weights}{f' {rule.red} {rule.pad}' if rule.changes_encoder else ''}"
+            rows.append(list(features(encoder, weights, batches, what, len(data), reads=rule.reads, look=rule.look)))
+        train, val = rows
+        best = probe.fit(task, width, encoder.patch, outputs, train, val, seed=seed, device=device, recipe=rule.recipe)
         check_unchanged(resolved, *splits)
         return best.state_dict()
 

@@ -14,7 +14,16 @@ from brittle.datasets.parts.walk import words
 from brittle.evaluation import loading
 from brittle.evaluation.subset import subset
 from brittle.planning.identity import SPLITS, dataset_of, task_of
-from brittle.planning.protocols import subset_rule
+from brittle.planning.protocols import limit_of, subset_rule
+
+
+def drawn(cell: Cell) -> tuple[int | None, str]:
+    """How many test images a cell uses at most, None for all, and the rule by which they are drawn."""
+    target = task_of(cell.task).target
+    dense = target is not None and target.dense
+    return limit_of(cell.protocol, cell.limit, dense), subset_rule(
+        cell.protocol, "" if dense else cell.attack or "clean"
+    )
 
 
 @cache
@@ -44,14 +53,14 @@ def look_at(cells: Iterable[Cell]) -> None:
     Raises:
         UsageError: one is wrong; see ``inspect_targets``. What cannot be read fails its own cells.
     """
-    used = list(dict.fromkeys((cell.dataset, cell.task, cell.limit, cell.protocol) for cell in cells))
+    used = list(dict.fromkeys((cell.dataset, cell.task, *drawn(cell)) for cell in cells))
     for dataset in dict.fromkeys(dataset for dataset, *_ in used):
         for passed in dict.fromkeys(words(dataset_of(dataset, split).passed_over) for split in SPLITS):
             if passed:
                 say(f"{dataset}: passed over: {passed}")
-    for dataset, task, limit, protocol in used:
+    for dataset, task, limit, rule in used:
         with suppress(CellError):
-            inspected(dataset, task, limit, subset_rule(protocol))
+            inspected(dataset, task, limit, rule)
             for split in ("train", "val"):
                 _fitted_on(dataset, task, split)
 

@@ -15,14 +15,15 @@ from brittle.core import components
 from brittle.core.errors import BrittleError, UsageError
 from brittle.core.progress import progress
 from brittle.core.records import EVIDENCE, Cell, Finding, Result
-from brittle.evaluation import heads, inspection, loading, protocol
+from brittle.evaluation import heads, inspection, loading, protocol, quirks
 from brittle.evaluation.attacking import Adversary
 from brittle.evaluation.cache import image_ids
 from brittle.evaluation.machine import Machine, peak_bytes
+from brittle.evaluation.paper import protocol_of
 from brittle.evaluation.provenance import counted, facts_of, made_by
 from brittle.evaluation.scoring import Scores, Scoring, targeted
 from brittle.planning.identity import Resolved, resolve, task_of
-from brittle.planning.protocols import subset_rule
+from brittle.planning.protocols import quirks_of
 from brittle.types import Batch, Encoder, LabelFree, Model, frozen
 from brittle.types.threat import Threat
 
@@ -47,10 +48,12 @@ def encoder_of(text: str, device: str, weights: str) -> Encoder:
 def model_of(resolved: Resolved, machine: Machine) -> tuple[Model, protocol.Protocol]:
     """Encoder and fitted head of a cell, in evaluation mode, and the protocol that it is evaluated by."""
     encoder = encoder_of(resolved.cell.encoder, machine.device, resolved.weights)
-    rule = protocol.standard(resolved.cell.dataset, resolved.task, encoder.size)
+    rule = protocol_of(resolved.cell.protocol, resolved.cell.dataset, resolved.task, encoder.size)
+    encoder = quirks.encoder_of(encoder, rule)
     with frozen(encoder):
         head = heads.head(resolved, encoder, rule, machine)
-    return Model(resolved.task, head, encoder, window=rule.window, stride=rule.stride).eval(), rule
+    task, look, reads = resolved.task, rule.look, rule.moved or rule.reads
+    return Model(task, head, encoder, window=rule.window, stride=rule.stride, look=look, reads=reads).eval(), rule
 
 
 def measure(
@@ -73,23 +76,28 @@ def measure(
     """
     began = time.monotonic()
     resolved = resolve(cell, machine.precision).pinned()
-    task, attack, chosen = resolved.task, resolved.attack, subset_rule(cell.protocol)
-    total = len(inspection.places(cell.dataset, "test", cell.limit, chosen))
-    odd = inspection.inspected(cell.dataset, cell.task, cell.limit, chosen)
+    task, attack = resolved.task, resolved.attack
+    limit, chosen = inspection.drawn(cell)
+    total = len(inspection.places(cell.dataset, "test", limit, chosen))
+    odd = inspection.inspected(cell.dataset, cell.task, limit, chosen)
     model, rule = model_of(resolved, machine)
     threat = Threat(cell.norm or "linf", cell.eps or 0.0)  # type: ignore[arg-type]
     assert model.encoder is not None
+    names = frozenset(quirks_of(cell.protocol))
 
     def batches(split: str, count: int | None) -> Iterator[Batch]:
         some = inspection.places(cell.dataset, split, count, chosen)
-        return targeted(loading.batches(resolved.data(split), some, task, rule, machine), model, attack is not None)
+        whole = loading.batches(resolved.data(split), some, task, rule, machine)
+        return targeted(quirks.turned(whole, cell, task, names), model, attack is not None)
 
-    adversary = Adversary(resolved, model, threat, images, machine.keep, earlier, partial(batches, "train"))
-    checkable = _checkable(resolved)
-    scoring = Scoring(model, threat, total if checks != "none" and checkable else 0)
+    seen = quirks.attacked(model, names, rule)
+    adversary = Adversary(resolved, seen, threat, images, machine.keep, earlier, partial(batches, "train"))
+    checkable = _checkable(resolved) and not names
+    marked = quirks.scored(model, names, rule, attack.sees if attack else "")
+    scoring = Scoring(marked, threat, total if checks != "none" and checkable else 0)
     with frozen(model), counted(model.encoder) as passes:
         with progress(str(cell), total) as advance:
-            for batch in batches("test", cell.limit):
+            for batch in batches("test", limit):
                 scoring.add(batch, adversary(batch))
                 advance(len(batch.images), f"{task.headline} {scoring.headline():.3f}")
         scores = scoring.scores()

@@ -1,8 +1,8 @@
 """How an image becomes what the encoder sees and what a prediction is scored on: size, resize rule, windows, crop,
-valid depth."""
+valid depth; and how a head is fitted."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 from brittle.core import components
 from brittle.core.spec import parse
 from brittle.core.traits import DatasetTraits
-from brittle.types import windows
+from brittle.evaluation.probe import STANDARD, Recipe
+from brittle.types import FINAL, Features, Look, windows
 from brittle.types.data import Batch, Sample, as_float
 from brittle.types.target import Target
 from brittle.types.task import Task
@@ -30,8 +31,16 @@ class Protocol:
         stride: between windows.
         valid: rows and columns of the target that count, at its own resolution (top, bottom, left, right); None for
             all.
+        look, reads: which of the encoder's features the head reads, and which parts of them.
+        moved: which of those parts EmbedAttack moves; None for all of them.
+        recipe: how the head is fitted.
+        pixels: how images are resized; all but ``nearest`` with a low-pass filter.
+        background: the class that is left out of the score wherever it is true; None for none.
 
-    Targets keep their own resolution: a prediction is brought to it, never the target to the prediction.
+    Targets keep their own resolution: a prediction is brought to it, never the target to the prediction. The others are
+    quirks of the paper's code (``brittle.planning.protocols.QUIRKS``): ``resized_masks``, ``void_as`` (the class that
+    void pixels become), ``chosen_on`` (the split that heads are chosen on), ``red`` (what the deviation of red is
+    multiplied by) and ``pad`` (the edge whose multiples images are padded to).
     """
 
     size: int
@@ -40,6 +49,22 @@ class Protocol:
     window: int = 0
     stride: int = 0
     valid: tuple[int, int, int, int] | None = None
+    look: Look = FINAL
+    reads: Sequence[str] = Features._fields
+    moved: Sequence[str] | None = None
+    recipe: Recipe = field(default=STANDARD)
+    pixels: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
+    background: int | None = None
+    resized_masks: bool = False
+    void_as: int | None = None
+    chosen_on: Literal["val", "test"] = "val"
+    red: float = 1.0
+    pad: int = 0
+
+    @property
+    def changes_encoder(self) -> bool:
+        """Whether features are not the encoder's own."""
+        return (self.red, self.pad) != (1.0, 0)
 
     def describe(self) -> str:
         """One line for reports."""
@@ -51,6 +76,8 @@ class Protocol:
             if self.valid
             else []
         )
+        parts += [f"the head reads {self.look.describe(self.reads)}"] if self.look != FINAL else []
+        parts += [f"pixels of class {self.background} left out of miou"] if self.background is not None else []
         return ", ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,15 +94,21 @@ def standard(dataset: str, task: Task, size: int) -> Protocol:
     Args:
         dataset: its spec.
     """
-    traits = components.component("datasets", parse(dataset).name).traits
     target = task.target
-    rules = traits.rules if isinstance(traits, DatasetTraits) else {}
-    own = dict(rules.get(target.name, {})) if target else {}
+    own: dict[str, Any] = {"look": task.look, "reads": tuple(task.reads), **rules_of(dataset, target)}
+    own.pop("background", None)  # which the standard protocol scores as any class
     if target is None or not target.dense:
         return Protocol(size, crop=True, **own)
     if own.pop("whole", False):
         return Protocol(size, **own)
     return Protocol(size, window=size, stride=-(-size * 2 // 3), **own)
+
+
+def rules_of(dataset: str, target: Target | None) -> Mapping[str, Any]:
+    """What a data set's ``TRAITS`` say of a kind of target."""
+    traits = components.component("datasets", parse(dataset).name).traits
+    rules = traits.rules if isinstance(traits, DatasetTraits) else {}
+    return rules.get(target.name, {}) if target else {}
 
 
 def preprocess(sample: Sample, kind: Target | None, protocol: Protocol) -> tuple[Tensor, Tensor]:
@@ -86,10 +119,16 @@ def preprocess(sample: Sample, kind: Target | None, protocol: Protocol) -> tuple
     if protocol.resize == "short" and min(height, width) != size:
         scale = size / min(height, width)
         new = (max(size, round(height * scale)), max(size, round(width * scale)))
-        image = torch.nn.functional.interpolate(image[None], size=new, mode="bicubic", antialias=True)[0].clamp(0, 1)
+        filtered = protocol.pixels != "nearest"
+        image = torch.nn.functional.interpolate(image[None], size=new, mode=protocol.pixels, antialias=filtered)[0]
+        image = image.clamp(0, 1)
     if protocol.crop:
         top, left = (image.shape[1] - size) // 2, (image.shape[2] - size) // 2
         image = image[:, top : top + size, left : left + size]
+    if protocol.void_as is not None and kind and kind.classes and kind.void is not None:
+        target = target.masked_fill(target == kind.void, protocol.void_as)
+    if protocol.resized_masks and kind and kind.classes and target.dim():
+        target = at_size(target[None], image.shape[1:])[0]
     if protocol.valid and kind and kind.void is not None and target.dim():
         top, bottom, left, right = protocol.valid
         kept = torch.zeros(target.shape[-2:], dtype=torch.bool)

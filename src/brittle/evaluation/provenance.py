@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from brittle.core.traits import ObjectiveTraits
+from brittle.evaluation.inspection import drawn
 from brittle.evaluation.machine import Machine
 from brittle.evaluation.protocol import Protocol
 from brittle.evaluation.subset import describe
 from brittle.planning.identity import Resolved
-from brittle.planning.protocols import subset_rule
 from brittle.types import Encoder, Model, Task
 
 
@@ -70,7 +70,7 @@ def made_by(resolved: Resolved, model: Model, rule: Protocol, machine: Machine, 
         "weights": encoder.about,
         "data_sha256": data.fingerprint,
         "basis": resolved.basis,
-        "protocol": ", ".join(filter(None, [rule.describe(), describe(images, data, subset_rule(cell.protocol))])),
+        "protocol": ", ".join(filter(None, [rule.describe(), describe(images, data, drawn(cell)[1])])),
         "left_out": data.left_out,
         "data_licence": data.licence,
         "settings": {kind: str(part.spec) for kind, part in resolved.parts.items()},

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 
 from brittle.core import files
 from brittle.core.errors import UsageError
+from brittle.planning.protocols import SUBSETS
 from brittle.types.data import Dataset
 
 
@@ -16,7 +17,7 @@ def subset(data: Dataset, limit: int | None, rule: str = "balanced") -> Sequence
     Args:
         rule: ``balanced``: drawn by a hash of each image's id, as many of each class as there are, where the data set
             has one class an image; a larger limit contains a smaller one. ``first``: the first ones, which in a folder
-            sorted by class may all be of one.
+            sorted by class may all be of one. Any other: drawn by a hash of each id and the rule.
 
     Raises:
         UsageError: ``limit`` is below 1.
@@ -28,6 +29,8 @@ def subset(data: Dataset, limit: int | None, rule: str = "balanced") -> Sequence
         return range(count)
     if rule == "first":
         return range(limit)
+    if rule not in SUBSETS:
+        return sorted(sorted(range(count), key=lambda place: files.sha256(f"{rule} {data.ids[place]}"))[:limit])
     drawn = sorted(range(count), key=lambda place: files.sha256(f"subset {data.ids[place]}"))
     labels = _labels(data)
     seen: Counter[Hashable] = Counter()
@@ -52,5 +55,7 @@ def describe(used: int, data: Dataset, rule: str) -> str:
         return ""
     if rule == "first":
         return f"the first {used} of {len(data)} images"
+    if rule not in SUBSETS:
+        return f"{used} of {len(data)} images drawn anew for each number"
     over = ", balanced over classes" if "label" in data.classes else ""
     return f"{used} of {len(data)} images drawn by name{over}"

@@ -18,6 +18,7 @@ from brittle.core.records import Cell
 from brittle.core.spec import Spec, parse
 from brittle.core.traits import EncoderTraits
 from brittle.core.tree import Part, tree
+from brittle.planning.protocols import attack_of
 
 if TYPE_CHECKING:
     from brittle.types import Dataset, Task
@@ -116,7 +117,8 @@ def resolve(cell: Cell, precision: str = "fp32", weights: str = "") -> Resolved:
     Args:
         weights: what ``weights_of`` said of its encoder; looked at again where empty.
     """
-    texts = {"encoders": cell.encoder, "datasets": cell.dataset, "tasks": cell.task, "attacks": cell.attack}
+    attack = attack_of(cell.protocol, cell.attack) if cell.attack else None
+    texts = {"encoders": cell.encoder, "datasets": cell.dataset, "tasks": cell.task, "attacks": attack}
     parts = {kind: tree(kind, text) for kind, text in texts.items() if text}
     return Resolved(cell, precision, weights or weights_of(cell.encoder), parts)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from brittle.tasks.parts.depth_losses import SHIFT, compared, gradloss, sigloss
+from brittle.tasks.parts.depth_losses import SHIFT, WEIGHT, compared, gradloss, sigloss
 from brittle.types import DEPTH, Features, Positive, Task, resized
 
 BINS = 256
@@ -61,7 +61,9 @@ class Depth(Task):
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """[B]: 1.0 SigLoss + 0.5 gradient loss of each image (Eigen et al. 2014; DINOv2 2023)."""
         prediction = resized(prediction, target.shape[-2:])
-        return sigloss(prediction, target, self.valid(target)) + 0.5 * gradloss(prediction, target, self.valid(target))
+        return sigloss(prediction, target, self.valid(target)) + WEIGHT * gradloss(
+            prediction, target, self.valid(target)
+        )
 
     def agreement(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The absolute error in metres, and the smaller ratio of prediction and target, as in delta1, what is below 0

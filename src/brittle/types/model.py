@@ -25,8 +25,8 @@ class Model(nn.Module):
             taken in the images' own floating type.
         encoder: the encoder below the head.
         window, stride: larger images are predicted in sliding windows of this edge, their maps averaged; 0 for never.
-        look, reads: which of the encoder's features the head reads, and which parts of them; None for those that the
-            task's head does.
+        look, reads: which of the encoder's features the head reads, and which parts of them count for an attack that
+            moves those; None for what the task says.
 
     ``bf16``, false at first, runs the encoder in bfloat16 (autocast; head, loss and images stay float32): about twice
     as fast and good enough for an attack's gradients, of which 99.7 % have the same sign. Scores are never taken from

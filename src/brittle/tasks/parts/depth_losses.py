@@ -8,12 +8,14 @@ from torch import Tensor
 from brittle.types import resized
 
 SHIFT = 1e-3  # added inside every logarithm, as DINOv2's losses do
+STRIDES = (1, 2, 4, 6)  # of the gradient loss
+WEIGHT = 0.5  # of the gradient loss beside SigLoss
 
 
 def sigloss(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """[B]: sqrt(var(g) + 0.15 mean(g)^2) of g = log prediction - log target over ``valid`` pixels; 0 where there are
     none (Eigen et al. 2014; DINOv2 2023). All [B,1,H,W]."""
-    gap = _log_ratio(prediction, target, valid).flatten(1)
+    gap = log_ratio(prediction, target, valid).flatten(1)
     count = valid.flatten(1).sum(1)
     mean = gap.sum(1) / count.clamp(min=1)
     spread = ((gap - mean[:, None]).square() * valid.flatten(1)).sum(1) / (count - 1).clamp(min=1)
@@ -24,9 +26,9 @@ def gradloss(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """[B]: absolute differences, two pixels apart, of the masked log ratio, over the number of ``valid`` pixels, summed
     over the strides 1, 2, 4 and 6 (DINOv2 2023). All [B,1,H,W]."""
     total = prediction.new_zeros(len(prediction))
-    for stride in (1, 2, 4, 6):
+    for stride in STRIDES:
         p, t, v = (maps[..., ::stride, ::stride] for maps in (prediction, target, valid))
-        gap = _log_ratio(p, t, v)
+        gap = log_ratio(p, t, v)
         down = (gap[..., 2:, :] - gap[..., :-2, :]).abs() * (v[..., 2:, :] & v[..., :-2, :])
         across = (gap[..., 2:] - gap[..., :-2]).abs() * (v[..., 2:] & v[..., :-2])
         total = total + (down.flatten(1).sum(1) + across.flatten(1).sum(1)) / v.flatten(1).sum(1).clamp(min=1)
@@ -51,6 +53,7 @@ def logarithm(metres: Tensor) -> Tensor:
     return (torch.where(below, 0.0, metres) + SHIFT).log() + torch.where(below, metres, 0.0) / SHIFT
 
 
-def _log_ratio(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+def log_ratio(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """log prediction - log target where ``valid``, 0 elsewhere."""
     prediction, target = compared(prediction, target, valid)
     return torch.where(valid, logarithm(prediction) - logarithm(target), 0.0)
