@@ -16,6 +16,7 @@ from brittle.core.progress import say
 from brittle.core.records import Cell, Result
 from brittle.core.traits import EncoderTraits, Passes
 from brittle.core.tree import tree
+from brittle.evaluation.disk import needs_of, said
 from brittle.evaluation.inspection import drawn, look_at
 from brittle.evaluation.machine import Machine, environment, machine
 from brittle.launch.parts.cell import Work
@@ -123,6 +124,7 @@ def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -
         _validate(text)
     look_at(cells[name] for name in lacking)
     if lacking:
+        say(said(needs_of((cells[name] for name in lacking), where.device)))
         launch(Work({name: cells[name] for name in lacking}, store, where, plan.checks))
     results = store.results()
     order = {name: place for place, name in enumerate(cells)}

@@ -5,7 +5,7 @@ import os
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from brittle.planning import plan as plans
 from brittle.planning import sweep
 from brittle.planning.plan import Plan
 from brittle.results import store
+
+if TYPE_CHECKING:
+    from brittle.evaluation.machine import Machine
 
 EMBEDDED_DEFAULT = "demo"
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -113,7 +116,7 @@ def run(
     )
     missing = sweep.unavailable(plan)
     if dry_run:
-        _outline(plan, missing, store.Store(folder), where.precision)
+        _outline(plan, missing, store.Store(folder), where)
         return
     results = running.execute(plan, folder, where, executor)
     report = components.component("reports", "json" if as_json else plan.report).function
@@ -122,10 +125,11 @@ def run(
     raise typer.Exit(_exit_code(results, fail_under) or (MissingError.exit_code if missing else 0))
 
 
-def _outline(plan: Plan, missing: dict[str, str], folder: store.Store, precision: str) -> None:
+def _outline(plan: Plan, missing: dict[str, str], folder: store.Store, where: "Machine") -> None:
     """What a plan would do: a line for each encoder and data set of which something is missing, then the cells that can
     be measured."""
     from brittle.api import running
+    from brittle.evaluation import disk
 
     for encoder in plan.encoders:
         for data in plan.datasets:
@@ -134,12 +138,13 @@ def _outline(plan: Plan, missing: dict[str, str], folder: store.Store, precision
                 show(f"lacks  {encoder} / {data}: {'; '.join(reasons)}")
     if all(text in missing for text in plan.encoders) or all(text in missing for text in plan.datasets):
         return
-    cells = running.cells_of(plan, precision)
+    cells = running.cells_of(plan, where.precision)
     to_do = set(folder.missing(list(cells)))
     for key, cell in cells.items():
         show(f"{'to do' if key in to_do else 'done '}  {key}  {cell}")
     passes = [running.passes_of(cells[key]) for key in to_do]
     forwards, backwards = sum(each.forwards for each in passes), sum(each.backwards for each in passes)
+    progress.say(disk.said(disk.needs_of((cells[key] for key in to_do), where.device)))
     progress.say(f"at most {forwards:,} forward and {backwards:,} backward passes of an image, less what is shared")
 
 

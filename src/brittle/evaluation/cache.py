@@ -3,7 +3,11 @@ damaged."""
 
 import hashlib
 import json
+import math
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +18,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from brittle.core import files
-from brittle.core.errors import CellError
+from brittle.core.errors import CellError, UsageError
+from brittle.core.spec import number
 
 ADVERSARIAL_VERSION = 3
+LIMIT = "BRITTLE_FEATURES_GB"
 MAPPED = 2**20  # bytes; a process may hold some 65,000 mapped files, and small ones can as well be read
 
 
@@ -31,6 +37,8 @@ def get_or_make(folder: str, key: Mapping[str, Any], make: Callable[[], Mapping[
     path = files.cache() / folder / name[:2] / f"{name}.safetensors"
     stored = _stored(path)
     if stored is not None:
+        with suppress(OSError):
+            os.utime(path)  # so that what was used last goes last
         return stored
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
@@ -42,6 +50,43 @@ def get_or_make(folder: str, key: Mapping[str, Any], make: Callable[[], Mapping[
     if stored is None:
         raise CellError(f"{path} is damaged right after it was written; check the disk, or set BRITTLE_CACHE elsewhere")
     return stored
+
+
+def most() -> float:
+    """Bytes that features may take on disk while none are in use: ``BRITTLE_FEATURES_GB`` gigabytes, 100 if not set.
+
+    Raises:
+        UsageError: that is no number of gigabytes.
+    """
+    text = os.environ.get(LIMIT, "100")
+    size = number(text) if text.strip() else math.nan
+    if not size >= 0:
+        raise UsageError(f"{LIMIT} is {text!r}; give a number of gigabytes, such as 100, or 0 to keep none")
+    return size * 1e9
+
+
+def free() -> int:
+    """Bytes that are free where the cache lies."""
+    place = files.cache()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def trim() -> None:
+    """Remove features, those first that were used longest ago, until no more are left than ``most`` allows. They are
+    made again where they are wanted again; a process that reads them meanwhile keeps them until it ends."""
+    held: list[tuple[float, int, Path]] = []
+    for path in (files.cache() / "features").glob("*/*.safetensors"):
+        with suppress(OSError):
+            held.append((path.stat().st_mtime, path.stat().st_size, path))
+    size, limit = sum(each for _, each, _ in held), most()
+    for _, each, path in sorted(held):
+        if size <= limit:
+            break
+        with suppress(OSError):  # another process may be doing the same
+            path.unlink()
+        size -= each
 
 
 def _stored(path: Path) -> dict[str, Tensor] | None:

@@ -9,7 +9,7 @@ from brittle.attacks.parts.halving import join, split_on_oom
 from brittle.core.errors import CellError
 from brittle.core.progress import progress
 from brittle.evaluation import loading, probe, protocol
-from brittle.evaluation.cache import digest, get_or_make
+from brittle.evaluation.cache import digest, get_or_make, trim
 from brittle.evaluation.machine import Machine
 from brittle.planning import identity
 from brittle.planning.identity import Resolved
@@ -119,6 +119,7 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
         train, val = rows
         best = probe.fit(task, width, encoder.patch, outputs, train, val, seed=seed, device=device, recipe=rule.recipe)
         check_unchanged(resolved, *splits)
+        trim()
         return best.state_dict()
 
     fresh.load_state_dict(get_or_make("heads", key, fit), strict=True)

@@ -111,14 +111,20 @@ def rules_of(dataset: str, target: Target | None) -> Mapping[str, Any]:
     return rules.get(target.name, {}) if target else {}
 
 
+def resized_to(size: Sequence[int], protocol: Protocol) -> tuple[int, int]:
+    """(H, W) that an image of (H, W) ``size`` is resized to."""
+    height, width = size
+    if protocol.resize == "none" or min(height, width) == protocol.size:
+        return height, width
+    scale, least = protocol.size / min(height, width), protocol.size
+    return max(least, round(height * scale)), max(least, round(width * scale))
+
+
 def preprocess(sample: Sample, kind: Target | None, protocol: Protocol) -> tuple[Tensor, Tensor]:
     """Image [3,H,W] float32 in [0,1] and target of a sample, 0 where there is no ``kind`` of target."""
     image, target = as_float(sample.image), sample.target(kind)
-    size = protocol.size
-    height, width = image.shape[1:]
-    if protocol.resize == "short" and min(height, width) != size:
-        scale = size / min(height, width)
-        new = (max(size, round(height * scale)), max(size, round(width * scale)))
+    size, new = protocol.size, resized_to(image.shape[1:], protocol)
+    if new != tuple(image.shape[1:]):
         filtered = protocol.pixels != "nearest"
         image = torch.nn.functional.interpolate(image[None], size=new, mode=protocol.pixels, antialias=filtered)[0]
         image = image.clamp(0, 1)

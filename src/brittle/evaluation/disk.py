@@ -1,0 +1,85 @@
+"""What fitting the heads of a plan takes, told before it starts: features on disk, and steps."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from brittle.core.errors import BrittleError
+from brittle.core.records import Cell
+from brittle.evaluation.cache import free, most
+from brittle.evaluation.paper import protocol_of
+from brittle.evaluation.protocol import Protocol, resized_to
+from brittle.planning.identity import dataset_of, task_of, weights_of
+from brittle.types import Dataset, Encoder, LabelFree, windows
+
+LOOKED_AT = 16  # images of a split, evenly, whose sizes stand for all
+HALF = 2  # bytes of a value
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one head takes: ``images`` it is fitted on, ``size`` of the features in bytes, at most so many ``steps`` for
+    each learning rate."""
+
+    images: int
+    size: int
+    steps: int
+
+
+def needs_of(cells: Iterable[Cell], device: str) -> list[Need]:
+    """What the heads of cells take, one for each encoder, data set, task, seed and protocol; those of encoders or data
+    that cannot be read are left out. Features that several heads read count once."""
+    from brittle.evaluation.measure import encoder_of
+
+    fits = dict.fromkeys((cell.encoder, cell.dataset, cell.task, cell.protocol, cell.seed) for cell in cells)
+    needs: list[Need] = []
+    seen: set[object] = set()
+    for encoder, dataset, task, protocol, _seed in fits:
+        with suppress(BrittleError, OSError):
+            if isinstance(task_of(task), LabelFree):
+                continue
+            network = encoder_of(encoder, device, weights_of(encoder))
+            rule = protocol_of(protocol, dataset, task_of(task), network.size)
+            splits = [dataset_of(dataset, split) for split in ("train", rule.chosen_on)]
+            features = (encoder, dataset, rule.look, tuple(rule.reads), rule.window, rule.resize)
+            size = 0 if features in seen else sum(_bytes(network, rule, data) for data in splits)
+            seen.add(features)
+            count = len(splits[0])
+            needs.append(Need(count, size, max(rule.recipe.steps, rule.recipe.epochs * count // rule.recipe.batch)))
+    return needs
+
+
+def said(needs: Sequence[Need]) -> str:
+    """One line for people."""
+    size, steps = sum(need.size for need in needs), sum(need.steps for need in needs)
+    largest = max((need.size for need in needs), default=0)
+    lacking = f"; the largest head's {gigabytes(largest)} do not fit" if largest > free() else ""
+    return (
+        f"{len(needs)} heads, at most {steps:,} steps for each learning rate; their features take {gigabytes(size)} on "
+        f"disk, of which {gigabytes(most())} are kept; {gigabytes(free())} are free{lacking}"
+    )
+
+
+def gigabytes(size: float) -> str:
+    """Such as ``0.4 GB``."""
+    return f"{size / 1e9:,.1f} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"
+
+
+def _bytes(encoder: Encoder, rule: Protocol, data: Dataset) -> int:
+    """Of the features of one split that are kept, by the sizes of some of its images."""
+    width = rule.look.width(encoder.dim) * HALF
+    if "grid" not in rule.reads:
+        return len(data) * width
+    every = range(0, len(data), max(len(data) // LOOKED_AT, 1))
+    cells = [_cells(encoder, rule, data[place].image.shape[-2:]) for place in every]
+    return round(len(data) * width * sum(cells) / max(len(cells), 1))
+
+
+def _cells(encoder: Encoder, rule: Protocol, size: Sequence[int]) -> int:
+    """How many cells the grids of an image have, those of all its windows."""
+    height, width = resized_to(size, rule)
+    places = [(slice(0, height), slice(0, width))]
+    if 0 < rule.window < max(height, width):
+        places = windows.places(height, width, rule.window, rule.stride)
+    edges = [(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in places]
+    return sum(-(-rows // encoder.patch) * -(-columns // encoder.patch) for rows, columns in edges)

@@ -1,0 +1,119 @@
+"""What the heads of a plan take, told before it starts, and features that make room for others."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from brittle.core import files
+from brittle.core.errors import UsageError
+from brittle.core.records import Cell
+from brittle.evaluation import cache, disk, heads
+from brittle.evaluation.machine import Machine
+from brittle.evaluation.measure import model_of
+from brittle.planning.identity import resolve
+
+DATA = "scenes(train=24, val=8, test=8, size=96)"
+
+
+def cell_of(task: str, protocol: str = "standard", seed: int = 0, encoder: str = "embedded:random") -> Cell:
+    return Cell(encoder, DATA, task, None, None, None, seed, None, protocol)
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BRITTLE_CACHE", str(tmp_path))
+    return tmp_path / "features"
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation", "depth"])
+@pytest.mark.parametrize("protocol", ["standard", "paper"])
+def test_features_take_what_was_told(kept: Path, task: str, protocol: str) -> None:
+    (need,) = disk.needs_of([cell_of(task, protocol)], "cpu")
+    model_of(resolve(cell_of(task, protocol)), Machine())
+    size = sum(path.stat().st_size for path in kept.glob("*/*.safetensors"))
+    parts = {"classification": 0, "segmentation": 1, "depth": 1}[task]
+    values = 32 * 192 * (parts * 64) * 2  # 24 + 8 images, D 192, 8x8 cells, two bytes
+    pooled = 32 * 192 * 2
+    assert need.size == (values or pooled)
+    assert need.size <= size <= need.size + pooled + 20_000  # of headers
+    assert need.images == 24
+
+
+def test_features_that_two_heads_read_count_once() -> None:
+    one = disk.needs_of([cell_of("segmentation")], "cpu")
+    several = [cell_of("segmentation", seed=seed) for seed in (0, 1)] + [cell_of("classification")]
+    needs = disk.needs_of([*several, cell_of("depth", encoder="file:nowhere.pth")], "cpu")
+    assert [need.size for need in needs[:2]] == [one[0].size, 0]
+    assert len(needs) == 3
+    assert disk.said(needs).startswith("3 heads, at most ")
+
+
+def test_steps_are_those_of_the_recipe() -> None:
+    needs = disk.needs_of([cell_of(task, "paper") for task in ("classification", "segmentation", "depth")], "cpu")
+    assert [need.steps for need in needs] == [1, 50 * 24 // 16, 20 * 24 // 128]
+
+
+@pytest.mark.parametrize(("kept_gb", "left"), [("1", 3), ("0", 0), (str(2.5 * 4000 / 1e9), 2)])
+def test_what_was_used_longest_ago_makes_room(
+    kept: Path, monkeypatch: pytest.MonkeyPatch, kept_gb: str, left: int
+) -> None:
+    monkeypatch.setenv("BRITTLE_FEATURES_GB", kept_gb)
+
+    def made(number: int) -> torch.Tensor:
+        tensors = {"values": torch.full((960,), float(number))}
+        return cache.get_or_make("features", {"number": number}, lambda: tensors)["values"]
+
+    for number in range(3):
+        made(number)
+    for age, path in enumerate(sorted(kept.glob("*/*.safetensors"), key=lambda path: path.stat().st_mtime_ns)):
+        os.utime(path, (age, age))
+    first = made(0)  # used last now
+    held = [cache.get_or_make("heads", {"number": 0}, lambda: {"values": first})]
+    cache.trim()
+    assert len(list(kept.glob("*/*.safetensors"))) == left
+    if left == 2:
+        names = {name for name in range(3) if cache._stored(_path(name)) is not None}
+        assert names == {0, 2}
+    assert made(1).tolist() == [1.0] * 960  # made again
+    assert held[0]["values"].tolist() == [0.0] * 960
+
+
+def _path(number: int) -> Path:
+    name = files.sha256(json.dumps({"kind": "features", "number": number}, sort_keys=True).encode())
+    return files.cache() / "features" / name[:2] / f"{name}.safetensors"
+
+
+def test_a_head_is_the_same_however_little_is_kept(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = []
+    for limit in ("0", "100"):
+        monkeypatch.setenv("BRITTLE_FEATURES_GB", limit)
+        monkeypatch.setattr(heads, "get_or_make", _nothing_kept if limit == "0" else cache.get_or_make)
+        model, _ = model_of(resolve(cell_of("segmentation")), Machine())
+        states.append(model.head.state_dict())
+        assert bool(list(kept.glob("*/*.safetensors"))) == (limit == "100")
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def _nothing_kept(folder, key, make):  # heads alone are made anew
+    return (
+        {name: value.clone() for name, value in make().items()}
+        if folder == "heads"
+        else cache.get_or_make(folder, key, make)
+    )
+
+
+@pytest.mark.parametrize("text", ["", "many", "-1", "nan"])
+def test_a_limit_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("BRITTLE_FEATURES_GB", text)
+    with pytest.raises(UsageError):
+        cache.most()
+
+
+def test_a_dry_run_says_it(brittle, kept: Path) -> None:
+    code, _, err = brittle("run", "-e", "embedded:random", "-d", DATA, "--dry-run")
+    assert code == 0
+    assert "3 heads, at most " in err
+    assert " of which 100 GB are kept" in err
