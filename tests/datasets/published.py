@@ -299,6 +299,89 @@ def nyu_depth_v2(root: Path) -> str:
     return f"nyu_depth_v2:{root}"
 
 
+SCENES = ("living_room_0010a", "living_room_0010b", "kitchen_0028a", "study_room_0004", "bath_0007", "cafe_0001c")
+
+
+def nyu_pixels(label: int) -> np.ndarray:
+    """uint8 [480,640,3]: blue by label, and red in rows 60:90, columns 100:120."""
+    array = np.zeros((480, 640, 3), np.uint8)
+    array[..., 2] = 10 * label
+    array[60:90, 100:120] = (255, 0, 0)
+    return array
+
+
+def nyu_metres() -> np.ndarray:
+    """float32 [480,640]: 3 m, 1.5 m in the block, 10.5 m and nothing in two other pixels."""
+    depth = np.full((480, 640), 3.0, np.float32)
+    depth[60:90, 100:120] = 1.5
+    depth[200, 300], depth[200, 301] = 10.5, 0
+    return depth
+
+
+def jpeg(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, quality=95, subsampling=0)
+
+
+def nyu_24k(root: Path) -> str:
+    """The folder of BTS: synchronised frames, the official test pairs, and their lists with focal lengths."""
+    millimetres = Image.fromarray((nyu_metres() * 1000).astype(np.uint16))
+    train = [f"/{scene}/{{}}_{i:05d}" for scene in SCENES for i in range(0, 6, 3)]
+    test = [f"/{scene}/{{}}_{i:05d}" for i, scene in enumerate(("kitchen", "kitchen", "office", "bathroom"))]
+    for part, places, folder in (("train", train, "sync"), ("test", test, "official_splits/test")):
+        for i, place in enumerate(places):
+            jpeg(root / f"{folder}{place.format('rgb')}.jpg", nyu_pixels(i))
+            millimetres.save(root / f"{folder}{place.format('sync_depth')}.png")
+        lines = [f"{place.format('rgb')}.jpg {place.format('sync_depth')}.png 518.8579\n" for place in places]
+        path = root / f"train_test_inputs/nyudepthv2_{part}_files_with_gt.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(lines))
+    jpeg(root / "sync/attic_0001/rgb_00000.jpg", nyu_pixels(0))  # a frame of no list
+    return f"nyu_depth_v2:{root}"
+
+
+def nyu_47k(root: Path) -> str:
+    """FastDepth's archive as it unpacks."""
+    import h5py
+
+    train = [f"train/{scene}/{i:05d}.h5" for scene in SCENES for i in (1, 6)]
+    for i, name in enumerate([*train, *(f"val/official/{i:05d}.h5" for i in (1, 2, 9, 14))]):
+        (root / "nyudepthv2" / name).parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(root / "nyudepthv2" / name, "w") as file:
+            file["rgb"], file["depth"] = nyu_pixels(i % 8).transpose(2, 0, 1), nyu_metres()
+    return f"nyu_depth_v2:{root}"
+
+
+def tiff(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, "TIFF")
+    return stream.getvalue()
+
+
+def nyu_hub(root: Path) -> str:
+    """The hub's columns as its own library writes them to parquet."""
+    for split, count in (("train", 12), ("validation", 4)):
+        images = [{"bytes": encoded(nyu_pixels(i % 8)), "path": None} for i in range(count)]
+        depths = [{"bytes": tiff(nyu_metres()), "path": None}] * count
+        parquet(root / f"data/{split}-00000-of-00001.parquet", {"image": images, "depth_map": depths})
+    return f"nyu_depth_v2:{root}"
+
+
+def nyu_50k(root: Path) -> str:
+    """The archive of Hu et al. and DenseDepth as it unpacks: 255ths of 10 m in training, millimetres in test."""
+    data = root / "nyu_data/data"
+    train = [(f"nyu2_train/{scene}_out/{i}.jpg", f"nyu2_train/{scene}_out/{i}.png") for scene in SCENES for i in (1, 2)]
+    test = [(f"nyu2_test/{i:05d}_colors.png", f"nyu2_test/{i:05d}_depth.png") for i in (0, 1, 8, 13)]
+    eighths = Image.fromarray((nyu_metres().clip(0, 10) * 25.5).round().astype(np.uint8))
+    sixteenths = Image.fromarray((nyu_metres() * 1000).astype(np.uint16))
+    for part, pairs, depth in (("train", train, eighths), ("test", test, sixteenths)):
+        for i, (image, target) in enumerate(pairs):
+            jpeg(data / image, nyu_pixels(i)) if part == "train" else mask(data / image, nyu_pixels(i))
+            depth.save(data / target)
+        (data / f"nyu2_{part}.csv").write_text("".join(f"data/{image},data/{target}\n" for image, target in pairs))
+    return f"nyu_depth_v2:{root}"
+
+
 # --- the hub's parquet ------------------------------------------------------------------------------------------------
 
 

@@ -166,6 +166,20 @@ FAULTS = (
         ["cli/test_targets_first.py"],
     ),
     Fault(
+        "frames-of-8-bits-as-millimetres",
+        "datasets/parts/nyu_frames.py",
+        "STEP if numbers.max() < 256 else 0.001",
+        "0.001",
+        ["datasets/test_nyu.py"],
+    ),
+    Fault(
+        "parts-of-a-scene-on-both-sides",
+        "datasets/parts/nyu_frames.py",
+        "match[1] if (match := SCENE.fullmatch(folder)) else folder",
+        "folder",
+        ["datasets/test_nyu.py"],
+    ),
+    Fault(
         "a-swapped-file-is-not-noticed",
         "datasets/parts/audit.py",
         "if before in (None, content.encode()):",

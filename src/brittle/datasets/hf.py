@@ -87,7 +87,7 @@ class Hub(DatasetDefaults):
         targets = {
             kind: read[kind](row[column], self.ids[index]) for kind, column in self._columns.items() if kind != "image"
         }
-        return Sample(image_files.read(_content(row[self._columns["image"]], self.ids[index])), targets)
+        return Sample(image_files.read(parquet.content(row[self._columns["image"]], self.ids[index])), targets)
 
     def glance(self, index: int, kind: str, /) -> tuple[Sequence[int], Tensor]:
         """Size of the image (H, W) and its target, without decoding the image; for a label no row is read."""
@@ -96,7 +96,7 @@ class Hub(DatasetDefaults):
             return (), self._label(self._labels[place], name)
         row = self._shards.row(place)
         target = {"mask": self._mask, "depth": self._depth}[kind](row[self._columns[kind]], name)
-        return image_files.size(_content(row[self._columns["image"]], name)), target
+        return image_files.size(parquet.content(row[self._columns["image"]], name)), target
 
     def clean(self, sample: Sample, /) -> Sample:
         """The sample with void (0) for depth that is not a finite number above 0."""
@@ -115,7 +115,7 @@ class Hub(DatasetDefaults):
                 raise CellError(f"{name}: mask is {mask.dtype} {list(mask.shape)}; it must be whole numbers [H, W]")
             mask = mask.long()
         else:
-            mask = image_files.read_mask(_content(value, name))
+            mask = image_files.read_mask(parquet.content(value, name))
         classes = len(self.classes["mask"])
         return zero_is_void(mask, classes) if self._zero_void else MASK.scored(mask, classes)
 
@@ -127,7 +127,7 @@ class Hub(DatasetDefaults):
             if metres.dim() != 2:
                 raise CellError(f"{name}: depth is {list(metres.shape)}; it must be metres [H, W]")
             return metres[None]
-        return image_files.read_depth(_content(value, name), self._scale)
+        return image_files.read_depth(parquet.content(value, name), self._scale)
 
 
 def download(argument: str, *, revision: str, **_others: object) -> Path:
@@ -150,14 +150,6 @@ def _listed(value: list[Any], name: str, dtype: Any = None) -> NDArray[Any]:
         if array.dtype.kind not in "biuf":
             raise TypeError(array.dtype)
         return array
-
-
-def _content(value: Any, name: str) -> tuple[str, bytes]:
-    """An image's bytes from a column of bytes or of {bytes, path}."""
-    data = value.get("bytes") if isinstance(value, dict) else value
-    if not isinstance(data, bytes):
-        raise CellError(f"{name}: holds no image bytes; fetch the data set with its images embedded")
-    return name, data
 
 
 def hf(

@@ -15,7 +15,7 @@ from brittle.evaluation.machine import Machine
 from brittle.evaluation.protocol import Protocol
 from brittle.evaluation.subset import describe
 from brittle.planning.identity import Resolved
-from brittle.types import Encoder, Model, Task
+from brittle.types import Encoder, LabelFree, Model, Task
 
 
 @contextmanager
@@ -72,6 +72,7 @@ def made_by(resolved: Resolved, model: Model, rule: Protocol, machine: Machine, 
         "basis": resolved.basis,
         "protocol": ", ".join(filter(None, [rule.describe(), describe(images, data, drawn(cell)[1])])),
         "left_out": data.left_out,
+        **({} if isinstance(resolved.task, LabelFree) else {"train_images": len(resolved.data("train"))}),
         "data_licence": data.licence,
         "settings": {kind: str(part.spec) for kind, part in resolved.parts.items()},
         **_aims(resolved),

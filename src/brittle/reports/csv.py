@@ -8,6 +8,8 @@ from brittle.core.records import Result
 from brittle.core.text import plain
 from brittle.reports.parts import wording
 
+ORIGIN = ("weights_sha256", "data_sha256", "basis", "train_images")
+
 
 def csv(results: Sequence[Result], /) -> str:
     """Long form: the cell, each metric, its interval and its 8-bit value, images, seconds, why it failed, what checks
@@ -27,7 +29,7 @@ def csv(results: Sequence[Result], /) -> str:
         "images",
         "seconds",
     ]
-    head += ["failed", "checks", "weights_sha256", "data_sha256", "basis"]
+    head += ["failed", "checks", *ORIGIN]
     parts = [part for name in names for part in (name, f"{name}_low", f"{name}_high", f"{name}_uint8")]
     stream = io.StringIO()
     out = writer.writer(stream)  # lines end in \r\n (RFC 4180), so that text with either of them is quoted
@@ -46,7 +48,7 @@ def csv(results: Sequence[Result], /) -> str:
             cell.limit,
         ]
         row += [cell.protocol, result.images, result.cost.get("seconds"), result.failed, wording.checks(result)]
-        row += [result.made_by.get(name) for name in ("weights_sha256", "data_sha256", "basis")]
+        row += [result.made_by.get(name) for name in ORIGIN]
         for name in names:
             low, high = result.intervals.get(name, (None, None))
             row += [result.metrics.get(name), low, high, result.metrics_uint8.get(name)]

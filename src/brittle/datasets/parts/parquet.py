@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 
 from brittle.core import files
-from brittle.core.errors import MissingError, UsageError
+from brittle.core.errors import CellError, MissingError, UsageError
 from brittle.datasets.parts.listed import library
 from brittle.datasets.parts.walk import files_below
 from brittle.types import image_files
@@ -81,6 +81,18 @@ class Shards:
         except (ValueError, KeyError, TypeError, RecursionError):
             return []
         return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def content(value: Any, name: str) -> tuple[str, bytes]:
+    """An image's bytes from a column of bytes or of {bytes, path}, with the name of the image.
+
+    Raises:
+        CellError: it holds none.
+    """
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(data, bytes):
+        raise CellError(f"{name}: holds no image bytes; fetch the data set with its images embedded")
+    return name, data
 
 
 def _footer(path: Path) -> bytes:

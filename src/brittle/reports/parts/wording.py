@@ -128,6 +128,8 @@ def caption(results: Sequence[Result]) -> str:
                 f"{result.made_by['protocol']}"
             ] = None
     parts += list(rules)
+    fits = {(r.cell.task, r.cell.dataset.partition("(")[0], r.made_by.get("train_images")): None for r in done}
+    parts += [f"{task} heads fitted on {count:,} images of {name}" for task, name, count in fits if count]
     left_out = {result.cell.dataset.partition("(")[0]: result.made_by.get("left_out", 0) for result in done}
     parts += [f"{count} images of {name} that cannot be read left out" for name, count in left_out.items() if count]
     return "; ".join([*parts, *legend(done)])
