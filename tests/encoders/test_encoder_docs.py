@@ -10,7 +10,9 @@ import brittle
 from brittle.core import components, spec
 
 TEXT = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf8")
-COMMANDS = re.findall(r"`(brittle run -e [^`]+)`", TEXT)
+EVERY = re.findall(r"`(brittle run -e [^`]+)`", TEXT)
+HEADS = [command for command in EVERY if " -t " in command]
+COMMANDS = [command for command in EVERY if command not in HEADS]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -20,6 +22,18 @@ def test_commands(command) -> None:
     assert words[4:] == ["-d", "scenes"]
     full = components.complete("encoders", words[3])
     assert str(spec.parse(str(full))) == str(full)
+
+
+@pytest.mark.parametrize("command", HEADS)
+def test_commands_of_heads(command) -> None:
+    words = shlex.split(command)
+    assert [words[i] for i in (2, 4, 6)] == ["-e", "-d", "-t"]
+    assert len(words) == 8
+    for kind, text in zip(("encoders", "datasets", "tasks"), words[3::2]):
+        full = components.complete(kind, text)
+        assert str(spec.parse(str(full))) == str(full)
+    given = spec.parse(words[7]).settings.get("head", "linear")
+    assert str(full.settings["head"]) == str(given)
 
 
 def test_every_encoder_has_a_command() -> None:

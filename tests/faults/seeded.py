@@ -161,7 +161,7 @@ FAULTS = (
     Fault(
         "training-masks-are-not-looked-at",
         "evaluation/inspection.py",
-        'for split in ("train", "val"):\n                _fitted_on(',
+        "for split in splits_of(task_of(task))[:-1]:\n                _fitted_on(",
         "for split in ():\n                _fitted_on(",
         ["cli/test_targets_first.py"],
     ),
@@ -178,6 +178,27 @@ FAULTS = (
         "match[1] if (match := SCENE.fullmatch(folder)) else folder",
         "folder",
         ["datasets/test_nyu.py"],
+    ),
+    Fault(
+        "a-published-depth-head-is-upsampled-after-its-relu",
+        "tasks/depth.py",
+        "return self._summed(_finer(scores))",
+        "return _finer(self._summed(scores))",
+        ["tasks/test_head_files.py"],
+    ),
+    Fault(
+        "layers-of-a-published-depth-head-are-mixed",
+        "tasks/depth.py",
+        "by_layer.transpose(1, 2)",
+        "by_layer",
+        ["tasks/test_head_files.py"],
+    ),
+    Fault(
+        "the-file-of-a-head-is-no-part-of-the-identity",
+        "planning/identity.py",
+        '**({"head": self.task.head_sha256} if self.task.head_sha256 else {}),',
+        "",
+        ["tasks/test_head_files.py"],
     ),
     Fault(
         "a-swapped-file-is-not-noticed",

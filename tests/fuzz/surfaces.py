@@ -24,11 +24,10 @@ from brittle.api.loading import load_dataset, load_encoder
 from brittle.core import components
 from brittle.core.errors import BrittleError
 from brittle.core.records import Cell, Finding, Result
-from brittle.encoders.parts import reading
 from brittle.evaluation import cache
 from brittle.planning import plan
 from brittle.results.store import Store
-from brittle.types import image_files
+from brittle.types import image_files, weight_files
 from brittle.types.target import STANDARD
 
 
@@ -218,7 +217,7 @@ def checkpoints(folder: Path) -> Surface:
         data = draw.choice(corpus)
         path.write_bytes(mutation.bytes_of(draw, data, corpus) if draw.random() < 0.95 else data)
         try:
-            reading.read(path)
+            weight_files.read(path)
             with suppress(BrittleError):  # none of them holds a whole encoder
                 load_encoder(f"file:{path}")
         finally:

@@ -18,9 +18,9 @@ from brittle.core.errors import MissingError, UsageError
 from brittle.core.progress import say
 from brittle.core.traits import EncoderTraits
 from brittle.encoders.parts import cards
-from brittle.encoders.parts.reading import INDEX, read, sha256_of, shards
 from brittle.encoders.parts.wrappers import Size
 from brittle.types import Encoder
+from brittle.types.weight_files import INDEX, read, sha256_of, shards
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", INDEX)
 READING = 2

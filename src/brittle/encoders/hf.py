@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from brittle.core import files
 from brittle.core.errors import BrittleError, MissingError, UsageError
 from brittle.core.traits import EncoderTraits
-from brittle.encoders.parts import checkpoints, configuration, hub, reading
-from brittle.encoders.parts.reading import INDEX, shards
+from brittle.encoders.parts import checkpoints, configuration, hub
 from brittle.encoders.parts.wrappers import PaddedEncoder, Pooled, Size, bounded, described, spatial
-from brittle.types import Encoder, Features
+from brittle.types import Encoder, Features, weight_files
+from brittle.types.weight_files import INDEX, shards
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ def _network(argument: str, cls: Any, folder: Path, family: _Family, config: Any
             return cls(config, **options).eval()
     state: dict[str, Any] = {}
     for path in _weights(folder):
-        loaded, _ = reading.read(path)
+        loaded, _ = weight_files.read(path)
         state |= checkpoints.tensors(loaded)
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
@@ -260,7 +260,7 @@ def _network(argument: str, cls: Any, folder: Path, family: _Family, config: Any
             None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float32, **options
         )
     except Exception as error:  # keys that the class makes no sense of
-        why = reading.reason(str(error))
+        why = weight_files.reason(str(error))
         raise UsageError(f"hf:{argument}: its weights do not load as {family.model} ({why})") from None
     finally:
         transformers.logging.set_verbosity(level)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from brittle.core import files
 from brittle.core.errors import BrittleError, MissingError, UsageError, unknown
 from brittle.core.traits import EncoderTraits
-from brittle.encoders.parts import configuration, hub, reading
+from brittle.encoders.parts import configuration, hub
 from brittle.encoders.parts.checkpoints import cleaned, fit, tensors
 from brittle.encoders.parts.timm_network import TimmEncoder
 from brittle.encoders.parts.wrappers import (
@@ -29,7 +29,7 @@ from brittle.encoders.parts.wrappers import (
     sha256_of_weights,
     spatial,
 )
-from brittle.types import Encoder, Features
+from brittle.types import Encoder, Features, weight_files
 
 HUB, CONFIG = "hf-hub:", "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -121,7 +121,7 @@ def open_clip(argument: str, /, *, size: Size = 0, pretrained: bool = True, pool
 def fingerprint(argument: str, /, *, size: int = 0, pretrained: bool = True, pooled: str = "tokens") -> str:
     """sha256 of the weights' file, mixed with what decides how they are used; only a random tower is built."""
     made = _origin(argument, pretrained)
-    sha = reading.sha256_of(made.path) if made.path else _random(argument)
+    sha = weight_files.sha256_of(made.path) if made.path else _random(argument)
     return _identity(made, sha, size, pooled)
 
 
@@ -278,7 +278,7 @@ def _weights(library: Any, argument: str, model: str, tag: str, pretrained: bool
 
 def _load(tower: nn.Module, path: Path, argument: str) -> str:
     """Load a checkpoint's tensors into the tower; returns the sha256 of the bytes they came from."""
-    loaded, sha = reading.read(path)
+    loaded, sha = weight_files.read(path)
     state = cleaned(tensors(loaded))
     state = {key.removeprefix("module."): value for key, value in state.items()}
     visual = {key.removeprefix("visual."): value for key, value in state.items() if key.startswith("visual.")} or state

@@ -76,7 +76,7 @@ def fingerprint(argument: str, /, *, pretrained: bool = True, checkpoint: str = 
     that decides how they are used, and with the settings that change features."""
     if not checkpoint:
         return _identity(argument, _sha256(argument, pretrained), settings)
-    from brittle.encoders.parts.reading import sha256_of
+    from brittle.types.weight_files import sha256_of
 
     _config(argument)
     return _identity(argument, sha256_of(Path(checkpoint).expanduser()), settings)
@@ -149,7 +149,7 @@ def _network(argument: str, size: int, pretrained: bool) -> tuple[Any, bool]:
 def _loaded(network: Any, argument: str, path: Path) -> str:
     """Put a checkpoint's tensors into the network; the sha256 of the bytes that they came from."""
     from brittle.encoders.parts import checkpoints
-    from brittle.encoders.parts.reading import read
+    from brittle.types.weight_files import read
 
     loaded, sha = read(path)
     states = dict(checkpoints.dictionaries(loaded))

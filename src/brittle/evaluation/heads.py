@@ -91,10 +91,12 @@ def check_unchanged(resolved: Resolved, *splits: str) -> None:
 
 def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine: Machine) -> nn.Module:
     """The head of a cell, fitted on the train split's frozen features and chosen on the val split's; fitted once and
-    kept. A task without labels has one ready."""
+    kept. A task without labels has one ready, and so has one whose head is read from a file."""
     task, device, seed = resolved.task, machine.device, resolved.cell.seed
     if isinstance(task, LabelFree):
         return task.head_on(encoder).to(device)
+    if task.head_sha256:
+        return task.head_read(encoder, loading.classes_of(resolved.data("test"), task.target)).to(device)
     splits = {split: resolved.data(split) for split in ("train", rule.chosen_on)}
     outputs = loading.classes_of(splits["train"], task.target)
     width = rule.look.width(encoder.dim)

@@ -13,8 +13,9 @@ from brittle.core.traits import DatasetTraits
 from brittle.datasets.parts.walk import words
 from brittle.evaluation import loading
 from brittle.evaluation.subset import subset
-from brittle.planning.identity import SPLITS, dataset_of, task_of
+from brittle.planning.identity import dataset_of, splits_of, task_of
 from brittle.planning.protocols import limit_of, subset_rule
+from brittle.types import Encoder
 
 
 def drawn(cell: Cell) -> tuple[int | None, str]:
@@ -40,29 +41,41 @@ def inspected(dataset: str, task: str, limit: int | None, rule: str) -> tuple[Fi
     traits = components.component("datasets", parse(dataset).name).traits
     if not (isinstance(traits, DatasetTraits) and traits.own and seen.of_classes()):
         return tuple(seen.of_depth())
-    for split in ("train", "val"):  # what the test images lack may be in the others
+    for split in splits_of(task_of(task))[:-1]:  # what the test images lack may be in the others
         data = dataset_of(dataset, split)
         seen.join(loading.inspect_targets(data, range(len(data)), task_of(task)))
     return (*seen.of_depth(), *seen.of_classes())
 
 
 def look_at(cells: Iterable[Cell]) -> None:
-    """Have every target that cells will use looked at, before any work starts. Those of the training images are not
-    looked at again while their data set stays as it is.
+    """Have every target that cells will use looked at, and every head that is read from a file put on its encoder,
+    before any work starts. Targets of the training images are not looked at again while their data set stays as it is.
 
     Raises:
-        UsageError: one is wrong; see ``inspect_targets``. What cannot be read fails its own cells.
+        UsageError: one is wrong, see ``inspect_targets``, or does not fit. What cannot be read fails its own cells.
     """
+    cells = list(cells)
     used = list(dict.fromkeys((cell.dataset, cell.task, *drawn(cell)) for cell in cells))
-    for dataset in dict.fromkeys(dataset for dataset, *_ in used):
-        for passed in dict.fromkeys(words(dataset_of(dataset, split).passed_over) for split in SPLITS):
-            if passed:
-                say(f"{dataset}: passed over: {passed}")
+    parts = dict.fromkeys((dataset, split) for dataset, task, *_ in used for split in splits_of(task_of(task)))
+    for dataset, passed in dict.fromkeys((part[0], words(dataset_of(*part).passed_over)) for part in parts):
+        if passed:
+            say(f"{dataset}: passed over: {passed}")
     for dataset, task, limit, rule in used:
         with suppress(CellError):
             inspected(dataset, task, limit, rule)
-            for split in ("train", "val"):
+            for split in splits_of(task_of(task))[:-1]:
                 _fitted_on(dataset, task, split)
+    _try_heads(cells)
+
+
+def _try_heads(cells: Iterable[Cell]) -> None:
+    """Have every head that is read from a file put on its encoder; nothing is computed."""
+    read = [cell for cell in cells if task_of(cell.task).head_sha256]
+    for text in dict.fromkeys(cell.encoder for cell in read):
+        encoder: Encoder = components.build("encoders", text)
+        for dataset, name in dict.fromkeys((cell.dataset, cell.task) for cell in read if cell.encoder == text):
+            task = task_of(name)
+            task.head_read(encoder, loading.classes_of(dataset_of(dataset, "test"), task.target))
 
 
 def _fitted_on(dataset: str, task: str, split: str) -> None:

@@ -4,6 +4,7 @@ import io
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -49,6 +50,8 @@ def model_of(resolved: Resolved, machine: Machine) -> tuple[Model, protocol.Prot
     """Encoder and fitted head of a cell, in evaluation mode, and the protocol that it is evaluated by."""
     encoder = encoder_of(resolved.cell.encoder, machine.device, resolved.weights)
     rule = protocol_of(resolved.cell.protocol, resolved.cell.dataset, resolved.task, encoder.size)
+    own = resolved.task.look_on(encoder)
+    rule = rule if own == resolved.task.look else replace(rule, look=own)
     encoder = quirks.encoder_of(encoder, rule)
     with frozen(encoder):
         head = heads.head(resolved, encoder, rule, machine)

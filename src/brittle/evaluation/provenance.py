@@ -53,6 +53,13 @@ def _aims(resolved: Resolved) -> dict[str, Any]:
     return {"aims": {str(label): names[label] for label in sorted(labels)}} if labels else {}
 
 
+def _head_of(resolved: Resolved) -> dict[str, Any]:
+    """On how many images the head was fitted, or what stands for the file that it was read from."""
+    if resolved.task.head_sha256:
+        return {"head_sha256": resolved.task.head_sha256}
+    return {} if isinstance(resolved.task, LabelFree) else {"train_images": len(resolved.data("train"))}
+
+
 def made_by(resolved: Resolved, model: Model, rule: Protocol, machine: Machine, images: int) -> dict[str, Any]:
     """What made a number of so many ``images``, as plain data."""
     cell, encoder = resolved.cell, model.encoder
@@ -72,7 +79,7 @@ def made_by(resolved: Resolved, model: Model, rule: Protocol, machine: Machine, 
         "basis": resolved.basis,
         "protocol": ", ".join(filter(None, [rule.describe(), describe(images, data, drawn(cell)[1])])),
         "left_out": data.left_out,
-        **({} if isinstance(resolved.task, LabelFree) else {"train_images": len(resolved.data("train"))}),
+        **_head_of(resolved),
         "data_licence": data.licence,
         "settings": {kind: str(part.spec) for kind, part in resolved.parts.items()},
         **_aims(resolved),

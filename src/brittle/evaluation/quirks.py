@@ -38,6 +38,10 @@ class Before(Encoder):
     def forward(self, images: Tensor) -> Features:
         return self.encoder(self.change(images))
 
+    @property
+    def depth(self) -> int:
+        return self.encoder.depth
+
     def at_layers(self, images: Tensor, indices: Sequence[int], *, norm: bool = False) -> list[Features]:
         return self.encoder.at_layers(self.change(images), indices, norm=norm)
 

@@ -93,7 +93,8 @@ class Resolved:
         return {
             "measure": MEASURE_VERSION,
             "weights": self.weights,
-            "data": [self._fingerprint(split) for split in SPLITS],
+            "data": [self._fingerprint(split) for split in splits_of(self.task)],
+            **({"head": self.task.head_sha256} if self.task.head_sha256 else {}),
         }
 
     def _fingerprint(self, split: str) -> str:
@@ -155,6 +156,12 @@ def _state_now(text: str, split: str) -> str:
 def task_of(text: str) -> "Task":
     """The task of a spec, made once."""
     return components.build("tasks", text)
+
+
+def splits_of(task: "Task") -> tuple[str, ...]:
+    """The splits of a data set that a number of a task follows from, that which is measured last: it alone where the
+    head is read from a file."""
+    return ("test",) if task.head_sha256 else SPLITS
 
 
 def weights_of(encoder: str) -> str:

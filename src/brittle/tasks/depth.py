@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from brittle.tasks.parts import head_choice
 from brittle.tasks.parts.depth_losses import SHIFT, WEIGHT, compared, gradloss, sigloss
-from brittle.types import DEPTH, Features, Positive, Task, resized
+from brittle.types import DEPTH, Encoder, Features, Look, Positive, Task, resized
 
 BINS = 256
+NAMES = {f"conv_depth.{name}": f"weigh.{name}" for name in ("weight", "bias")}
+"""Of the weights of DINOv2's published heads to ours."""
 
 
 class DepthHead(nn.Module):
@@ -29,11 +32,28 @@ class DepthHead(nn.Module):
 
     def forward(self, features: Features, size: Sequence[int]) -> Tensor:
         pooled = features.pooled[:, :, None, None].expand(-1, -1, *features.grid.shape[-2:])
-        weights = self.weigh(torch.cat([features.grid, pooled], 1)).relu() + 0.1
-        sums = torch.cat([(weights * self.bins).sum(1, keepdim=True), weights.sum(1, keepdim=True)], 1)
-        sums = nn.functional.interpolate(sums, scale_factor=4, mode="bilinear", align_corners=False)
+        sums = self.sums(self.weigh(torch.cat([features.grid, pooled], 1)))
         depth = sums[:, :1] / sums[:, 1:]
         return resized(depth, size)
+
+    def sums(self, scores: Tensor) -> Tensor:
+        """Sums of the weighted bins and of the weights [B, 2, 4 rows, 4 columns] of scores [B, 256, rows, columns]."""
+        return _finer(self._summed(scores))
+
+    def _summed(self, scores: Tensor) -> Tensor:
+        weights = scores.relu() + 0.1
+        return torch.cat([(weights * self.bins).sum(1, keepdim=True), weights.sum(1, keepdim=True)], 1)
+
+
+class PublishedDepthHead(DepthHead):
+    """The same, upsampled before the ReLU as DINOv2's published heads are."""
+
+    def sums(self, scores: Tensor) -> Tensor:
+        return self._summed(_finer(scores))
+
+
+def _finer(maps: Tensor) -> Tensor:
+    return nn.functional.interpolate(maps, scale_factor=4, mode="bilinear", align_corners=False)
 
 
 class Depth(Task):
@@ -49,11 +69,28 @@ class Depth(Task):
     abilities = frozenset({"metres", "per_pixel"})
     shares = ("delta1",)
 
-    def __init__(self, low: float, high: float) -> None:
+    def __init__(self, low: float, high: float, head: str = "linear") -> None:
         self.low, self.high = low, high
+        self._choice = head_choice.chosen(head, NAMES, "weigh.weight")
+        self.head_sha256 = self._choice.sha256
+
+    def look_on(self, encoder: Encoder) -> Look:
+        layers = self._choice.layers_of(encoder, "weigh.weight", 2)
+        if layers > 1:
+            return Look(tuple(head_choice.quarters(encoder.depth)), norm=False)
+        return Look((-1,), norm=False) if self._choice.path else self.look
 
     def head(self, dim: int, outputs: int) -> nn.Module:
         return DepthHead(dim, self.low, self.high)
+
+    def head_read(self, encoder: Encoder, outputs: int) -> nn.Module:
+        layers = len(self.look_on(encoder).layers)
+        made = PublishedDepthHead(layers * encoder.dim, self.low, self.high)
+        self._choice.fill(made, "weigh.weight", BINS)
+        # patch and pooled of one layer after the other there, of all layers here
+        by_layer = made.weigh.weight.detach().unflatten(1, (layers, 2, encoder.dim))
+        made.weigh.weight = nn.Parameter(by_layer.transpose(1, 2).flatten(1, 3))
+        return made
 
     def valid(self, target: Tensor) -> Tensor:
         return (target > self.low) & (target <= self.high)  # false for nan and inf too
@@ -100,6 +137,12 @@ class Depth(Task):
         return {**means, "rmse_pooled": (total["squared"] / total["pixels"]).sqrt().item()}
 
 
-def depth(*, min_depth: Positive = 1e-3, max_depth: Positive = 10.0) -> Depth:
-    """Depth in metres, valid in (min_depth, max_depth]."""
-    return Depth(min_depth, max_depth)
+def depth(*, min_depth: Positive = 1e-3, max_depth: Positive = 10.0, head: str = "linear") -> Depth:
+    """Depth in metres, valid in (min_depth, max_depth].
+
+    Args:
+        head: ``linear``, fitted on the encoder's output; ``ms``, fitted on four layers side by side, before the final
+            norm; ``file:PATH``, DINOv2's published head on one layer or four, with nothing fitted. The bins of each go
+            from min_depth to max_depth: 10 for those of NYU, 80 for those of KITTI.
+    """
+    return Depth(min_depth, max_depth, head)

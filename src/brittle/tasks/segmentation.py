@@ -6,10 +6,16 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from brittle.types import MASK, Features, Task, agreement_of_classes, most_damaged, resized
+from brittle.tasks.parts import head_choice
+from brittle.types import FINAL, MASK, Encoder, Features, Look, Task, agreement_of_classes, most_damaged, resized
 from brittle.types.target import VOID
 
 ROUNDS = 1000  # of going over all images again
+NAMES = {
+    **{f"bn.{name}": f"norm.{name}" for name in ("weight", "bias", "running_mean", "running_var")},
+    **{f"conv_seg.{name}": f"classify.{name}" for name in ("weight", "bias")},
+}
+"""Of the weights of DINOv2's published heads to ours."""
 
 
 class SegmentationHead(nn.Module):
@@ -41,8 +47,21 @@ class Segmentation(Task):
     shares = ("miou", "macc", "aacc")
     reads = ("grid",)
 
+    def __init__(self, head: str = "linear") -> None:
+        self._choice = head_choice.chosen(head, NAMES, "classify.weight")
+        self.head_sha256 = self._choice.sha256
+
+    def look_on(self, encoder: Encoder) -> Look:
+        layers = self._choice.layers_of(encoder, "classify.weight", 1)
+        return FINAL if layers == 1 else Look(tuple(range(-layers, 0)))
+
     def head(self, dim: int, outputs: int) -> nn.Module:
         return SegmentationHead(dim, outputs)
+
+    def head_read(self, encoder: Encoder, outputs: int) -> nn.Module:
+        made = self.head(self.look_on(encoder).width(encoder.dim), outputs)
+        self._choice.fill(made, "classify.weight", outputs)
+        return made
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         prediction = resized(prediction, target.shape[-2:])
@@ -97,9 +116,14 @@ class Segmentation(Task):
         }
 
 
-def segmentation() -> Segmentation:
-    """Semantic segmentation."""
-    return Segmentation()
+def segmentation(*, head: str = "linear") -> Segmentation:
+    """Semantic segmentation.
+
+    Args:
+        head: ``linear``, fitted on the encoder's output; ``ms``, fitted on the last four layers side by side, after the
+            final norm; ``file:PATH``, either of them as DINOv2's authors publish it, with nothing fitted.
+    """
+    return Segmentation(head)
 
 
 def _miou(intersection: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:

@@ -77,6 +77,11 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Features:
         raise NotImplementedError
 
+    @property
+    def depth(self) -> int:
+        """How many layers ``at_layers`` knows; 0 for none."""
+        return 0
+
     def at_layers(self, images: Tensor, indices: Sequence[int], *, norm: bool = False) -> list[Features]:
         """What blocks or stages (as Python counts) make of images in one pass, before any norm or, with ``norm``, after
         the final one; the width is each layer's own. UsageError where there is none of them, or no such norm."""

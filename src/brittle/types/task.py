@@ -25,7 +25,8 @@ class Task(ABC):
     attack on it, ``abilities`` what its predictions are, for attacks and objectives that need it; ``headline`` is the
     metric that stands for it, ``proportions`` names the metrics that are hits over trials (and so have Wilson
     intervals) with the two statistics they come from, ``shares`` the others that lie in [0, 1]. ``unlike`` says why the
-    headline of clean and of attacked images are not to be compared, where they are not.
+    headline of clean and of attacked images are not to be compared, where they are not. ``head_sha256`` stands for the
+    file that ``head`` reads its weights from; it is empty where heads are fitted.
     """
 
     name: str
@@ -39,10 +40,20 @@ class Task(ABC):
     reads: Sequence[str] = Features._fields
     look: Look = FINAL
     unlike: str = ""
+    head_sha256: str = ""
 
     @abstractmethod
     def head(self, dim: int, outputs: int) -> nn.Module:
         """(Features, (H, W)) -> prediction."""
+
+    def look_on(self, encoder: Encoder) -> Look:
+        """Which of an encoder's features the head reads; UsageError where it has none that fit."""
+        return self.look
+
+    def head_read(self, encoder: Encoder, outputs: int) -> nn.Module:
+        """The head of the file that ``head_sha256`` stands for, on that encoder, with nothing left to fit; UsageError
+        where the two, or the number of outputs, do not fit."""
+        raise NotImplementedError(f"{self.name} reads no heads from files")
 
     @abstractmethod
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:

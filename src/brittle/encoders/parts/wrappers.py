@@ -96,6 +96,10 @@ class PaddedEncoder(Encoder):
         last = self.final_norm()
         return [self.spread(last(each) if norm and last else each, padded) for each in tokens]
 
+    @property
+    def depth(self) -> int:
+        return len(self.blocks())
+
     def at_layers(self, images: Tensor, indices: Sequence[int], *, norm: bool = False) -> list[Features]:
         places = [place for place in map(self._place, indices) if place is not None]
         if not places:
@@ -131,7 +135,7 @@ class PaddedEncoder(Encoder):
 
     def _place(self, index: int) -> int | None:
         """``index`` counted from 0, None where there are no layers."""
-        count = len(self.blocks())
+        count = self.depth
         if count and not -count <= index < count:
             raise UsageError(f"{self.label} has layers -{count} to {count - 1}, got layer={index}")
         return index % count if count else None
