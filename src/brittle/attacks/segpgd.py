@@ -3,7 +3,7 @@
 from brittle.attacks.parts.ascent import passes, pgd_on
 from brittle.core.traits import AttackTraits
 
-TRAITS = AttackTraits(needs=("classes", "per_pixel"), objective="segpgd", passes=passes)
+TRAITS = AttackTraits(version=2, needs=("classes", "per_pixel"), objective="segpgd", passes=passes)
 
 segpgd = pgd_on("segpgd")
-"""SegPGD (Gu et al. 2022); settings as in ``pgd``."""
+"""SegPGD (Gu et al. 2022); settings as in ``pgd``, and the worst score kept."""

@@ -187,7 +187,8 @@ def passes(*, steps: int, restarts: int, **_settings: object) -> Passes:
 
 
 def pgd_on(objective: str) -> Attack:
-    """PGD on one objective: a component with the settings and defaults of ``pgd``, without the objective.
+    """PGD on one objective: a component with the settings of ``pgd`` but for the objective, and its defaults but that
+    it keeps the iterate of the worst score, which is what a dense task is judged by and no loss says.
 
     Args:
         objective: its spec.
@@ -204,7 +205,7 @@ def pgd_on(objective: str) -> Attack:
         step: Positive = 0.25,
         random_start: bool = True,
         restarts: AtLeastOne = 1,
-        keep: Keep = "best",
+        keep: Keep = "score",
     ) -> Tensor:
         return ascend(
             components.build("objectives", objective, model, batch),
