@@ -253,7 +253,7 @@ CASES = {
         ["depthpgd", "cospgd"]
         + [
             f"apgd(objective={loss}, steps=10, keep=score)"
-            for loss in ("l1", "silog", "log_bias(direction=up)", "log_bias(direction=down)", "cospgd")
+            for loss in ("mse", "l1", "silog", "log_bias(direction=up)", "log_bias(direction=down)", "cospgd")
         ],
     ),
 }
@@ -282,7 +282,11 @@ def test_an_ensemble_is_the_worst_of_its_members_image_by_image(images, task) ->
         )
 
     each = torch.stack([hurt(member) for member in members])
-    torch.testing.assert_close(hurt(ensemble), each.amax(0), rtol=1e-5, atol=1e-6)
+    if task != "depth":
+        torch.testing.assert_close(hurt(ensemble), each.amax(0), rtol=1e-5, atol=1e-6)
+    else:  # a last climb goes on from there
+        assert (hurt(ensemble) >= each.amax(0) - 1e-6).all()
+        assert (hurt(ensemble) > each.amax(0) + 1e-6).any()
     assert (each.amax(0) > each.amin(0)).any(), "all members alike: nothing was shown"
 
 

@@ -80,6 +80,8 @@ def test_an_interrupted_cell_goes_on_and_ends_with_the_same_numbers(
         ("warm(attack='autoattack(steps=6, queries=8)', eps=[0.01])", "classification", 7, 1),
         ("sea(steps=4)", "segmentation", 4, 1),
         ("depth_worst(steps=4)", "depth", 4, 3),
+        ("depth_worst(steps=4)", "depth", 8, 1),  # the last begins at the worst of the others
+        ("worst(attacks=[pgd(steps=2), 'apgd(steps=4, objective=mse)', depthpgd], chain=true)", "depth", 2, 1),
         ("apgd(objective=dlr, targets=3, steps=4)", "classification", 2, 1),
     ],
 )

@@ -13,22 +13,32 @@ from brittle.types.threat import Threat
 
 
 def worst(
-    model: Model, batch: Batch, threat: Threat, rng: Rng, /, *, attacks: Sequence[str] = ("pgd", "embed")
+    model: Model,
+    batch: Batch,
+    threat: Threat,
+    rng: Rng,
+    /,
+    *,
+    attacks: Sequence[str] = ("pgd", "embed"),
+    chain: bool = False,
 ) -> Tensor:
     """For each image what hurt it most (wrong label, lowest pixel accuracy, highest RMSE; then the highest loss).
 
     Args:
         attacks: specs, such as ``[pgd, embed]``.
+        chain: each after the first starts at the worst image so far, where it has a use for a start.
 
     Raises:
         UsageError: there are none.
     """
     if not attacks:
         raise UsageError("worst(attacks=[]): name at least one attack, such as worst(attacks=[pgd, embed])")
-    return ensemble.worst_of(map(ensemble.member, attacks), model, batch, threat, rng)
+    members = [ensemble.member(attack) for attack in attacks]
+    alone = 1 if chain else len(members)
+    return ensemble.worst_of(members[:alone], model, batch, threat, rng, then=members[alone:])
 
 
-def _passes(*, attacks: Sequence[str]) -> Passes:
+def _passes(*, attacks: Sequence[str], **_settings: object) -> Passes:
     return Passes(1 + len(attacks), 0)
 
 

@@ -21,16 +21,22 @@ def member(text: str) -> Member:
     return lambda model, batch, threat, rng: components.build("attacks", full, model, batch, threat, rng)
 
 
-def worst_of(members: Iterable[Member], model: Model, batch: Batch, threat: Threat, rng: Rng) -> Tensor:
+def worst_of(
+    members: Iterable[Member], model: Model, batch: Batch, threat: Threat, rng: Rng, *, then: Iterable[Member] = ()
+) -> Tensor:
     """For each image the result of the member that did most damage; the clean image where none did any.
 
     Images of which nothing is right any more are not given to a second member (AutoAttack, Croce and Hein 2020). Each
     member draws what it would draw alone, so the ensemble is never weaker than a member. The log is the first member's.
+
+    Args:
+        then: further members, each of which starts at the worst image so far.
     """
     best = batch.images.detach().clone()
     damage, loss, beaten = _judged(model, best, batch)
     log = model.log
-    for number, attack in enumerate(members):
+    alone = list(members)
+    for number, attack in enumerate([*alone, *then]):
         rows = (~beaten if number else torch.ones_like(beaten)).nonzero().flatten()
         if not len(rows):
             if not log.collect:
@@ -38,6 +44,7 @@ def worst_of(members: Iterable[Member], model: Model, batch: Batch, threat: Thre
             log.candidate(best.clone())  # every member has its place in the log, whether it was needed or not
             continue
         part = batch.rows(rows.tolist())
+        part = part if number < len(alone) else part._replace(start=best[rows])
         make = partial(attack, model, part, threat, rng.rows(rows).again())
         with model.using(log=SILENCE if number else log):
             images = log.part(f"{number}@{threat.eps!r}", part.ids, make).detach().to(best)
