@@ -265,18 +265,21 @@ ATTACKS = {
     "embed": AttackCase("embed(steps=3)"),
     "fab": AttackCase("fab(steps=5)", random=False, budgets=10),
     "noise": AttackCase("noise"),
+    "padam": AttackCase("padam(steps=5)"),
     "pgd": AttackCase("pgd(steps=3)"),
     "segpgd": AttackCase("segpgd(steps=3)"),
     "square": AttackCase("square(queries=60)"),
 }
 
 OBJECTIVES = {
+    "cosine": ("cosine",),
     "cospgd": ("cospgd",),
     "dlr": ("dlr", "dlr(rank=2)", "dlr(normalised=false)", "dlr(rank=1, normalised=false)"),
     "js": ("js",),
     "l1": ("l1",),
     "log_bias": ("log_bias", "log_bias(direction=down)"),
     "masked_ce": ("masked_ce", "masked_ce(balanced=true)"),
+    "mse": ("mse",),
     "silog": ("silog",),
     "targeted": ("targeted", "targeted(rank=2)", "targeted(label=1)"),
     "embedding": (

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import kl_div, one_hot
 
 from brittle.core import components
+from brittle.core.errors import UsageError
 from brittle.types import Batch, Model
 from brittle.types.target import VOID
 
@@ -115,3 +116,47 @@ def test_l1_is_metres_over_valid_pixels() -> None:
     target[:, :, :2] = 0  # void
     prediction = target + torch.tensor([9.0, 9.0, 0.5, -1.5]).view(1, 1, 4, 1)
     torch.testing.assert_close(value("l1", "depth", prediction, target), torch.tensor([1.0]))
+
+
+def test_mse_is_square_metres_over_valid_pixels_and_climbs_with_rmse() -> None:
+    target = torch.full((2, 1, 4, 5), 2.0)
+    target[:, :, :2] = 0  # void
+    prediction = target + torch.tensor([9.0, 9.0, 0.5, -1.5]).view(1, 1, 4, 1) * torch.tensor([1.0, 2.0]).view(
+        2, 1, 1, 1
+    )
+    found = value("mse", "depth", prediction, target)
+    torch.testing.assert_close(found, torch.tensor([1.25, 5.0]))
+    rmse = components.build("tasks", "depth").score(prediction, target)["rmse"]
+    torch.testing.assert_close(found.sqrt(), rmse.float())
+
+
+def test_cosine_is_that_of_logits_and_one_hot() -> None:
+    mask, logits = mask_and_logits()
+    truth = one_hot(mask.where(mask != VOID, 0), 3).movedim(-1, 1).float()
+    wanted = (1 - torch.nn.functional.cosine_similarity(logits, truth, dim=1)) * (mask != VOID)
+    found = value("cosine", "segmentation", logits, mask)
+    torch.testing.assert_close(found, wanted.mean((1, 2)))
+    torch.testing.assert_close(value("cosine", "segmentation", 7 * logits, mask), found)
+    label = torch.tensor([0, 1])
+    by_hand = 1 - LOGITS[[0, 1], label] / LOGITS.square().sum(1).sqrt()
+    torch.testing.assert_close(value("cosine", "classification", LOGITS, label), by_hand)
+
+
+def test_balanced_cospgd_gives_every_class_of_an_image_the_same_say() -> None:
+    mask, logits = torch.zeros(1, 4, 5, dtype=torch.long), torch.zeros(1, 3, 4, 5)
+    mask[0, 0, 0], mask[0, 1] = 1, 2  # 1 pixel, 5 pixels, and 14 of class 0
+    logits[0, 0] = torch.arange(20.0).view(4, 5) / 10
+    each = cross_entropy(logits, mask) * torch.nn.functional.cosine_similarity(
+        logits.softmax(1), one_hot(mask, 3).movedim(-1, 1).float(), dim=1
+    )
+    wanted = torch.stack([each[mask == label].mean() for label in range(3)]).mean()
+    torch.testing.assert_close(value("cospgd(balanced=true)", "segmentation", logits, mask), wanted[None])
+    assert (value("cospgd", "segmentation", logits, mask) - wanted).abs() > 0.01
+
+
+def test_balanced_cospgd_is_refused_where_pixels_have_no_class() -> None:
+    metres = torch.full((2, 1, 4, 5), 2.0)
+    with pytest.raises(UsageError, match=r"cospgd\(balanced=true\) needs classes per pixel, which depth has not"):
+        value("cospgd(balanced=true)", "depth", metres, metres)
+    with pytest.raises(UsageError, match="which classification has not; take cospgd"):
+        value("cospgd(balanced=true)", "classification", LOGITS, torch.tensor([0, 1]))

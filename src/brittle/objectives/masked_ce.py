@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from brittle.core.traits import ObjectiveTraits
+from brittle.objectives.parts.balance import balance
 from brittle.types import Batch, Model, Objective, per_image
 
 
@@ -13,7 +14,7 @@ def masked_ce(model: Model, batch: Batch, /, *, balanced: bool = False) -> Objec
     Args:
         balanced: each class of an image weighs the same, however many of its pixels there are, as it does in mIoU.
     """
-    weight = _balance(batch.target) if balanced else torch.ones_like(batch.target, dtype=torch.float32)
+    weight = balance(batch.target) if balanced else torch.ones_like(batch.target, dtype=torch.float32)
 
     def objective(images: Tensor, _progress: float) -> Tensor:
         prediction = model(images)
@@ -22,15 +23,6 @@ def masked_ce(model: Model, batch: Batch, /, *, balanced: bool = False) -> Objec
         return per_image(model.task.loss(prediction, batch.target) * right * weight)
 
     return objective
-
-
-def _balance(target: Tensor) -> Tensor:
-    """[B,H,W]: one over the share that each pixel's class has of its image, over the number of classes there."""
-    weight = torch.zeros_like(target, dtype=torch.float32)
-    for weights, image in zip(weight, target):
-        classes, place, counts = image.unique(return_inverse=True, return_counts=True)
-        weights += (image.numel() / (counts * len(classes)))[place]
-    return weight
 
 
 TRAITS = ObjectiveTraits(needs=("classes", "per_pixel"))
