@@ -166,7 +166,8 @@ HOMONYMS = {
     "hf",
     "file",
     "paper",
-}  # also a kind of target, a word of traits, a setting, a prefix
+    "l1",
+}  # also a kind of target, a word of traits, a setting, a prefix, a norm
 
 
 def known_by_name(tree: ast.AST, kind: str) -> list[str]:

@@ -54,7 +54,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("task", CASES)
 def test_any_callable_is_attacked_on_every_task(task: str, norm: str) -> None:
     model, target, own = CASES[task]
@@ -66,7 +66,7 @@ def test_any_callable_is_attacked_on_every_task(task: str, norm: str) -> None:
         assert not torch.equal(found, images)
         assert found.min() >= 0
         assert found.max() <= 1
-        size = (found - images).abs().amax() if norm == "linf" else (found - images).flatten(1).norm(dim=1).amax()
+        size = (found - images).flatten(1).norm({"linf": float("inf"), "l2": 2, "l1": 1}[norm], dim=1).amax()
         assert size <= EPS + 1e-6
 
 
@@ -382,13 +382,14 @@ def test_an_encoder_may_write_into_its_input() -> None:
     assert torch.equal(images, before)
 
 
-def test_l2_has_no_budget_of_its_own() -> None:
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_l2_and_l1_have_no_budget_of_their_own(norm: str) -> None:
     images, labels = _images(), torch.tensor([0, 1, 2])
     for call in (brittle.attack, brittle.check):
-        with pytest.raises(UsageError, match="l2 has no budget of its own; give eps"):
-            call(_logits, images, labels, norm="l2")
-    with pytest.raises(UsageError, match="l2 has no budget"):
-        brittle.run(["pixels"], ["scenes"], norm="l2")
+        with pytest.raises(UsageError, match=f"{norm} has no budget of its own; give eps"):
+            call(_logits, images, labels, norm=norm)
+    with pytest.raises(UsageError, match=f"{norm} has no budget"):
+        brittle.run(["pixels"], ["scenes"], norm=norm)  # type: ignore[arg-type]
 
 
 def test_with_more_than_255_outputs_255_is_a_class() -> None:

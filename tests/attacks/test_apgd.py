@@ -12,8 +12,10 @@ from brittle.types import Batch, Encoder, Features, Model
 from brittle.types.rng import Rng
 from brittle.types.target import VOID
 from brittle.types.threat import Threat
+from optimum import DUAL, farthest
 
-EPS = {"linf": 0.05, "l2": 0.3}
+EPS = {"linf": 0.05, "l2": 0.3, "l1": 1.5}
+NEAR = {"linf": 1e-5, "l2": 2e-3, "l1": 1e-4}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -60,12 +62,15 @@ def images() -> Tensor:
 def test_apgd_reaches_the_optimum_of_a_linear_model(norm, keep) -> None:
     model, images = Line(), 0.4 + 0.2 * torch.rand(6, 3, 5, 4, generator=generator())
     label = torch.zeros(6, dtype=torch.long)
-    length = model.weight.detach().abs().sum() if norm == "linf" else model.weight.detach().norm()
+    slope = -model.weight.detach().view(3, 5, 4)
+    fall = EPS[norm] * slope.flatten().norm(DUAL[norm]).expand(6)
+    if norm == "l1":  # whose steps meet the box
+        fall = farthest(images, slope, EPS[norm]).float()
     found = brittle.attack(model, images, label, attack=f"apgd(keep={keep})", eps=EPS[norm], norm=norm)
     with torch.no_grad():
-        wanted, gap = model(images)[:, 0] * 2 - EPS[norm] * length, model(found)[:, 0] * 2
+        wanted, gap = model(images)[:, 0] * 2 - fall, model(found)[:, 0] * 2
     assert (wanted > 0).all(), "no success, so that best is the highest loss"
-    torch.testing.assert_close(gap, wanted, rtol=0, atol=(2e-3 if norm == "l2" else 1e-5) * (EPS[norm] * length).item())
+    torch.testing.assert_close(gap, wanted, rtol=0, atol=NEAR[norm] * fall.max().item())
 
 
 class Hill(nn.Module):

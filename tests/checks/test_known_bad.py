@@ -18,6 +18,7 @@ from brittle.reports.parts import wording
 from brittle.types import Encoder, Features, Model, frozen
 
 SIDE, CLASSES, EPS = 16, 4, 12 / 255
+BUDGETS = {"linf": EPS, "l2": 0.5, "l1": 8.0}
 
 
 def _images(count: int, seed: int = 0, side: int = SIDE) -> tuple[Tensor, Tensor]:
@@ -222,12 +223,12 @@ def _targets(task: str, count: int = 24) -> tuple[Tensor, Tensor]:
     return {"classification": _images(count), "segmentation": maps[:2], "depth": (maps[0], maps[2])}[task]
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", BUDGETS)
 @pytest.mark.parametrize("name", GOOD)
 def test_good_models_are_not_flagged(name: str, norm: str) -> None:
     make, words = GOOD[name]
     images, target = _targets(words.get("task", "classification"))
-    findings = brittle.check(make(), images, target, norm=norm, eps=EPS if norm == "linf" else 0.5, **words)  # type: ignore[arg-type]
+    findings = brittle.check(make(), images, target, norm=norm, eps=BUDGETS[norm], **words)  # type: ignore[arg-type]
     assert not _failed(findings), [f for f in findings if f.verdict == "fail"]
     assert {finding.name for finding in findings} < set(components.names("checks"))
 

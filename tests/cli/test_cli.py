@@ -54,6 +54,7 @@ def _images(root: Path, *names: str) -> Path:
         (("-a", "pgd(steps="), "breaks off"),
         (("-a", "pgd(objective=embeding)"), "embed"),
         (("-a", "pgd", "--norm", "l2"), "l2 has no budget of its own; give eps"),
+        (("-a", "pgd", "--norm", "l1"), "l1 has no budget of its own; give eps"),
         (("-a", "pgd", "--eps", "nan"), "nan"),
         (("-a", "pgd", "--eps", "-1/255"), "-1/255"),
         (("-a", "pgd", "--eps", "1/0"), "1/0"),

@@ -40,7 +40,11 @@ def test_planted_faults_are_found_and_sound_numbers_pass(name) -> None:
 @every_check
 @pytest.mark.parametrize("task", SCORED)
 def test_few_images_and_void_ones_are_no_error(name, task) -> None:
-    for made in (evidence(task, count=1), evidence(task, eps=0.0), evidence(task, attack="noise", norm="l2", eps=0.5)):
+    for made in (
+        evidence(task, count=1),
+        evidence(task, eps=0.0),
+        *(evidence(task, attack="noise", norm=norm, eps=0.5) for norm in ("l2", "l1")),
+    ):
         assert judge(components.component("checks", name).function(made), name).verdict != "fail"
     if task != "classification":
         assert judge(components.component("checks", name).function(evidence(task, void=6)), name).verdict != "fail"

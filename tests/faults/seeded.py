@@ -395,8 +395,22 @@ FAULTS = (
     Fault(
         "mean-for-sum-in-the-l2-norm",
         "types/threat.py",
-        "return delta.flatten(1).norm(dim=1).view(",
-        "return delta.flatten(1).square().mean(1).sqrt().view(",
+        "return torch.linalg.vector_norm(delta, ORDERS[norm], (1, 2, 3), keepdim=True)",
+        "return delta.abs().pow(ORDERS[norm]).mean((1, 2, 3), keepdim=True).pow(1 / ORDERS[norm])",
+        THREAT,
+    ),
+    Fault(
+        "l1-cut-after-the-box",
+        "types/threat.py",
+        "(size - cut.clamp(min=0)).clamp(min=0).minimum(room)",
+        "(size.minimum(room) - cut.clamp(min=0)).clamp(min=0)",
+        THREAT,
+    ),
+    Fault(
+        "l1-steps-at-values-that-have-met-the-box",
+        "types/threat.py",
+        "pull * torch.where(gradient > 0, images < 1, images > 0)",
+        "pull * 1",
         THREAT,
     ),
     Fault(

@@ -78,7 +78,7 @@ def specs(_folder: Path) -> Surface:
 PLANS = (
     "name: demo\nencoders: ['embedded:dino', \"pixels(size=8)\"]\ndatasets: [scenes]\ntasks: [classification, depth]\n"
     "attacks: [embed, downstream]\neps: [8/255, 0.5, 1e-4]\nnorm: linf\nseeds: [0, 1]\nlimit: 32\nchecks: fast\n",
-    '{"encoders": ["pixels"], "datasets": ["scenes(test=8)"], "eps": ["8/255"], "sources": {"a": "b"}, "limit": 3}',
+    '{"encoders": ["pixels"], "datasets": ["scenes(test=8)"], "eps": ["12"], "norm": "l1", "sources": {"a": "b"}}',
     "encoders:\n  - timm:x\n  - file:{weights}/a.pth\ndatasets:\n- folder:{data}/b\nprotocol: standard(subset=first)\n",
 )
 

@@ -52,6 +52,7 @@ GOOD = "encoders: [pixels]\ndatasets: [scenes]\n"
         ("datasets: [scenes]\n", "encoders"),
         (GOOD + "norm: l3\n", "norm"),
         (GOOD + "norm: l2\n", "l2 has no budget of its own; give eps"),
+        (GOOD + "norm: l1\n", "l1 has no budget of its own; give eps, such as 12 for images of 32x32"),
         (GOOD + "limit: 0\n", "limit"),
         (GOOD + "seeds: [-1]\n", "seeds"),
         (GOOD + "protocol: other\n", "no protocol 'other'"),
@@ -146,7 +147,7 @@ def test_nearly_equal_budgets_are_one(near: float | str) -> None:
     assert budget.check_eps(near) == 8 / 255
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_budgets_that_differ_have_texts_that_differ(norm: str) -> None:
     values = [1e-6, 1e-9, 0.1, 0.1 + 1e-9, 0.1 + 2e-9, 0.0314, 8 / 255, 8.5 / 255, 0.3, 0.300001, 0.0]
     sizes = {budget.check_eps(value, norm) for value in values}
@@ -161,6 +162,7 @@ def test_eps_text() -> None:
     assert budget.eps_text(0.1) == "0.1"
     assert budget.eps_text(0.0) == "0"
     assert budget.eps_text(1.0) == "255/255"
+    assert (budget.eps_text(12.0, "l1"), budget.eps_text(8 / 255, "l1")) == ("12", repr(8 / 255))
     assert (budget.eps_text(1.0, "l2"), budget.eps_text(8 / 255, "l2")) == ("1", repr(8 / 255))
     assert budget.eps_text(None) == ""
 

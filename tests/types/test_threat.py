@@ -14,7 +14,7 @@ from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
 few = settings(max_examples=25, deadline=None, derandomize=True)
-norms = st.sampled_from(["linf", "l2"])
+norms = st.sampled_from(["linf", "l2", "l1"])
 budgets = st.one_of(st.sampled_from([0.0, 1e-4, 1 / 255, 8 / 255, 0.5, 3.0]), st.floats(0, 4))
 seeds = st.integers(0, 2**31)
 ROUNDING = 1e-6
@@ -27,8 +27,8 @@ def draw(seed: int, count: int = 2) -> tuple[Tensor, torch.Generator]:
 
 
 def length(threat: Threat, delta: Tensor) -> Tensor:
-    rows = delta.double().flatten(1)
-    return rows.abs().amax(1) if threat.norm == "linf" else rows.square().sum(1).sqrt()
+    rows = delta.double().flatten(1).abs()
+    return {"linf": rows.amax(1), "l2": rows.square().sum(1).sqrt(), "l1": rows.sum(1)}[threat.norm]
 
 
 @few
@@ -41,6 +41,28 @@ def test_projection_is_inside_and_stays_where_it_is(norm, eps, seed, spread) -> 
     assert inside.min() >= 0
     assert inside.max() <= 1
     torch.testing.assert_close(threat.project(clean, inside), inside, rtol=0, atol=2e-7)
+
+
+@few
+@given(budgets, seeds, st.sampled_from([1e-3, 0.1, 1.0, 50.0]), st.sampled_from([0, 4]))
+def test_in_l1_it_is_the_nearest_point_of_ball_and_box(eps, seed, spread, ties) -> None:
+    """Every change shortened by one and the same cut, then by the box (the conditions of the optimum), the cut found by
+    bisection."""
+    clean, generator = draw(seed)
+    delta = spread * torch.randn(clean.shape, generator=generator)
+    moved = clean + ((delta * ties).round() / ties if ties else delta)
+    found = Threat("l1", eps).project(clean, moved)
+    assert (Threat("l1", eps).violation(clean, found) < 1e-12).all()
+    for x, y, got in zip(clean.double().flatten(1), (moved - clean).double().flatten(1), found.double().flatten(1)):
+        room = torch.where(y > 0, 1 - x, x)
+        low, high = 0.0, float(y.abs().max())
+        for _ in range(80):
+            cut = (low + high) / 2
+            spent = (y.abs() - cut).clamp(min=0).minimum(room).sum()
+            low, high = (cut, high) if spent > eps else (low, cut)
+        fits = y.abs().minimum(room).sum() <= eps
+        wanted = x + y.sign() * (y.abs() - (0 if fits else high)).clamp(min=0).minimum(room)
+        torch.testing.assert_close(got, wanted, rtol=0, atol=2e-7)
 
 
 @few
@@ -73,13 +95,13 @@ def test_samples_are_inside(norm, eps, seed) -> None:
     assert found.max() <= 1
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_samples_are_uniform_by_volume(norm) -> None:
     threat, count = Threat(norm, 0.2), 3000
     clean = torch.full((count, 3, 1, 1), 0.5)  # 3 values an image: a ball whose radii are far from its surface
     delta = threat.sample(clean, Rng(0, [str(i) for i in range(count)])) - clean
     reach = length(threat, delta) / 0.2
-    for radius in (0.3, 0.6, 0.9):  # the share of a ball within a radius is its cube, in both norms
+    for radius in (0.3, 0.6, 0.9):  # the share of a ball within a radius is its cube, in every norm
         assert (reach < radius).double().mean().item() == pytest.approx(radius**3, abs=0.03)
     assert (delta.flatten(1).mean(0).abs() < 0.01).all()
 
@@ -87,7 +109,7 @@ def test_samples_are_uniform_by_volume(norm) -> None:
 @few
 @given(norms, st.floats(1e-3, 1), st.floats(1e-4, 0.2), seeds)
 def test_a_planted_excess_is_measured(norm, eps, excess, seed) -> None:
-    clean = torch.full((2, 3, 30, 30), 0.5)
+    clean = torch.full((2, 3, 30, 30), 0.5, dtype=torch.float64)  # rounding adds up in l1
     threat = Threat(norm, min(eps, 0.25) if norm == "linf" else eps)
     planted = clean.clone()
     place = seed % 30
@@ -95,13 +117,13 @@ def test_a_planted_excess_is_measured(norm, eps, excess, seed) -> None:
         planted[1, seed % 3, place, 0] += threat.eps + excess
     else:
         direction = torch.randn(3, 30, 30, generator=torch.Generator().manual_seed(seed))
-        planted[1] += (threat.eps + excess) * direction / direction.norm()
+        planted[1] += (threat.eps + excess) * direction / length(threat, direction[None])
     found = threat.violation(clean, planted)
     assert found[0] == 0
     assert found[1].item() == pytest.approx(excess, rel=1e-3, abs=1e-6)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_leaving_the_box_is_a_violation(norm) -> None:
     clean = torch.zeros(3, 3, 4, 4)
     moved = clean.clone()
@@ -112,7 +134,7 @@ def test_leaving_the_box_is_a_violation(norm) -> None:
     assert found.tolist() == pytest.approx([0.01, 0.02, 0.0], abs=1e-6)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_no_number_is_an_infinite_violation(norm, value) -> None:
     clean = torch.full((2, 3, 4, 4), 0.5)
@@ -131,16 +153,18 @@ def test_8bit_images_are_levels_inside_the_budget(norm, eps, seed, spread) -> No
     saved = threat.to_8bit(clean, images)
     assert torch.equal(saved, (saved * 255).round() / 255)
     assert (threat.violation(clean, saved) <= ROUNDING).all()
-    assert ((saved - images).abs() <= (1 if norm == "l2" or eps * 255 % 1 else 0.5) / 255 + ROUNDING).all()
+    assert ((saved - images).abs() <= (1 if norm != "linf" or eps * 255 % 1 else 0.5) / 255 + ROUNDING).all()
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_8bit_of_a_clean_image_is_itself(norm) -> None:
     clean = (torch.arange(256).float() / 255).repeat(3).view(1, 3, 16, 16)
     assert torch.equal(Threat(norm, 8 / 255).to_8bit(clean, clean), clean)
 
 
-@pytest.mark.parametrize(("norm", "eps"), [("linf", 8 / 255), ("linf", 2.5 / 255), ("l2", 0.02), ("l2", 0.5)])
+@pytest.mark.parametrize(
+    ("norm", "eps"), [("linf", 8 / 255), ("linf", 2.5 / 255), ("l2", 0.02), ("l2", 0.5), ("l1", 0.6)]
+)
 def test_8bit_images_are_inside_the_budget_of_a_resized_clean_one(norm, eps) -> None:
     """Its values lie between two levels. Where rounding the clean image itself keeps the budget, there is an image that
     does."""
@@ -155,7 +179,7 @@ def test_8bit_images_are_inside_the_budget_of_a_resized_clean_one(norm, eps) -> 
 
 
 @pytest.mark.parametrize("eps", [math.nan, -1.0, math.inf, -math.inf])
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_a_budget_that_makes_no_sense_is_refused(norm, eps) -> None:
     with pytest.raises(UsageError, match="eps"):
         Threat(norm, eps)
@@ -171,10 +195,11 @@ def test_an_unknown_norm_is_refused_and_the_near_one_named() -> None:
 
 @few
 @given(seeds, st.floats(0.001, 1))
-def test_an_l2_step_has_its_length_and_linf_moves_each_value(seed, step) -> None:
+def test_a_step_has_its_length_and_linf_moves_each_value(seed, step) -> None:
     clean, generator = draw(seed)
+    clean = clean * 0.9 + 0.05  # so that none of its values is kept by the box
     gradient = torch.randn(clean.shape, generator=generator) * 1e-6
-    for norm in ("linf", "l2"):
+    for norm in ("linf", "l2", "l1"):
         threat = Threat(norm, 1.0)
         delta = threat.ascend(clean, gradient, step) - clean
         torch.testing.assert_close(
@@ -186,8 +211,25 @@ def test_an_l2_step_has_its_length_and_linf_moves_each_value(seed, step) -> None
     )
 
 
+def test_an_l1_step_moves_the_steepest_that_can_move_and_as_many_as_it_needs() -> None:
+    clean = torch.full((2, 3, 10, 10), 0.5)
+    gradient = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    order = gradient[0].abs().flatten().argsort(descending=True)
+    met = clean.clone()
+    met[0].view(-1)[order[:2]] = torch.where(gradient[0].flatten()[order[:2]] > 0, 1.0, 0.0)  # on the box's edge
+
+    def movers(step: float, share: float) -> Tensor:
+        return (Threat("l1", 9.0).ascend(met, gradient, step, share) - met)[0].flatten()
+
+    for step, share, count in ((0.3, 0.01, 3), (0.3, 0.1, 30), (6.0, 0.01, 12)):
+        moved = movers(step, share)
+        assert moved.nonzero().flatten().sort().values.tolist() == order[: count + 2].sort().values.tolist()
+        torch.testing.assert_close(moved[order[: count + 2]].abs(), torch.full((count + 2,), step / count))
+        assert (moved * gradient[0].flatten() >= 0).all()
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e-8, 1e-14, 1e-24])
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_a_step_is_as_long_for_the_faintest_gradient(norm, scale) -> None:
     """The gradient of cross entropy at a margin of 40 is 1e-18 long; a shorter step there would make the overconfident
     look robust."""

@@ -47,8 +47,8 @@ def attack(
         attack: spec, such as ``pgd(steps=40)``, or a function ``(model, batch, threat, rng) -> images``.
         objective: what the attack climbs, in place of its own: a spec, or a function ``(model, batch) -> objective``.
         task: spec, or a ``Task``.
-        eps: budget in pixel units, at most 1 in ``linf``, 8/255 if None; in ``l2``, which has no default, what is above
-            the square root of 3HW means nothing more.
+        eps: budget in pixel units, at most 1 in ``linf``, 8/255 if None; ``l2`` and ``l1`` have no default, and what
+            is above the square root of 3HW, or 3HW, means nothing more there.
         ids: names of the images, to which the random starts belong; their positions if None.
 
     Raises:

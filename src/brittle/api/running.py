@@ -58,7 +58,7 @@ def run(
     again by a later call.
 
     Args:
-        eps: budgets in pixel units; None for 8/255 in ``linf``, while ``l2`` has no default.
+        eps: budgets in pixel units; None for 8/255 in ``linf``, while ``l2`` and ``l1`` have no default.
         limit: how many test images, drawn balanced over classes; None for all.
         protocol: how images are measured; ``standard(subset=first)`` takes the first ones where there is a limit.
     """

@@ -19,8 +19,12 @@ ENOUGH = 0.75  # share of steps that must have improved for the step size to sta
 # lengths of the spans between two checks of the progress, as shares of all steps
 FIRST, SHORTER, SHORTEST = 0.22, 0.03, 0.06
 SCOUTS, STRIDE = 0.2, 0.25  # the most of all steps that scouting may take; length of its steps as a share of eps
-# eps as a multiple of the threat's, and its share of the steps (SEA 2024)
+# eps as a multiple of the threat's, and its share of the steps (SEA 2024; l1: Croce and Hein 2021)
 PHASES = ((2.0, 0.3), (1.5, 0.3), (1.0, 0.4))
+PHASES_L1 = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
+# l1: share of the values that move at first; how many of those moved go on; how many fewer must be moved for the step
+# to be whole again; by what it is divided else, at most to a share of eps; length of the spans
+MANY, ON, FEWER, DIVISOR, LEAST, SPAN = 0.2, 1 / 1.5, 0.95, 1.5, 0.1, 0.04
 
 
 def apgd(
@@ -48,8 +52,12 @@ def apgd(
             APGD's first step of twice eps leads nearly every start to the same corner of the ball, where a short step
             may find a higher one. 0: APGD as published. None where balls shrink, or after a first restart.
         shrink: begin in balls of twice and 1.5 times eps, 30 % of the steps in each, and continue from there in the
-            threat's own (SEA, Croce, Singh and Hein 2024).
+            threat's own (SEA, Croce, Singh and Hein 2024); in l1 of three times and twice eps.
         keep: which iterate, as in ``pgd``.
+
+    In l1 it is l1-APGD (Croce and Hein 2021): sparse steps without momentum, of fewer values as fewer are moved, each
+    projected onto the intersection of ball and box. Unlike there, values that have met the box do not count, so that
+    the budget goes to the steepest of the others.
 
     Raises:
         UsageError: targets with an objective that has no rank.
@@ -58,7 +66,7 @@ def apgd(
     def climb(text: str) -> ensemble.Member:
         def attack(model: Model, batch: Batch, threat: Threat, rng: Rng) -> Tensor:
             climbed = components.build("objectives", text, model, batch)
-            phases = PHASES if shrink else ((1.0, 1.0),)
+            phases = (PHASES_L1 if threat.norm == "l1" else PHASES) if shrink else ((1.0, 1.0),)
             return _auto_pgd(
                 climbed,
                 model,
@@ -123,12 +131,18 @@ def _auto_pgd(
             length = steps - spent if own else round(share * steps)
             if not length:
                 continue
-            start = ball.sample(clean, rng) if images is None else ball.project(clean, images)
+            start = _start(ball, clean, rng) if images is None else ball.project(clean, images)
             # an iterate from a larger ball than the threat's must never be kept
             climb = kept if own else Climb(objective, model, batch, keep)
-            images = _phase(climb, clean, ball, start, length)
+            phase = _sparse_phase if threat.norm == "l1" else _phase
+            images = phase(climb, clean, ball, start, length)
             spent += length
     return kept.best
+
+
+def _start(ball: Threat, clean: Tensor, rng: Rng) -> Tensor:
+    """A random point of the ball; in l1 a sparse one, the point next to noise."""
+    return ball.project(clean, clean + rng.normal(clean)) if ball.norm == "l1" else ball.sample(clean, rng)
 
 
 def _phase(climb: Climb, clean: Tensor, ball: Threat, images: Tensor, steps: int) -> Tensor:
@@ -168,6 +182,36 @@ def _phase(climb: Climb, clean: Tensor, ball: Threat, images: Tensor, steps: int
         )
         span, since = max(span - max(int(SHORTER * steps), 1), int(SHORTEST * steps), 1), 0
     return top
+
+
+def _sparse_phase(climb: Climb, clean: Tensor, ball: Threat, images: Tensor, steps: int) -> Tensor:
+    """The same in l1."""
+    values, span, whole = clean[0].numel(), max(int(SPAN * steps), 1), clean.new_full((len(clean), 1, 1, 1), ball.eps)
+    size, share, before = whole, MANY * torch.ones_like(whole), values * torch.ones_like(whole)
+    loss, gradient = climb.at(images, 0.0)
+    peak, top, top_gradient = loss, images, gradient
+    for number in range(1, steps + 1):
+        images = ball.project(clean, ball.ascend(images, gradient, size, share))
+        if number == steps:
+            new = climb.last(images, number / (steps + 1))
+            return torch.where((new > peak).view(-1, 1, 1, 1), images, top)
+        new, gradient = climb.at(images, number / (steps + 1))
+        better = (new > peak).view(-1, 1, 1, 1)
+        top, top_gradient = torch.where(better, images, top), torch.where(better, gradient, top_gradient)
+        peak = torch.maximum(new, peak)
+        if number % span:
+            continue
+        moved = _moved(clean, top)
+        fewer = moved < FEWER * before
+        size = torch.where(fewer, whole, (size / DIVISOR).clamp(min=LEAST * ball.eps))
+        images, gradient = torch.where(fewer, top, images), torch.where(fewer, top_gradient, gradient)
+        share, before = moved * ON / values, moved
+    return top
+
+
+def _moved(clean: Tensor, images: Tensor) -> Tensor:
+    """How many values of each image have been moved, [B,1,1,1], without those that have met the box."""
+    return ((images != clean) & (images > 0) & (images < 1)).sum((1, 2, 3), keepdim=True).to(clean)
 
 
 def _passes(*, steps: int, restarts: int, targets: int, **_settings: object) -> Passes:

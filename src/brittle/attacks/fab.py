@@ -14,7 +14,7 @@ from brittle.core.errors import CellError
 from brittle.core.traits import AttackTraits, Passes
 from brittle.types import AtLeastOne, Batch, Model
 from brittle.types.rng import Rng
-from brittle.types.threat import TINY, Norm, Threat
+from brittle.types.threat import TINY, Norm, Threat, length
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A setting between 0 and 1."""
@@ -101,11 +101,11 @@ def _closest(
         lead_at_clean = lead + ((clean - images) * normal).flatten(1).sum(1)
         here = box_projection.project(images, normal, -lead, norm)
         there = box_projection.project(clean, normal, -lead_at_clean, norm)
-        near, far = _size(here, norm).clamp(min=1e-8), _size(there, norm).clamp(min=1e-8)
+        near, far = length(here, norm).clamp(min=1e-8), length(there, norm).clamp(min=1e-8)
         alpha = (near / (near + far)).clamp(max=alpha_max)
         images = ((1 - alpha) * (images + eta * here) + alpha * (clean + eta * there)).clamp(0, 1)
         wrong = ~_right(model, _predict(model, images), target).view(-1, 1, 1, 1)
-        distance = _size(images - clean, norm)
+        distance = length(images - clean, norm)
         closer = wrong & (distance < least)
         best, least = torch.where(closer, images, best), torch.where(closer, distance, least)
         images = torch.where(wrong, clean + beta * (images - clean), images)
@@ -143,13 +143,7 @@ def _around(clean: Tensor, threat: Threat, rng: Rng) -> Tensor:
     """A random point at half of eps: an image still here has no adversarial one within eps, so the paper's minimum of
     both is eps."""
     direction = 2 * rng.uniform(clean) - 1 if threat.norm == "linf" else rng.normal(clean)
-    return (clean + 0.5 * threat.eps * direction / _size(direction, threat.norm).clamp(min=TINY)).clamp(0, 1)
-
-
-def _size(change: Tensor, norm: Norm) -> Tensor:
-    """Each image's size in the norm, [B,1,1,1]."""
-    order = math.inf if norm == "linf" else 2.0
-    return torch.linalg.vector_norm(change, order, (1, 2, 3), keepdim=True)
+    return (clean + 0.5 * threat.eps * direction / length(direction, threat.norm).clamp(min=TINY)).clamp(0, 1)
 
 
 def _passes(*, steps: int, restarts: int, targets: int, **_settings: object) -> Passes:

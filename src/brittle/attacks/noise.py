@@ -10,7 +10,7 @@ from brittle.types.threat import Threat
 
 def noise(model: Model, batch: Batch, threat: Threat, rng: Rng, /) -> Tensor:
     """One random corner of the ball (linf: every value moved by plus or minus eps; l2: a random direction of length
-    eps)."""
+    eps; l1: a random hundredth of the values moved alike, more where eps asks for it)."""
     direction = rng.normal(batch.images)
     return threat.project(batch.images, threat.ascend(batch.images, direction, threat.eps))
 

@@ -12,7 +12,7 @@ from brittle.core.errors import CellError
 from brittle.core.traits import AttackTraits, Passes
 from brittle.types import AtLeastOne, Batch, Model, per_image
 from brittle.types.rng import Rng
-from brittle.types.threat import TINY, Threat
+from brittle.types.threat import ORDERS, TINY, Norm, Threat, length
 
 Share = Annotated[float, Field(gt=0, le=1)]
 """A setting that is a share of something: above 0, at most 1."""
@@ -35,8 +35,8 @@ def square(
     restarts: AtLeastOne = 1,
     variant: Variant = "autoattack",
 ) -> Tensor:
-    """Square Attack (Andriushchenko et al. 2020): stripes (l2: tiles) first, then squares at random places, kept where
-    they help.
+    """Square Attack (Andriushchenko et al. 2020): stripes (l2 and l1: tiles) first, then squares at random places, kept
+    where they help.
 
     Logits [B, C] are judged by their margin, any other prediction by the mean of its task's loss. An image is left
     alone once nothing in it is right; one where that is so from the start, or that is all void, stays clean.
@@ -101,7 +101,7 @@ def _search(
     images, worth, beaten = clean.clone(), start.clone(), torch.zeros_like(start, dtype=torch.bool)
     begin, change = (_stripes, _repaint) if threat.norm == "linf" else (_tiles, _transfer)
     span, edge = (queries, 1) if variant == "paper" else (10_000, 0)
-    left, direction, draws = torch.arange(len(clean), device=clean.device), begin(clean, rng), clean
+    left, direction, draws = torch.arange(len(clean), device=clean.device), begin(clean, rng, threat.norm), clean
     for number in range(queries):
         if not len(left):
             break
@@ -112,8 +112,8 @@ def _search(
             room = (size - side + edge).clamp(min=1)
             draw = draws[:, number % BLOCK]
             corners = (draw[:, :4] * room).long().minimum(room - 1)  # a product may round up to the room
-            direction = change(images[left] - clean[left], side, corners, draw[:, 4:], threat.eps)
-        trial = threat.ascend(clean[left], direction, threat.eps).clamp(0, 1)
+            direction = change(images[left] - clean[left], side, corners, draw[:, 4:], threat)
+        trial = _made(clean[left], direction, threat)
         value, done = _judge(model, trial, batch.target[left])
         better = done | (value > worth[left])
         images[left[better]], worth[left[better]] = trial[better], value[better]
@@ -124,27 +124,35 @@ def _search(
 
 
 def _side(threat: Threat, images: Tensor, p_init: float, progress: float) -> int:
-    """Edge of the squares in pixels after a share of the queries; l2: odd and at least 3, so that a bump has a
-    middle."""
+    """Edge of the squares in pixels after a share of the queries; l2 and l1: odd and at least 3, so that a bump has
+    a middle."""
     share = p_init / 2 ** bisect_left(HALVINGS, 10_000 * progress)
     side = max(round((share * images.shape[2] * images.shape[3]) ** 0.5), 1)
     return min(side if threat.norm == "linf" else max(side, 3) | 1, *images.shape[2:])
 
 
-# Directions, from which ``Threat.ascend`` makes images: each of these functions returns one shaped as the clean images
-# or their delta.
+# Directions, from which images are made: each of these functions returns one shaped as the clean images or their delta.
+
+
+def _made(clean: Tensor, direction: Tensor, threat: Threat) -> Tensor:
+    """The images in a direction, as far as the ball reaches; in l1 by a projection (Croce and Hein 2021), as a peak
+    may be more than the box has room for."""
+    if threat.norm == "l1":
+        far = (threat.eps / length(direction, "l1").clamp(min=TINY)).clamp(min=1)
+        return threat.project(clean, clean + far * direction)
+    return threat.ascend(clean, direction, threat.eps).clamp(0, 1)
 
 
 def _sign(uniform: Tensor) -> Tensor:
     return torch.where(uniform < 0.5, -1.0, 1.0).to(uniform)
 
 
-def _stripes(clean: Tensor, rng: Rng) -> Tensor:
+def _stripes(clean: Tensor, rng: Rng, _norm: Norm) -> Tensor:
     """Vertical stripes, a pixel wide, of a random sign per channel: convolutions are sensitive to them."""
     return _sign(rng.uniform(clean[:, :, :1])).expand_as(clean)
 
 
-def _tiles(clean: Tensor, rng: Rng) -> Tensor:
+def _tiles(clean: Tensor, rng: Rng, norm: Norm) -> Tensor:
     """A grid of bumps, five along the shorter edge, each of a random sign per channel and turned at random."""
     batch, channels, height, width = clean.shape
     side = max(min(height, width) // 5, 1)
@@ -154,30 +162,39 @@ def _tiles(clean: Tensor, rng: Rng) -> Tensor:
         .repeat_interleave(side, 2)
         .repeat_interleave(side, 3)
     )
-    bumps = _bumps(side, clean).repeat(1, rows, columns)
+    bumps = _bumps(side, clean, norm).repeat(1, rows, columns)
     tiles = torch.where(draws[:, :1] < 0.5, bumps[0], bumps[1]) * _sign(draws[:, 1:])
     top, edge = (height - rows * side) // 2, (width - columns * side) // 2
     return torch.nn.functional.pad(tiles, (edge, width - columns * side - edge, top, height - rows * side - top))
 
 
-def _repaint(delta: Tensor, side: int, corners: Tensor, draws: Tensor, _eps: float) -> Tensor:
+def _repaint(delta: Tensor, side: int, corners: Tensor, draws: Tensor, _threat: Threat) -> Tensor:
     """linf: one square gets a new sign per channel. ``corners`` [B,4] of two squares, ``draws`` [B,1+C] uniform: a
     turn, and signs."""
     *_, inside = _window(delta, side, corners[:, :2])
     return torch.where(inside, _sign(draws[:, 1:, None, None]), delta)
 
 
-def _transfer(delta: Tensor, side: int, corners: Tensor, draws: Tensor, eps: float) -> Tensor:
-    """l2: the mass of a second square, and what the image has not used of its budget, goes into a bump that is added in
-    the first."""
+def _transfer(delta: Tensor, side: int, corners: Tensor, draws: Tensor, threat: Threat) -> Tensor:
+    """l2, l1: the mass of a second square, and what the image has not used of its budget, goes into a bump that is
+    added in the first; in l1 all of it into each channel, so that the cut down to the ball falls on the rest."""
     down, across, first = _window(delta, side, corners[:, :2])
     *_, second = _window(delta, side, corners[:, 2:])
     turn = (draws[:, 0] < 0.5).long()[:, None, None]
-    bump = _bumps(side, delta)[turn, down.clamp(0, side - 1), across.clamp(0, side - 1)][:, None]
-    mixed = (bump * _sign(draws[:, 1:, None, None]) + delta / _norm(delta * first)) * first
-    unused = (eps**2 - delta.square().sum((1, 2, 3), keepdim=True)).clamp(min=0) / delta.shape[1]
-    mass = (unused + _norm(delta * (first | second)).square()).sqrt()
-    return torch.where(first, mixed / _norm(mixed) * mass, torch.where(second, 0, delta))
+    bumps = _bumps(side, delta, threat.norm)
+    bump = bumps[turn, down.clamp(0, side - 1), across.clamp(0, side - 1)][:, None]
+
+    order = ORDERS[threat.norm]
+
+    def size(part: Tensor) -> Tensor:  # of each channel
+        return part.abs().pow(order).sum((2, 3), keepdim=True).pow(1 / order).clamp(min=TINY)
+
+    mixed = (bump * _sign(draws[:, 1:, None, None]) + delta / size(delta * first)) * first
+    spent = delta.abs().pow(order).sum((1, 2, 3), keepdim=True)
+    unused = (threat.eps**order - spent).clamp(min=0) / delta.shape[1]
+    mass = (unused + size(delta * (first | second)).pow(order)).pow(1 / order)
+    mass = mass * (delta.shape[1] if threat.norm == "l1" else 1)
+    return torch.where(first, mixed / size(mixed) * mass, torch.where(second, 0, delta))
 
 
 def _window(delta: Tensor, side: int, corner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -189,24 +206,20 @@ def _window(delta: Tensor, side: int, corner: Tensor) -> tuple[Tensor, Tensor, T
     return down, across, inside[:, None]
 
 
-def _bumps(side: int, like: Tensor) -> Tensor:
-    """[2,side,side], of length 1: a hill in the upper half and a pit in the lower, and the same turned (the paper's
-    eta)."""
+def _bumps(side: int, like: Tensor, norm: Norm) -> Tensor:
+    """[2,side,side], of size 1 in the norm: a hill in the upper half and a pit in the lower, and the same turned (the
+    paper's eta; l1: with a steeper flank, so that most of it is the peak)."""
     halves: list[Tensor] = []
+    fall = -2 if norm == "l2" else -4
     for rows in (side // 2, side - side // 2):
         place = torch.meshgrid(torch.arange(rows), torch.arange(side), indexing="ij")
         far = torch.maximum((place[0] - rows // 2).abs(), (place[1] - side // 2).abs())
-        steps = torch.arange(1, max(rows, side) // 2 + 2).double() ** -2
-        hill = steps.flip(0).cumsum(0).flip(0)[far]  # the sum of 1/k^2 from the distance to the middle on
-        halves.append(hill / hill.norm().clamp(min=TINY))
+        steps = torch.arange(1, max(rows, side) // 2 + 2).double() ** fall
+        hill = steps.flip(0).cumsum(0).flip(0)[far]  # the sum of 1/k^2 (l1: 1/k^4) from the distance to the middle on
+        halves.append(hill / hill.norm(ORDERS[norm]).clamp(min=TINY))
     bump = torch.cat([halves[0], -halves[1]])
-    bump = bump / bump.norm()
+    bump = bump / bump.norm(ORDERS[norm])
     return torch.stack([bump, bump.T]).to(like)
-
-
-def _norm(delta: Tensor) -> Tensor:
-    """Length of each channel [B,C,1,1], never 0."""
-    return delta.square().sum((2, 3), keepdim=True).sqrt().clamp(min=TINY)
 
 
 def _passes(*, queries: int, restarts: int, **_settings: object) -> Passes:

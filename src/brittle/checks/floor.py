@@ -5,6 +5,7 @@ from torch import Tensor
 
 from brittle.checks.parts.evidence import Evidence, exceeds
 from brittle.core.records import Finding
+from brittle.types.threat import ORDERS
 
 HUGE = 0.5  # of the range of a value: every image can become grey all over, and almost any other
 SPARED, MANY = 0.1, 0.5  # share of right answers that may be left
@@ -12,14 +13,14 @@ WORSE = 0.1  # by how much damage must rise at least where the floor is not know
 
 
 def floor(evidence: Evidence, /) -> Finding:
-    """A few images with eps 0.5 (l2: the length of that change everywhere), or twice the threat's where that is more.
+    """A few images with eps 0.5 (l2, l1: the size of that change everywhere), or twice the threat's where that is more.
     ``fail`` where this does clearly less damage than the threat's own eps; where more than half is still right of what
     is right or wrong (``warn`` above a tenth); and where, for an error in metres or an attack that looks at no head, it
     is not worse than clean by a tenth."""
     few, threat = evidence.few, evidence.threat
     if evidence.blind:
         return Finding("floor", "unchecked", None, "the attack looks at nothing, so no eps leads it to the floor")
-    length = few.images[0].numel() ** 0.5 if threat.norm == "l2" else 1.0
+    length = few.images[0].numel() ** (1 / ORDERS[threat.norm])
     eps = max(HUGE * length, min(2 * threat.eps, length))
     damage = evidence.judge(evidence.again(few, eps=eps)).damage
     clean, reached = _mean(evidence.clean.damage[: len(damage)]), _mean(damage)

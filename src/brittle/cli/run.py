@@ -35,7 +35,7 @@ class Checks(StrEnum):
 class NormOption(StrEnum):
     """Norms of a budget."""
 
-    linf, l2 = "linf", "l2"
+    linf, l2, l1 = "linf", "l2", "l1"
 
 
 def run(

@@ -6,6 +6,10 @@ from brittle.core import spec
 from brittle.core.errors import UsageError
 
 DEFAULT = 8 / 255
+USUAL = {  # what to give where there is no default
+    "l2": "0.5 for images of 32x32, 3 of 224x224",
+    "l1": "12 for images of 32x32, 255 of 224x224",
+}
 LEVEL = 1e-3  # of an 8-bit level: what is nearer to a whole one means that, such as 0.031373
 
 
@@ -25,17 +29,18 @@ def default_eps(norm: str = "linf") -> float:
     """The budget where a user names none: 8/255.
 
     Raises:
-        UsageError: ``l2``, in which that would be no attack to speak of.
+        UsageError: ``l2`` and ``l1``, in which that would be no attack to speak of.
     """
-    if norm == "l2":
-        raise UsageError("l2 has no budget of its own; give eps, such as 0.5 for images of 32x32, 3 of 224x224")
+    if norm in USUAL:
+        raise UsageError(f"{norm} has no budget of its own; give eps, such as {USUAL[norm]}")
     return DEFAULT
 
 
 def check_eps(value: float | str, norm: str = "linf") -> float:
     """eps as a finite number >= 0, from a number or text such as 8/255; for ``linf`` at most 1, the whole range of a
-    pixel, and what is within a thousandth of a whole number of 8-bit levels is exactly that. In ``l2`` the largest that
-    means anything is the square root of how many values an image has, which is not known here.
+    pixel, and what is within a thousandth of a whole number of 8-bit levels is exactly that. The largest that
+    means anything is how many values an image has in ``l1``, and the square root of that in ``l2``, which is not known
+    here.
 
     Raises:
         UsageError: anything else.

@@ -22,10 +22,10 @@ class Plan(pydantic.BaseModel):
     """A plan file's content; every list is crossed with every other.
 
     ``tasks`` empty means all that a data set has targets for; a task that needs no target is measured only where it is
-    named. ``eps`` may be written 8/255, and must be given for l2. ``downstream`` among the attacks is the task's own
-    attack of the paper. The clean row is always measured. ``limit``: how many test images, drawn balanced over classes;
-    ``protocol: standard(subset=first)`` takes the first ones. ``sources`` says where to get files that a spec names,
-    ``report`` what is printed at the end.
+    named. ``eps`` may be written 8/255, and must be given for l2 and l1. ``downstream`` among the attacks is the task's
+    own attack of the paper. The clean row is always measured. ``limit``: how many test images, drawn balanced over
+    classes; ``protocol: standard(subset=first)`` takes the first ones. ``sources`` says where to get files that a spec
+    names, ``report`` what is printed at the end.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -36,7 +36,7 @@ class Plan(pydantic.BaseModel):
     tasks: list[Text] = []
     attacks: list[Text] = ["embed", "downstream"]
     eps: list[Annotated[float, pydantic.Field(strict=True)] | Text] = [budget.DEFAULT]
-    norm: Literal["linf", "l2"] = "linf"
+    norm: Literal["linf", "l2", "l1"] = "linf"
     seeds: list[Annotated[int, pydantic.Field(ge=0, lt=2**63, strict=True)]] = [0]
     limit: Annotated[int, pydantic.Field(ge=1, strict=True)] | None = None
     checks: Literal["none", "fast", "full"] = "fast"

@@ -1,5 +1,5 @@
-"""The shortest change that brings an image onto a hyperplane without leaving [0, 1]: an exact projection, for both
-norms."""
+"""The shortest change that brings an image onto a hyperplane without leaving [0, 1]: an exact projection, for every
+norm."""
 
 import torch
 from torch import Tensor
@@ -13,10 +13,11 @@ def project(images: Tensor, normal: Tensor, gap: Tensor, norm: Norm) -> Tensor:
     """The smallest ``change`` in ``norm`` with ``<normal, change> = gap`` and ``images + change`` in [0, 1] (Croce &
     Hein 2020).
 
-    Every value moves in its normal's direction, at speed 1 (linf) or at its normal's own (l2), until it meets the box.
+    linf and l2: every value moves in its normal's direction, at speed 1 or at its normal's own, until it meets the box.
     What is gained along the normal is then concave and piecewise linear in time, so that Newton's method from time 0
-    never goes too far and ends exactly, once no further value has met the box. Where even the corner they all run to
-    does not close the gap, that corner is returned.
+    never goes too far and ends exactly, once no further value has met the box. l1: one value after the other moves to
+    the box, the steepest first, the last only as far as is needed. Where even the corner they all run to does not close
+    the gap, that corner is returned.
 
     Args:
         images: [B,3,H,W] in [0, 1].
@@ -33,8 +34,11 @@ def project(images: Tensor, normal: Tensor, gap: Tensor, norm: Norm) -> Tensor:
     slope = torch.where(slope.abs() < FAINT, 0, slope)
     pull = slope.abs()
     room = torch.where(slope > 0, 1 - values, values) * (pull > 0)
+    gain = pull * room
+    if norm == "l1":
+        return (_in_turn(pull, room, gap) * slope.sign()).view_as(images)
     speed = torch.ones_like(pull) if norm == "linf" else pull
-    gain, rate, until = pull * room, pull * speed, room / torch.where(pull > 0, speed, 1)
+    rate, until = pull * speed, room / torch.where(pull > 0, speed, 1)
     met = room <= 0
     while True:
         pace = torch.where(met, 0, rate).sum(1, keepdim=True)
@@ -44,3 +48,11 @@ def project(images: Tensor, normal: Tensor, gap: Tensor, norm: Norm) -> Tensor:
             break
         met = further
     return (torch.where(met, room, time * speed) * slope.sign()).view_as(images)
+
+
+def _in_turn(pull: Tensor, room: Tensor, gap: Tensor) -> Tensor:
+    """How far each value moves, the steepest first and to the box, until ``gap`` [B,1] is closed."""
+    order = pull.argsort(dim=1, descending=True, stable=True)
+    gain = (pull.double() * room).gather(1, order)  # of which there are many to add up
+    share = (gap - gain.cumsum(1) + gain) / torch.where(gain > 0, gain, 1)
+    return room * torch.zeros_like(room).scatter(1, order, share.clamp(0, 1).to(room))
