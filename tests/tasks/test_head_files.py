@@ -20,7 +20,7 @@ from brittle.planning.identity import resolve
 from brittle.tasks.depth import Depth
 from brittle.tasks.parts.head_choice import quarters
 from brittle.tasks.segmentation import Segmentation
-from brittle.types import Encoder, Model
+from brittle.types import Encoder, Model, Task
 
 DIM, PATCH, CLASSES = 12, 14, 21
 VIT = "timm:vit_tiny_patch16_224(pretrained=false, size=32)"  # 192 wide, 12 layers
@@ -114,7 +114,7 @@ def reference_depth(
     return enlarged((shares @ bins)[:, None].clamp(0.001, high), images.shape[2:])
 
 
-def predicted(task: Segmentation | Depth, encoder: Encoder, images: Tensor, outputs: int = CLASSES) -> Tensor:
+def predicted(task: Task, encoder: Encoder, images: Tensor, outputs: int = CLASSES) -> Tensor:
     head = task.head_read(encoder, outputs).double()
     return Model(task, head, encoder, look=task.look_on(encoder)).eval()(images)
 
@@ -129,6 +129,24 @@ def test_logits_are_those_of_the_published_formula(layers: int, tmp_path: Path) 
     found = predicted(task, encoder, images)
     assert found.shape == (2, CLASSES, 42, 56)
     assert (found - wanted).abs().max() < 1e-5 * wanted.std()
+
+
+@pytest.mark.parametrize("layers", [1, 4])
+@torch.no_grad()
+def test_logits_of_images_are_those_of_the_published_formula(layers: int, tmp_path: Path) -> None:
+    """A bare state of a linear map of the class tokens and the mean of the last layer's patches."""
+    encoder, images = encoder_of().eval(), random(2, 3, 28, 28).double().sigmoid()
+    weights = {"weight": random(1000, (layers + 1) * DIM), "bias": random(1000, seed=1)}
+    torch.save(weights, tmp_path / "head.pth")
+    task = components.build("tasks", f"classification(head=file:{tmp_path / 'head.pth'})")
+    parts = blocks_of(encoder, images, range(12 - layers, 12), norm=True)
+    read = torch.cat([*(token for _, token in parts), parts[-1][0].mean((2, 3))], 1)
+    wanted = read @ weights["weight"].double().T + weights["bias"].double()
+    found = predicted(task, encoder, images, 1000)
+    assert (found - wanted).abs().max() < 1e-5 * wanted.std()
+    assert task.reads == ("pooled", "grid")
+    with pytest.raises(UsageError, match="predicts 1000 classes or bins, 10 are wanted"):
+        task.head_read(encoder, 10)
 
 
 @pytest.mark.parametrize("high", [10, 80])
@@ -166,6 +184,7 @@ def test_other_wrappings_and_safetensors_hold_the_same_head(place: str, wrapped:
 
     weights = segmentation_weights(DIM)
     state = {f"{place}{name}": value for name, value in weights.items() if "tracked" not in name}
+    state[f"{place}conv_seg.weight"] = weights["conv_seg.weight"].reshape(CLASSES, DIM, *(1, 1) * wrapped).contiguous()
     if wrapped:
         torch.save({"state_dict": state}, tmp_path / "head.pth")
     else:
@@ -180,7 +199,7 @@ def test_what_is_no_such_head_is_refused_in_one_line(tmp_path: Path) -> None:
     cases = {
         "conv_depth": depth_weights(2 * DIM),
         "do not go together": {**good, "bn.weight": random(DIM + 1)},
-        "do not go together (": {**good, "conv_seg.weight": random(CLASSES, DIM)},
+        "do not go together (": {**good, "conv_seg.weight": random(CLASSES, DIM, 1)},
         "nan or inf": {**good, "bn.bias": torch.full((DIM,), torch.nan)},
         "is no head of this task": {"conv_seg.weight": good["conv_seg.weight"]},
     }
@@ -213,6 +232,7 @@ def test_what_is_no_such_head_is_refused_in_one_line(tmp_path: Path) -> None:
         ("segmentation", segmentation_weights(384), "reads 384 features; .* has 192 of one layer, 768 of 4"),
         ("segmentation", segmentation_weights(48), "take its own head"),
         ("segmentation", segmentation_weights(192, 150), "predicts 150 classes or bins, 10 are wanted"),
+        ("classification", {"weight": random(10, 192), "bias": random(10)}, "reads 192 features; .* has 384 of one"),
         ("depth", depth_weights(192), "reads 192 features; .* has 384 of one layer, 1536 of 4"),
     ],
 )

@@ -5,7 +5,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from brittle.types import LABEL, Features, Task, agreement_of_classes
+from brittle.tasks.parts import head_choice
+from brittle.types import FINAL, LABEL, Encoder, Features, Look, Task, agreement_of_classes
+
+NAMES = {name: f"linear.{name}" for name in ("weight", "bias")}
+"""Of the weights of DINOv2's published heads to ours."""
 
 
 class LinearHead(nn.Module):
@@ -21,6 +25,18 @@ class LinearHead(nn.Module):
         return self.linear(features.pooled)
 
 
+class PublishedLinearHead(nn.Module):
+    """Features of some layers to logits [B, C], by the pooled features of all and the mean of the last one's grid, as
+    DINOv2's published heads (Oquab et al. 2023)."""
+
+    def __init__(self, dim: int, layers: int, outputs: int) -> None:
+        super().__init__()
+        self.dim, self.linear = dim, nn.Linear((layers + 1) * dim, outputs)
+
+    def forward(self, features: Features, _size: Sequence[int]) -> Tensor:
+        return self.linear(torch.cat([features.pooled, features.grid[:, -self.dim :].mean((2, 3))], 1))
+
+
 class Classification(Task):
     """Target ``label`` [B] int64, prediction logits [B, C]. Statistics: ``correct`` and ``images``, 1 or 0 each."""
 
@@ -28,7 +44,21 @@ class Classification(Task):
     headline, higher_is_better = "accuracy", True
     abilities = frozenset({"classes", "per_image"})
     proportions = {"accuracy": ("correct", "images")}
-    reads = ("pooled",)
+
+    def __init__(self, head: str = "linear") -> None:
+        self._choice = head_choice.chosen(head, NAMES, "linear.weight")
+        self.head_sha256 = self._choice.sha256
+        self.reads = ("pooled", "grid") if self._choice.path else ("pooled",)
+
+    def look_on(self, encoder: Encoder) -> Look:
+        layers = self._choice.layers_of(encoder, "linear.weight", (2, 5))
+        return FINAL if layers == 1 else Look(tuple(range(-layers, 0)))
+
+    def head_read(self, encoder: Encoder, outputs: int) -> nn.Module:
+        layers = max(len(self.look_on(encoder).layers), 1)
+        made = PublishedLinearHead(encoder.dim, layers, outputs)
+        self._choice.fill(made, "linear.weight", outputs)
+        return made
 
     def head(self, dim: int, outputs: int) -> nn.Module:
         return LinearHead(dim, outputs)
@@ -53,6 +83,12 @@ class Classification(Task):
         return {"accuracy": (total["correct"] / total["images"]).item()}
 
 
-def classification() -> Classification:
-    """Top-1 classification."""
-    return Classification()
+def classification(*, head: str = "linear") -> Classification:
+    """Top-1 classification.
+
+    Args:
+        head: ``linear``, fitted on the pooled feature; ``ms``, fitted on those of the last four layers side by side,
+            after the final norm; ``file:PATH``, DINOv2's published head of ImageNet on one layer or four, with nothing
+            fitted.
+    """
+    return Classification(head)

@@ -75,7 +75,7 @@ class Depth(Task):
         self.head_sha256 = self._choice.sha256
 
     def look_on(self, encoder: Encoder) -> Look:
-        layers = self._choice.layers_of(encoder, "weigh.weight", 2)
+        layers = self._choice.layers_of(encoder, "weigh.weight", (2, 8))
         if layers > 1:
             return Look(tuple(head_choice.quarters(encoder.depth)), norm=False)
         return Look((-1,), norm=False) if self._choice.path else self.look

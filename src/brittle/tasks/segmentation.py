@@ -52,7 +52,7 @@ class Segmentation(Task):
         self.head_sha256 = self._choice.sha256
 
     def look_on(self, encoder: Encoder) -> Look:
-        layers = self._choice.layers_of(encoder, "classify.weight", 1)
+        layers = self._choice.layers_of(encoder, "classify.weight", (1, 4))
         return FINAL if layers == 1 else Look(tuple(range(-layers, 0)))
 
     def head(self, dim: int, outputs: int) -> nn.Module:

@@ -33,23 +33,23 @@ class HeadChoice:
     weights: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     sha256: str = ""
 
-    def layers_of(self, encoder: Encoder, weight: str, parts: int) -> int:
+    def layers_of(self, encoder: Encoder, weight: str, parts: Sequence[int]) -> int:
         """How many layers of an encoder the head reads, 1 or ``SEVERAL``.
 
         Args:
-            weight: the name of the weights [outputs, features, 1, 1].
-            parts: how many of the encoder's features it reads side by side of each layer.
+            weight: the name of the weights [outputs, features, ...].
+            parts: how many times the encoder's width it reads of one layer, and of ``SEVERAL``.
 
         Raises:
             UsageError: its file is for features of another width, or the encoder has fewer layers.
         """
         layers = self.layers
         if not layers:
-            width, one = self.weights[weight].shape[1], parts * encoder.dim
-            if width not in (one, SEVERAL * one):
-                reads = f"{one} of one layer, {SEVERAL * one} of {SEVERAL}"
+            width, (one, several) = self.weights[weight].shape[1], [part * encoder.dim for part in parts]
+            if width not in (one, several):
+                reads = f"{one} of one layer, {several} of {SEVERAL}"
                 raise UsageError(f"{self.path}: reads {width} features; {encoder.label} has {reads}; take its own head")
-            layers = width // one
+            layers = 1 if width == one else SEVERAL
         if layers > 1 and encoder.depth < SEVERAL:
             raise UsageError(f"{encoder.label} has {encoder.depth} layers; this head reads {SEVERAL}, take head=linear")
         return layers
@@ -63,7 +63,8 @@ class HeadChoice:
         found = len(self.weights[weight])
         if found != outputs:
             raise UsageError(f"{self.path}: predicts {found} classes or bins, {outputs} are wanted; take another head")
-        module.load_state_dict({**module.state_dict(), **self.weights})
+        own = module.state_dict()  # of a convolution of 1x1 or a linear map, which are stored as either
+        module.load_state_dict({**own, **{key: value.reshape_as(own[key]) for key, value in self.weights.items()}})
 
 
 def chosen(head: str, names: Mapping[str, str], weight: str) -> HeadChoice:
@@ -71,7 +72,8 @@ def chosen(head: str, names: Mapping[str, str], weight: str) -> HeadChoice:
 
     Args:
         names: of the weights in a published file to those in our module.
-        weight: in our module, the name of those [outputs, features, 1, 1]; all others are [outputs] or [features].
+        weight: in our module, the name of those [outputs, features] or [outputs, features, 1, 1]; all others are
+            [outputs] or [features].
 
     Raises:
         MissingError: no such file.
@@ -98,7 +100,7 @@ def _validate(path: str, weights: Mapping[str, Tensor], weight: str) -> None:
     """Refuse weights that do not go together, or are no numbers."""
     shape = tuple(weights[weight].shape)
     sizes = shape[:2]
-    fitting = len(shape) == 4 and shape[2:] == (1, 1) and 0 not in shape
+    fitting = shape[2:] in ((), (1, 1)) and len(sizes) == 2 and 0 not in shape
     for name, value in weights.items():
         wanted = sizes[0] if name.rpartition(".")[0] == weight.rpartition(".")[0] else sizes[-1]
         if not fitting or (name != weight and tuple(value.shape) != (wanted,)):
