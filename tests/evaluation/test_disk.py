@@ -51,6 +51,11 @@ def test_features_that_two_heads_read_count_once() -> None:
     assert disk.said(needs).startswith("3 heads, at most ")
 
 
+def test_a_head_on_four_layers_takes_four_times_the_features() -> None:
+    (one,), (four,) = (disk.needs_of([cell_of(f"segmentation{head}")], "cpu") for head in ("", "(head=ms)"))
+    assert four.size == 4 * one.size
+
+
 def test_steps_are_those_of_the_recipe() -> None:
     needs = disk.needs_of([cell_of(task, "paper") for task in ("classification", "segmentation", "depth")], "cpu")
     assert [need.steps for need in needs] == [1, 50 * 24 // 16, 20 * 24 // 128]

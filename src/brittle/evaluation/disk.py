@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from brittle.core.errors import BrittleError
 from brittle.core.records import Cell
 from brittle.evaluation.cache import free, most
-from brittle.evaluation.paper import protocol_of
+from brittle.evaluation.paper import protocol_on
 from brittle.evaluation.protocol import Protocol, resized_to
 from brittle.planning.identity import dataset_of, task_of, weights_of
 from brittle.types import Dataset, Encoder, LabelFree, windows
@@ -36,10 +36,10 @@ def needs_of(cells: Iterable[Cell], device: str) -> list[Need]:
     seen: set[object] = set()
     for encoder, dataset, task, protocol, _seed in fits:
         with suppress(BrittleError, OSError):
-            if isinstance(task_of(task), LabelFree):
+            if isinstance(task_of(task), LabelFree) or task_of(task).head_sha256:
                 continue
             network = encoder_of(encoder, device, weights_of(encoder))
-            rule = protocol_of(protocol, dataset, task_of(task), network.size)
+            rule = protocol_on(protocol, dataset, task_of(task), network)
             splits = [dataset_of(dataset, split) for split in ("train", rule.chosen_on)]
             features = (encoder, dataset, rule.look, tuple(rule.reads), rule.window, rule.resize)
             size = 0 if features in seen else sum(_bytes(network, rule, data) for data in splits)

@@ -4,7 +4,6 @@ import io
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -20,7 +19,7 @@ from brittle.evaluation import heads, inspection, loading, protocol, quirks
 from brittle.evaluation.attacking import Adversary
 from brittle.evaluation.cache import image_ids
 from brittle.evaluation.machine import Machine, peak_bytes
-from brittle.evaluation.paper import protocol_of
+from brittle.evaluation.paper import protocol_on
 from brittle.evaluation.provenance import counted, facts_of, made_by
 from brittle.evaluation.scoring import Scores, Scoring, targeted
 from brittle.planning.identity import Resolved, resolve, task_of
@@ -49,9 +48,7 @@ def encoder_of(text: str, device: str, weights: str) -> Encoder:
 def model_of(resolved: Resolved, machine: Machine) -> tuple[Model, protocol.Protocol]:
     """Encoder and fitted head of a cell, in evaluation mode, and the protocol that it is evaluated by."""
     encoder = encoder_of(resolved.cell.encoder, machine.device, resolved.weights)
-    rule = protocol_of(resolved.cell.protocol, resolved.cell.dataset, resolved.task, encoder.size)
-    own = resolved.task.look_on(encoder)
-    rule = rule if own == resolved.task.look else replace(rule, look=own)
+    rule = protocol_on(resolved.cell.protocol, resolved.cell.dataset, resolved.task, encoder)
     encoder = quirks.encoder_of(encoder, rule)
     with frozen(encoder):
         head = heads.head(resolved, encoder, rule, machine)

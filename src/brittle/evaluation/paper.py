@@ -6,7 +6,7 @@ from dataclasses import replace
 from brittle.evaluation.probe import Recipe
 from brittle.evaluation.protocol import Protocol, rules_of, standard
 from brittle.planning.protocols import is_paper, quirks_of
-from brittle.types import Look, Task
+from brittle.types import Encoder, Look, Task
 
 STRIDES = {224: 100, 518: 341}
 """Of its windows, by the edge of the encoder's images; other edges are given the share of 518's."""
@@ -28,6 +28,12 @@ def protocol_of(text: str, dataset: str, task: Task, size: int) -> Protocol:
     """
     usual = standard(dataset, task, size)
     return _with(quirks_of(text), _paper(usual, dataset, task), dataset, task) if is_paper(text) else usual
+
+
+def protocol_on(text: str, dataset: str, task: Task, encoder: Encoder) -> Protocol:
+    """The same on an encoder, whose layers a task's own choice of a head names before the protocol does."""
+    rule, own = protocol_of(text, dataset, task, encoder.size), task.look_on(encoder)
+    return rule if own == task.look else replace(rule, look=own)
 
 
 def _paper(usual: Protocol, dataset: str, task: Task) -> Protocol:
