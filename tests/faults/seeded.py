@@ -225,8 +225,8 @@ FAULTS = (
     Fault(
         "native-images-are-padded",
         "encoders/parts/wrappers.py",
-        "if (height, width) == self.native:",
-        "if (height, width) == (0, 0):",
+        "native = (height, width) == self.native",
+        "native = (height, width) == (0, 0)",
         ["contracts/test_native_contract.py", "encoders/test_hf.py"],
     ),
     Fault(
@@ -609,8 +609,8 @@ FAULTS = (
     Fault(
         "head-chosen-on-test",
         "evaluation/heads.py",
-        '{split: resolved.data(split) for split in ("train", "val")}',
-        '{split: resolved.data(part) for split, part in (("train", "train"), ("val", "test"))}',
+        '{split: resolved.data(split) for split in ("train", rule.chosen_on)}',
+        '{split: resolved.data(part) for split, part in (("train", "train"), (rule.chosen_on, "test"))}',
         ("evaluation/test_cache_and_heads.py", "evaluation/test_probe.py"),
     ),
     Fault(
