@@ -292,6 +292,7 @@ OBJECTIVES = {
         "embedding(tokens=attention)",
         "embedding(tokens=attention, layer=0, distance=cosine)",
     ),
+    "relations": ("relations", "relations(layer=0)"),
     "segpgd": ("segpgd",),
     "task_loss": ("task_loss",),
 }

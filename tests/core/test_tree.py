@@ -49,7 +49,10 @@ def test_what_is_followed_and_aimed_at(text: str, sees: str, headless: bool, aim
     ("text", "parts"),
     [
         ("segpgd", {"attacks.segpgd", "objectives.segpgd"}),
-        ("embed_worst", {"attacks.embed_worst", "attacks.embed", "objectives.embedding"}),
+        (
+            "embed_worst",
+            {"attacks.embed_worst", "attacks.embed", "attacks.pgd", "objectives.embedding", "objectives.relations"},
+        ),
         (
             "autoattack",
             {

@@ -15,21 +15,29 @@ def embed_worst(
     model: Model, batch: Batch, threat: Threat, rng: Rng, /, *, steps: AtLeastOne = 20, restarts: AtLeastOne = 2
 ) -> Tensor:
     """The worst per image of EmbedAttack (arXiv 2407.12588, 2024) in L2 and cosine, on the pooled feature, the grid and
-    all tokens.
+    all tokens, and, where the encoder has layers, on the grid of the middle one and on the relations of its patches
+    (FSPGD, arXiv 2502.01262, 2025).
 
     Args:
         steps, restarts: of each.
     """
-    return ensemble.worst_of(map(ensemble.member, _climbs(steps, restarts)), model, batch, threat, rng)
+    depth = model.encoder.depth if model.encoder else 0
+    return ensemble.worst_of(map(ensemble.member, _climbs(steps, restarts, depth)), model, batch, threat, rng)
 
 
-def _climbs(steps: int, restarts: int) -> list[str]:
-    return [f"embed({variant}steps={steps}, restarts={restarts})" for variant in VARIANTS]
+def _climbs(steps: int, restarts: int, depth: int = 2) -> list[str]:
+    """Specs of the members for an encoder of so many layers."""
+    effort = f"steps={steps}, restarts={restarts}"
+    climbs = [f"embed({variant}{effort})" for variant in VARIANTS]
+    if depth > 1:
+        climbs.append(f"embed(tokens=grid, layer={depth // 2 - 1}, {effort})")
+        climbs.append(f"pgd(objective=relations, keep=last, {effort})")
+    return climbs
 
 
 TRAITS = AttackTraits(
-    version=2,
+    version=3,
     members=_climbs,
     picks=True,
-    passes=always(len(VARIANTS) + 1),
+    passes=always(len(VARIANTS) + 3),
 )
