@@ -8,6 +8,8 @@ from torch import Tensor, nn
 import brittle
 from brittle.attacks.parts import ensemble
 from brittle.core import components
+from brittle.core.errors import UsageError
+from brittle.core.tree import tree
 from brittle.types import Batch, Model
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
@@ -86,3 +88,82 @@ def test_who_goes_on_does_so_with_the_own_target_name_and_start() -> None:
     assert rest.target.tolist() == [1, 3]
     assert list(rest.ids) == ["1", "3"]
     assert torch.equal(rest.start, images[[1, 3]] + 0.01)  # type: ignore[arg-type]
+
+
+# --- the published version --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.3 / 255), ("l1", 0.3)])
+def test_the_standard_version_is_the_published_schedule(images, norm, eps) -> None:
+    """Its own loop: each attack gets what is still right, what it beats is done, and all else stays clean."""
+    network = small(10)
+    label = network(images).argmax(1)
+    label[:3] = (label[:3] + 1) % 10  # wrong from the start
+    l1 = norm == "l1"
+    settings = f"steps=10, scout=0, keep=fooled{', shrink=true' if l1 else ''}"
+    members = [
+        f"apgd({settings}{', restarts=5' if l1 else ''})",
+        f"apgd(objective=dlr, targets={5 if l1 else 9}, {settings})",
+        "fab(steps=10)",
+        "square(queries=51)",
+    ]
+    wanted, names, counts = images.clone(), [str(i) for i in range(16)], []
+    with torch.no_grad():
+        left = (network(images).argmax(1) == label).nonzero().flatten()
+    for member in members:
+        counts.append(len(left))
+        ids = [names[i] for i in left]
+        found = brittle.attack(network, images[left], label[left], attack=member, eps=eps, norm=norm, ids=ids)
+        with torch.no_grad():
+            fell = network(found).argmax(1) != label[left]
+        wanted[left[fell]], left = found[fell], left[~fell]
+    assert counts[0] == 13 > counts[1], "the first member beats some"
+    assert len(left) > 0
+    text = "autoattack(steps=10, queries=50, version=standard)"
+    torch.testing.assert_close(
+        brittle.attack(network, images, label, attack=text, eps=eps, norm=norm, ids=names), wanted, rtol=0, atol=1e-6
+    )
+    assert torch.equal(wanted[left], images[left])
+    house = brittle.attack(network, images, label, attack="autoattack(steps=10, queries=50)", eps=eps, norm=norm)
+    assert not torch.equal(house[left], images[left]), "the house's version returns the image of highest loss"
+
+
+def test_the_standard_version_is_refused_where_the_published_code_stops(images) -> None:
+    network = small(9)
+    with pytest.raises(UsageError, match="aims at 9 wrong classes, there are 8; take version=house"):
+        brittle.attack(network, images, torch.zeros(16).long(), attack="autoattack(version=standard)")
+
+
+def test_its_members_have_the_published_settings() -> None:
+    """As in the code of Croce and Hein's AutoAttack: 100 steps, one restart, 9 targets, 5,000 queries after the first
+    stripes; in l1 5 restarts and 5 targets."""
+    parts = [part.spec for part in tree("attacks", "autoattack(version=standard)").walk()]
+    settings = {part.name: part.settings for part in parts if part.name in ("fab", "square")}
+    first, second = (part.settings for part in parts if part.name == "apgd")
+    for each in (first, second):
+        assert (each["steps"], each["restarts"], each["scout"], each["keep"]) == (100, 1, 0, "fooled")
+    assert (first["targets"], second["targets"], first["objective"]) == (0, 9, "task_loss")
+    assert (settings["fab"]["targets"], settings["fab"]["steps"], settings["fab"]["restarts"]) == (9, 100, 1)
+    assert (settings["square"]["queries"], settings["square"]["p_init"]) == (5001, 0.8)
+
+
+def test_fooled_keeps_the_last_iterate_that_is_wrong_else_the_clean_image(images) -> None:
+    network, seen = small(10), []
+    label = network(images).argmax(1)
+    handle = network.register_forward_hook(lambda _module, inputs, scores: seen.append((inputs[0].detach(), scores)))
+    found = brittle.attack(network, images, label, attack="pgd(steps=8, keep=fooled)", eps=0.3 / 255)
+    handle.remove()
+    wanted = images.clone()
+    for moved, scores in seen[-9:]:
+        wrong = scores.argmax(1) != label
+        wanted[wrong] = moved[wrong]
+    assert torch.equal(found, wanted)
+    assert 0 < (wanted != images).flatten(1).any(1).sum() < 16
+    with pytest.raises(UsageError, match="keep=fooled: a prediction of depth is never right or wrong"):
+        brittle.attack(
+            lambda x: 1 + x.mean(1, keepdim=True),
+            images,
+            torch.ones(16, 1, 8, 8),
+            attack="pgd(keep=fooled)",
+            task="depth",
+        )

@@ -30,7 +30,7 @@ def pgd(
         objective: spec of what is climbed.
         step: length of a step as a fraction of eps.
         restarts: how many times to climb.
-        keep: ``best`` iterate per image or the ``last`` one.
+        keep: ``best`` iterate per image, the one of worst ``score``, the ``last``, or the last that ``fooled``.
     """
     climbed = components.build("objectives", objective, model, batch)
     return ascend(

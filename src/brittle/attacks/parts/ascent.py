@@ -19,7 +19,7 @@ from brittle.types.rng import Rng
 from brittle.types.task import per_image
 from brittle.types.threat import Threat
 
-Keep = Literal["best", "score", "last"]
+Keep = Literal["best", "score", "last", "fooled"]
 
 
 class Climb:
@@ -31,9 +31,10 @@ class Climb:
         keep: which iterate is ``best``: by ``best`` one that fully succeeds, then the one of highest task loss (a
             scheduled objective's own values are not comparable between steps; they are used where the head is not
             run), or of most damage where a loss is no number; by ``score`` the one of the worst score (lowest pixel
-            accuracy, highest RMSE), then of highest task loss; by ``last`` the last one. Where the objective has an
-            ``aim`` (class of each image or pixel, -1 where none), what has arrived there is the success and the
-            objective takes the task loss's place.
+            accuracy, highest RMSE), then of highest task loss; by ``last`` the last one; by ``fooled`` the last one
+            that fully succeeds, the clean image where none does. Where the objective has an ``aim`` (class of each
+            image or pixel, -1 where none), what has arrived there is the success and the objective takes the task
+            loss's place.
     """
 
     def __init__(self, objective: Objective, model: Model, batch: Batch, keep: Keep) -> None:
@@ -93,6 +94,9 @@ class Climb:
             self.best = images
             return
         success, damage = self._success()
+        if self.keep == "fooled":
+            self.best = torch.where(success.view(-1, 1, 1, 1) > 0, images, self.best)
+            return
         ranks = torch.stack([success, worth.double(), damage])
         if self._prediction is not None:  # nothing to attack, such as a mask all void: the clean image is kept
             ranks = torch.where(ranks[1] == 0, -torch.inf, ranks)
@@ -115,6 +119,8 @@ class Climb:
         if self.keep == "score":
             return task.damage(task.score(self._prediction, target)).double(), none
         right = task.right(self._prediction, target)
+        if right is None and self.keep == "fooled":
+            raise UsageError(f"keep=fooled: a prediction of {task.name} is never right or wrong; take keep=score")
         if right is None:
             return zero, task.damage(task.score(self._prediction, target)).double()
         return (~(right.flatten(1).any(1) if right.dim() > 1 else right)).double(), none

@@ -72,10 +72,6 @@ class PaddedEncoder(Encoder):
         """The layers, first to last; empty where the network has none."""
         return ()
 
-    @property
-    def depth(self) -> int:
-        return len(self.blocks())
-
     def spread(self, tokens: Tensor, padded: Tensor) -> Features:
         """What a layer returned, tokens [B, T, D] or a map [B, D, rows, columns], as Features."""
         raise NotImplementedError
