@@ -11,7 +11,8 @@ from torch import Tensor
 from brittle.core import components
 from brittle.core.spec import parse
 from brittle.core.traits import DatasetTraits
-from brittle.evaluation.probe import STANDARD, Recipe
+from brittle.evaluation import probe
+from brittle.evaluation.probe import Recipe
 from brittle.types import FINAL, Features, Look, windows
 from brittle.types.data import Batch, Sample, as_float
 from brittle.types.target import Target
@@ -52,7 +53,7 @@ class Protocol:
     look: Look = FINAL
     reads: Sequence[str] = Features._fields
     moved: Sequence[str] | None = None
-    recipe: Recipe = field(default=STANDARD)
+    recipe: Recipe = field(default=probe.STANDARD)
     pixels: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
     background: int | None = None
     resized_masks: bool = False
@@ -95,7 +96,12 @@ def standard(dataset: str, task: Task, size: int) -> Protocol:
         dataset: its spec.
     """
     target = task.target
-    own: dict[str, Any] = {"look": task.look, "reads": tuple(task.reads), **rules_of(dataset, target)}
+    own: dict[str, Any] = {
+        "recipe": probe.STANDARD,
+        "look": task.look,
+        "reads": tuple(task.reads),
+        **rules_of(dataset, target),
+    }
     own.pop("background", None)  # which the standard protocol scores as any class
     if target is None or not target.dense:
         return Protocol(size, crop=True, **own)
