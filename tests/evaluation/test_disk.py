@@ -23,7 +23,7 @@ def cell_of(task: str, protocol: str = "standard", seed: int = 0, encoder: str =
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def kept(quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BRITTLE_CACHE", str(tmp_path))
     return tmp_path / "features"
 

@@ -7,6 +7,7 @@ import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from brittle.core import components
+from brittle.evaluation.intervals import intervals
 from brittle.tasks.parts.depth_losses import sigloss
 from brittle.types import Features
 from brittle.types.target import VOID
@@ -50,7 +51,12 @@ def test_a_class_that_nobody_predicts_or_has_is_left_out_of_miou() -> None:
     task = components.build("tasks", "segmentation")
     mask = torch.tensor([[[0, 0], [1, 1]]])
     logits = torch.nn.functional.one_hot(mask, 5).movedim(-1, 1).float()
-    assert task.summarise(total(task.score(logits, mask))) == {"miou": 1.0, "macc": 1.0, "aacc": 1.0}
+    assert task.summarise(total(task.score(logits, mask))) == {
+        "miou": 1.0,
+        "miou_images": 1.0,
+        "macc": 1.0,
+        "aacc": 1.0,
+    }
     logits[0, :, 0, 0] = torch.tensor([0.0, 0.0, 0.0, 9.0, 0.0])
     assert task.summarise(total(task.score(logits, mask)))["miou"] == pytest.approx((0.5 + 1 + 0) / 3)
 
@@ -61,6 +67,40 @@ def test_miou_is_of_the_whole_set_and_no_mean_over_images() -> None:
     guess = torch.tensor([[[0, 0, 0, 0]], [[1, 1, 1, 1]]])
     logits = torch.nn.functional.one_hot(guess, 2).movedim(-1, 1).float()
     assert task.summarise(total(task.score(logits, mask)))["miou"] == pytest.approx((4 / 5 + 3 / 4) / 2)
+
+
+@pytest.mark.parametrize("classes", [2, 5, 21])
+def test_the_miou_of_images_is_the_mean_of_torchmetrics_over_images(classes) -> None:
+    mask = torch.randint(0, classes, (7, 20, 17), generator=generator(1))
+    mask[:3] %= 2  # images differ in what is there
+    logits = torch.randn(7, classes, 20, 17, generator=generator())
+    logits += torch.arange(7.0).view(7, 1, 1, 1) / 2 * torch.nn.functional.one_hot(mask, classes).movedim(-1, 1)
+    mask[torch.rand(mask.shape, generator=generator(2)) < 0.3] = VOID
+    mask[3] = VOID  # nothing to score: left out
+    each = [
+        MulticlassJaccardIndex(classes, ignore_index=VOID)(logits[i : i + 1], mask[i : i + 1]).item()
+        for i in range(7)
+        if i != 3
+    ]
+    task = components.build("tasks", "segmentation")
+    rows = task.score(logits, mask)
+    found = task.summarise(total(rows))
+    assert found["miou_images"] == pytest.approx(sum(each) / 6, abs=1e-6)
+    assert abs(found["miou_images"] - found["miou"]) > 1e-4
+    low, high = intervals(task, rows)["miou_images"]
+    assert 0 <= low < found["miou_images"] < high <= 1
+
+
+def test_the_miou_of_images_sees_small_objects_that_the_miou_of_the_set_hides() -> None:
+    """A class that fills one image and is a speck, lost, in nine others."""
+    mask = torch.zeros(10, 10, 10, dtype=torch.long)
+    mask[0], mask[1:, 0, 0] = 1, 1
+    guess = mask.clone()
+    guess[1:] = 0
+    task = components.build("tasks", "segmentation")
+    found = task.summarise(total(task.score(torch.nn.functional.one_hot(guess, 2).movedim(-1, 1).float(), mask)))
+    assert found["miou"] > 0.94
+    assert found["miou_images"] == pytest.approx((1 + 9 * 0.99 / 2) / 10)
 
 
 def test_a_segmentation_head_predicts_at_the_size_asked_for() -> None:

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from brittle.core.traits import Traits
 from brittle.tasks.parts import head_choice
 from brittle.types import FINAL, MASK, Encoder, Features, Look, Task, agreement_of_classes, most_damaged, resized
 from brittle.types.target import VOID
+
+TRAITS = Traits(version=2)
 
 ROUNDS = 1000  # of going over all images again
 NAMES = {
@@ -36,15 +39,17 @@ class SegmentationHead(nn.Module):
 class Segmentation(Task):
     """Target ``mask`` [B, H, W] int64 with ``VOID``, prediction logits [B, C, h, w], scored at the target's resolution.
 
-    Statistics per image, over pixels that are not void: ``intersection``, ``predicted``, ``actual``, each [B, C]. mIoU
-    leaves out classes absent from prediction and target; mean accuracy (``macc``) is recall; ``aacc`` is the share of
-    right pixels.
+    Statistics per image, over pixels that are not void: ``intersection``, ``predicted``, ``actual``, each [B, C];
+    ``miou_images``, its own mIoU; ``images``, 0 where all is void. mIoU leaves out classes absent from prediction and
+    target; mean accuracy (``macc``) is recall; ``aacc`` is the share of right pixels. ``miou`` is of the pixels of all
+    images, where small objects hardly count; ``miou_images`` is the mean of each image's own (Halmosi, Mohos and
+    Jelasity, arXiv 2407.09150, 2024).
     """
 
     name, target, attack = "segmentation", MASK, "segpgd"
     headline, higher_is_better = "miou", True
     abilities = frozenset({"classes", "per_pixel"})
-    shares = ("miou", "macc", "aacc")
+    shares = ("miou", "miou_images", "macc", "aacc")
     reads = ("grid",)
 
     def __init__(self, head: str = "linear") -> None:
@@ -79,10 +84,14 @@ class Segmentation(Task):
         guess = resized(prediction, target.shape[-2:]).argmax(1).flatten(1)
         target = target.flatten(1)
         valid = target != VOID
+        intersection = _histogram(guess, valid & (guess == target), count)
+        predicted, actual = _histogram(guess, valid, count), _histogram(target, valid, count)
         return {
-            "intersection": _histogram(guess, valid & (guess == target), count),
-            "predicted": _histogram(guess, valid, count),
-            "actual": _histogram(target, valid, count),
+            "intersection": intersection,
+            "predicted": predicted,
+            "actual": actual,
+            "miou_images": _miou(*(counts.double() for counts in (intersection, predicted, actual))).nan_to_num(0.0),
+            "images": valid.any(1).long(),
         }
 
     def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
@@ -111,6 +120,7 @@ class Segmentation(Task):
         intersection, predicted, actual = (total[key].double() for key in ("intersection", "predicted", "actual"))
         return {
             "miou": _miou(intersection, predicted, actual).item(),
+            "miou_images": (total["miou_images"] / total["images"]).item(),
             "macc": (intersection / actual)[actual > 0].mean().item(),
             "aacc": (intersection.sum() / actual.sum()).item(),
         }
