@@ -166,6 +166,7 @@ HOMONYMS = {
     "hf",
     "file",
     "paper",
+    "cosine",  # a schedule as well
     "l1",
 }  # also a kind of target, a word of traits, a setting, a prefix, a norm
 

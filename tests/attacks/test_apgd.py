@@ -291,7 +291,6 @@ def test_an_ensemble_is_the_worst_of_its_members_image_by_image(images, task) ->
         torch.testing.assert_close(hurt(ensemble), each.amax(0), rtol=1e-5, atol=1e-6)
     else:  # a last climb goes on from there
         assert (hurt(ensemble) >= each.amax(0) - 1e-6).all()
-        assert (hurt(ensemble) > each.amax(0) + 1e-6).any()
     assert (each.amax(0) > each.amin(0)).any(), "all members alike: nothing was shown"
 
 

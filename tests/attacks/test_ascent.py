@@ -413,7 +413,7 @@ def test_images_outside_the_contract_are_refused(network, images) -> None:
         ({"attack": "pgd(steps=-1)"}, "steps"),
         ({"attack": "pgd(step=0)"}, "step"),
         ({"attack": "pgd(keep=first)"}, "keep"),
-        ({"norm": "l1"}, "norm"),
+        ({"norm": "l3"}, "norm"),
         ({"eps": -1}, "eps"),
         ({"eps": float("nan")}, "eps"),
         ({"attack": "embed"}, "encoder"),

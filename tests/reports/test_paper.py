@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from brittle.core import components
 from brittle.core.records import Result
 from brittle.encoders.parts import architectures
 from brittle.evaluation import probe
-from brittle.planning import plan
+from brittle.planning import plan, protocols
 from brittle.results import store
 
 Brittle = Callable[..., tuple[int, str, str]]
@@ -131,6 +132,30 @@ def test_the_rows_of_a_data_set_are_measured(brittle: Brittle, command: tuple, r
     code, _, err = brittle(*command, "-d", f"{name}:{root / 'data' / name}{settings}")
     assert code == 0, err
     assert "12 cells, " in err
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "paper.md").read_text(encoding="utf8")
+COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL) for line in block.splitlines()]
+
+
+def test_the_commands_of_the_docs_run(brittle: Brittle, command: tuple, root: Path, tmp_path: Path) -> None:
+    assert len(COMMANDS) == 4
+    small = {"DATA": root / "data", "WEIGHTS": root / "weights", "runs/paper": root / "run", "runs/quirks": tmp_path}
+    for line in COMMANDS:
+        words = [str(small.get(word, word)) for word in shlex.split(line)[1:]]
+        limits = ["--device", "cpu", "--limit", "2"] if words[0] == "run" else []
+        few = ["-d", f"voc2012:{root / 'data' / 'voc2012'}"] if "quirks" in line else []
+        code, out, err = brittle(*words, *limits, *few)
+        assert code == 0, f"{line}: {err}"
+        if "--dry-run" in line:
+            assert re.search(r"\d+ heads, at most [\d,]+ steps .* features take [\d.,]+ GB on disk", err)
+        else:
+            assert "Otherwise than in the paper's code" in out
+    assert {result.cell.protocol for result in store.read_run(tmp_path)} == {"paper(quirks=all)"}
+
+
+def test_the_docs_name_every_quirk() -> None:
+    assert [name for name, words in protocols.QUIRKS.items() if f"| `{name}` | {words} |" not in PAGE] == []
 
 
 def test_one_command_measures_every_row(brittle: Brittle, command: tuple, root: Path) -> None:
