@@ -44,6 +44,28 @@ CLIMBED = ("objectives/test_objectives.py", "oracles/test_dense_oracle.py")
 MEASURED = ("evaluation/test_measure.py",)
 
 FAULTS = (
+    # --- the paper's protocol
+    Fault(
+        "quirks-attack-the-standard-model",
+        "evaluation/quirks.py",
+        'if masks and "double_softmax" in quirks:',
+        'if depth and "double_softmax" in quirks:',
+        ["evaluation/test_quirks.py"],
+    ),
+    Fault(
+        "background-counts",
+        "evaluation/quirks.py",
+        "target.masked_fill(target == background, VOID)",
+        "target",
+        ["evaluation/test_quirks.py"],
+    ),
+    Fault(
+        "embed-moves-the-pooled-feature-alone",
+        "objectives/embedding.py",
+        "return [parts[name] for name in model.reads]",
+        'return [parts["pooled"]]',
+        ["attacks/test_embed.py"],
+    ),
     # --- what strangers ran into
     Fault(
         "damaged-images-are-taken",
@@ -624,8 +646,8 @@ FAULTS = (
     Fault(
         "void-counted-in-miou",
         "tasks/segmentation.py",
-        '"predicted": _histogram(guess, valid, count)',
-        '"predicted": _histogram(guess, torch.ones_like(valid), count)',
+        "predicted, actual = _histogram(guess, valid, count)",
+        "predicted, actual = _histogram(guess, torch.ones_like(valid), count)",
         DENSE,
     ),
     Fault(
