@@ -120,7 +120,8 @@ class Segmentation(Task):
         intersection, predicted, actual = (total[key].double() for key in ("intersection", "predicted", "actual"))
         return {
             "miou": _miou(intersection, predicted, actual).item(),
-            "miou_images": (total["miou_images"] / total["images"]).item(),
+            # samples of results of older versions have none
+            **({"miou_images": (total["miou_images"] / total["images"]).item()} if "miou_images" in total else {}),
             "macc": (intersection / actual)[actual > 0].mean().item(),
             "aacc": (intersection.sum() / actual.sum()).item(),
         }
