@@ -113,7 +113,7 @@ def _nothing_kept(folder, key, make):  # heads alone are made anew
 @pytest.mark.parametrize("text", ["", "many", "-1", "nan"])
 def test_a_limit_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("BRITTLE_FEATURES_GB", text)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="^BRITTLE_FEATURES_GB is .*give a number of gigabytes"):
         cache.most()
 
 
@@ -122,3 +122,18 @@ def test_a_dry_run_says_it(brittle, kept: Path) -> None:
     assert code == 0
     assert "3 heads, at most " in err
     assert " of which 100 GB are kept" in err
+
+
+def test_what_another_process_removes_at_once_is_not_lost(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its room may be used up between the write and the first look at it."""
+    monkeypatch.setenv("BRITTLE_FEATURES_GB", "0")
+    written = files.write_whole
+
+    def write(path: Path, data: bytes) -> None:
+        written(path, data)
+        cache.trim()
+
+    monkeypatch.setattr(files, "write_whole", write)
+    made = cache.get_or_make("features", {"number": 0}, lambda: {"values": torch.ones(3)})
+    assert made["values"].tolist() == [1.0] * 3
+    assert not list(kept.glob("*/*.safetensors"))

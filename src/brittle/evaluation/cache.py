@@ -47,6 +47,8 @@ def get_or_make(folder: str, key: Mapping[str, Any], make: Callable[[], Mapping[
             tensors = {key: value.detach().cpu().contiguous().clone() for key, value in make().items()}
             files.write_whole(path, save(tensors, metadata={"seal": _seal(tensors)}))
             stored = _stored(path)
+            if stored is None and not path.exists():
+                return tensors  # another process has made room already
     if stored is None:
         raise CellError(f"{path} is damaged right after it was written; check the disk, or set BRITTLE_CACHE elsewhere")
     return stored
@@ -59,7 +61,10 @@ def most() -> float:
         UsageError: that is no number of gigabytes.
     """
     text = os.environ.get(LIMIT, "100")
-    size = number(text) if text.strip() else math.nan
+    try:
+        size = number(text)
+    except UsageError:
+        size = math.nan
     if not size >= 0:
         raise UsageError(f"{LIMIT} is {text!r}; give a number of gigabytes, such as 100, or 0 to keep none")
     return size * 1e9
