@@ -113,19 +113,31 @@ def test_what_checks_found_stands_below_the_table(result_of: Results) -> None:
     assert all(" / classification / pgd 8/255 linf: " in line for line in lines)
 
 
-def test_several_eps_and_seeds_do_not_share_a_place(result_of: Results) -> None:
-    many = [
-        result_of(f"{eps}{seed}" * 10, attack="pgd", eps=eps / 255, seed=seed, value=(eps + seed) / 20)
-        for eps in (2, 4)
-        for seed in (0, 1)
-    ]
-    made = _make("md", many)
+def test_several_eps_do_not_share_a_place(result_of: Results) -> None:
+    made = _make("md", [result_of(f"{eps}" * 20, attack="pgd", eps=eps / 255, value=eps / 20) for eps in (2, 4)])
     assert "downstream 2/255" in made
     assert "downstream 4/255" in made
-    assert "seed=0" in made
-    assert "seed=1" in made
-    for result in many:
-        assert f"{result.metrics['accuracy']:.3f} [" in made
+    assert "0.100 [" in made
+    assert "0.200 [" in made
+
+
+def test_seeds_are_a_mean_and_a_spread(result_of: Results) -> None:
+    """By hand: .2 and .4 are .3 with a deviation of .141, the ends of their intervals .1 and .5, .2 and .4 on average;
+    a fit that failed and an encoder with one seed stay as they are."""
+    many = [result_of(f"{seed}" * 20, value, attack="pgd", seed=seed) for seed, value in ((0, 0.2), (1, 0.4))]
+    made = _make("md", many)
+    assert "| 0.300 ± 0.141 [0.200, 0.400] |" in made
+    assert "seed=" not in made
+    assert "± is the standard deviation over seeds 0, 1 (heads and random starts), intervals are over images" in made
+    other = result_of("2" * 20, 0.6, attack="pgd", seed=0, encoder="pixels(size=16)")
+    made = _make("md", [*many, other, result_of("3" * 20, attack="pgd", seed=2, failed="out of luck")])
+    assert "pixels(size=8) seed=0,1 |" in made
+    assert "pixels(size=8) seed=2 |" in made
+    assert "pixels(size=16) seed=0 |" in made
+    assert "| 0.600 [0.500, 0.700] |" in made
+    twice = _make("md", [*many, replace(many[0], id="9" * 20)])
+    assert "±" not in twice, "two numbers of one seed are not two seeds"
+    assert all(str(seed) in _make("csv", many) for seed in (0, 1)), "each seed has its own line there"
 
 
 def test_csv_is_read_back(full: list[Result], result_of: Results) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from brittle.core.errors import UsageError
 from brittle.core.records import Finding
+from brittle.reports.parts import comparison
 from brittle.results.compare import compare
 from brittle.results.paired_tests import mcnemar
 from brittle.results.store import Store
@@ -95,19 +96,20 @@ def test_two_runs_of_the_same_encoders(put) -> None:
     assert {str(folder) in one.names[1] for one in made} == {True}
 
 
-def test_seeds_are_compared_each_with_itself(put) -> None:
-    """10 : 0 discordant images under one seed, none under the other, by hand: 2 / 2^10, doubled by Holm; and 1."""
+def test_seeds_are_compared_as_their_mean(put) -> None:
+    """By hand: 10 of 80 images fewer under one seed, none under the other: 5 of 80 on average."""
     few = GOOD.copy()
     few[np.flatnonzero(GOOD)[:10]] = False
     for seed, other in ((0, few), (1, GOOD)):
         put("r", "pixels(size=8)", GOOD, seed=seed)
         run = put("r", "pixels(size=4)", other, seed=seed)
-    found, notes = compare(run)
-    assert not notes
-    assert {(each.a.cell.seed, each.b.cell.seed) for each in found} == {(0, 0), (1, 1)}
-    by_seed = {each.a.cell.seed: each for each in found}
-    assert [by_seed[seed].paired.p for seed in (0, 1)] == [pytest.approx(2 / 2**10), 1.0]
-    assert [by_seed[seed].p_holm for seed in (0, 1)] == [pytest.approx(4 / 2**10), 1.0]
+    put("r", "pixels(size=8)", GOOD, seed=2)  # without a partner
+    (found,), notes = compare(run)
+    assert found.paired.difference == pytest.approx(-5 / 80)
+    assert (found.paired.seeds, found.paired.spread) == (2, pytest.approx(10 / 80 / 2**0.5))
+    assert (found.a.made_by["seeds"], found.b.made_by["seeds"]) == ([0, 1], [0, 1])
+    assert [note.split(":")[0] for note in notes] == ["rows without a partner"]
+    assert "± 0.088" in comparison.table([found])
 
 
 def test_the_same_data_by_another_path_is_paired(put) -> None:

@@ -37,7 +37,7 @@ def right(*rows: bool):
 
 def test_right_and_wrong_are_mcnemars() -> None:
     a, b = np.array([True] * 60 + [False] * 40), np.array([True] * 45 + [False] * 50 + [True] * 5)
-    found = paired(components.build("tasks", "classification"), "accuracy", right(*a), right(*b))
+    found = paired(components.build("tasks", "classification"), "accuracy", (right(*a), right(*b)))
     assert (found.a, found.b, found.images, found.test, found.discordant) == (
         pytest.approx(0.6),
         pytest.approx(0.5),
@@ -70,7 +70,9 @@ def test_of_a_mean_it_is_the_paired_t_test() -> None:
     stats = pytest.importorskip("scipy.stats")
     rng = np.random.default_rng(0)
     a, b = rng.gamma(4, 0.1, (2, 50)) + rng.gamma(2, 0.2, 50)
-    found = paired(components.build("tasks", "depth"), "rmse", metres(torch.from_numpy(a)), metres(torch.from_numpy(b)))
+    found = paired(
+        components.build("tasks", "depth"), "rmse", (metres(torch.from_numpy(a)), metres(torch.from_numpy(b)))
+    )
     wanted = stats.ttest_rel(a, b)
     assert found.p == pytest.approx(wanted.pvalue, rel=1e-3)
     assert (found.low, found.high) == pytest.approx(tuple(wanted.confidence_interval(0.95)), abs=1e-5)
@@ -81,13 +83,13 @@ def test_a_planted_difference_is_found_and_none_is_not() -> None:
     hard, noise = rng.gamma(4, 0.2, 300), rng.normal(0, 0.03, (2, 300))
     a, b = (metres(torch.from_numpy(hard + part)) for part in noise)
     worse = metres(torch.from_numpy(hard + noise[1] + 0.02))  # a fortieth of what images differ by among themselves
-    assert paired(task, "rmse", a, b).p > 0.05
-    found = paired(task, "rmse", a, worse)
+    assert paired(task, "rmse", (a, b)).p > 0.05
+    found = paired(task, "rmse", (a, worse))
     assert found.p < 1e-6
     assert found.low < -0.02 < found.high < 0
-    same = paired(task, "rmse", a, a)
+    same = paired(task, "rmse", (a, a))
     assert (same.difference, same.low, same.high, same.p) == (0, -np.inf, np.inf, 1)
-    constant = paired(task, "rmse", metres(torch.full((4,), 2.0).double()), metres(torch.full((4,), 1.0).double()))
+    constant = paired(task, "rmse", (metres(torch.full((4,), 2.0).double()), metres(torch.full((4,), 1.0).double())))
     assert (constant.p, constant.low, constant.high) == (1, -np.inf, np.inf), "no spread is no evidence"
 
 
@@ -95,10 +97,23 @@ def test_ties_by_hand() -> None:
     """Gaps 0, 0, 0, 2: mean 0.5, standard error 0.5, t = 1 with 3 degrees of freedom."""
     task = components.build("tasks", "depth")
     a, b = metres(torch.tensor([1.0, 1, 1, 3]).double()), metres(torch.ones(4).double())
-    found = paired(task, "rmse", a, b)
+    found = paired(task, "rmse", (a, b))
     assert found.difference == 0.5
     assert found.p == pytest.approx(0.391, abs=0.01)  # Student's table
     assert (found.low, found.high) == pytest.approx((0.5 - 3.18 * 0.5, 0.5 + 3.18 * 0.5), abs=0.03)
+
+
+def test_several_seeds_are_the_test_of_their_means() -> None:
+    """By hand: gaps 0, 0, 0, 4 and 0, 0, 0, 0 are 0, 0, 0, 2 on average: mean 0.5, standard error 0.5, three degrees of
+    freedom; the differences of the seeds are 1 and 0."""
+    task, zero = components.build("tasks", "depth"), metres(torch.zeros(4).double())
+    found = paired(task, "rmse", (metres(torch.tensor([0, 0, 0, 4.0]).double()), zero), (zero, zero))
+    assert (found.a, found.b, found.seeds, found.spread) == (0.5, 0.0, 2, pytest.approx(0.5**0.5))
+    assert (found.low, found.high) == pytest.approx((0.5 - 3.18 * 0.5, 0.5 + 3.18 * 0.5), abs=0.03)
+    classes = components.build("tasks", "classification")
+    seeds = [(right(True, False, seed, True), right(*[False] * 4)) for seed in (True, False)]
+    shares = paired(classes, "accuracy", *seeds)
+    assert (shares.a, shares.test, shares.discordant) == (0.625, "jackknife t", None)
 
 
 @pytest.mark.parametrize("metric", ["rmse", "miou"])
@@ -110,14 +125,14 @@ def test_copies_of_one_image_are_no_test(metric: str) -> None:
         return {"intersection": hits, "predicted": hits + 3, "actual": hits + 5}
 
     task = components.build("tasks", "depth" if metric == "rmse" else "segmentation")
-    found = paired(task, metric, copies(2.0), copies(1.0))
+    found = paired(task, metric, (copies(2.0), copies(1.0)))
     assert found.difference != 0
     assert (found.p, found.low, found.high, found.test) == (1.0, -np.inf, np.inf, "none: no spread")
 
 
 def test_one_image_proves_nothing() -> None:
     found = paired(
-        components.build("tasks", "depth"), "rmse", metres(torch.ones(1).double()), metres(torch.zeros(1).double())
+        components.build("tasks", "depth"), "rmse", (metres(torch.ones(1).double()), metres(torch.zeros(1).double()))
     )
     assert (found.p, found.low, found.high) == (1.0, -np.inf, np.inf)
 
@@ -136,13 +151,13 @@ def pairs(task: str, metric: str, make, drawn: int, draws: int, seed: int = 0):
     for _ in range(draws):
         rows, coin = torch.from_numpy(rng.integers(IMAGES, size=drawn)), torch.from_numpy(rng.random(drawn) < 0.5)
         a, b = ({key: value[rows] for key, value in side.items()} for side in both)
-        found = paired(made, metric, a, b)
+        found = paired(made, metric, (a, b))
         held += found.low <= true <= found.high
-        mixed = (
+        mixed = tuple(
             {key: torch.where(coin.view(-1, *[1] * (x[key].dim() - 1)), x[key], y[key]) for key in x}
             for x, y in ((a, b), (b, a))
         )
-        alarms += paired(made, metric, *mixed).p < 0.05
+        alarms += paired(made, metric, mixed).p < 0.05
     return held / draws, alarms / draws
 
 

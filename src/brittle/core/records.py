@@ -105,7 +105,8 @@ MAY_DIFFER = ("encoder", "limit")
 class Paired:
     """A metric of A and of B over the same ``images`` images, the 95 % interval ``low`` to ``high`` of A - B, and
     ``p``, two-sided, by ``test``. ``discordant``: how many images only A has right, and only B, where that is what is
-    tested."""
+    tested. ``seeds``: how many seeds of each they are the mean over; ``spread``: the standard deviation of the
+    difference over those."""
 
     images: int
     a: float
@@ -115,6 +116,8 @@ class Paired:
     p: float
     test: str
     discordant: tuple[int, int] | None = None
+    seeds: int = 1
+    spread: float | None = None
 
     @property
     def difference(self) -> float:

@@ -1,7 +1,7 @@
 """Which cells of two runs, or of one run's encoders, can be compared image by image, and the comparisons themselves."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import combinations, permutations, product
 from pathlib import Path
@@ -13,16 +13,18 @@ from brittle.core.errors import UsageError
 from brittle.core.records import MAY_DIFFER, Cell, Comparison, Result
 from brittle.planning import identity
 from brittle.planning.warm_start import smaller, unwrapped
+from brittle.reports.parts.seeds import over_seeds
 from brittle.reports.parts.wording import attack_text
-from brittle.results.paired_tests import holm, paired
+from brittle.results.paired_tests import Statistics, holm, paired
 from brittle.results.store import Store, read_run
 
 
 def compare(first: Path, second: Path | None = None) -> tuple[list[Comparison], list[str]]:
     """Every comparison that two runs allow, or the encoders of one, and a line for each cell left out.
 
-    Cells are paired by all but the encoder and the number of images. Runs that hold the same encoders have each
-    compared with itself; otherwise every encoder of the first is compared with every other one of the second.
+    Cells are paired by all but the encoder and the number of images; pairs of several seeds are one comparison. Runs
+    that hold the same encoders have each compared with itself; otherwise every encoder of the first is compared with
+    every other one of the second.
 
     Raises:
         MissingError: a folder holds no results, or no per-image samples.
@@ -46,11 +48,12 @@ def compare(first: Path, second: Path | None = None) -> tuple[list[Comparison], 
         left, right = sides[0][a], sides[-1][b]
         notes += _unmatched((left, right), (a, b))
         names = (a, b) if a != b else (f"{first} {a}", f"{second} {b}")
-        for key in [key for key in left if key in right]:
+        for keys in _over_seeds(left, right):
+            pairs_of_seeds = [(left[key], right[key]) for key in keys]
             try:
-                comparisons.append(_compared(left[key], right[key], (first, second or first), names, notes))
+                comparisons.append(_compared(pairs_of_seeds, (first, second or first), names, notes))
             except UsageError as error:
-                notes.append(f"not compared: {left[key].cell}: {error}")
+                notes.append(f"not compared: {left[keys[0]].cell}: {error}")
     if not comparisons:
         raise UsageError(f"nothing to compare: {'; '.join(notes) or 'the runs share no task, data set and attack'}")
     corrected = holm([comparison.paired.p for comparison in comparisons])
@@ -59,6 +62,14 @@ def compare(first: Path, second: Path | None = None) -> tuple[list[Comparison], 
         key: place for place, key in enumerate(dict.fromkeys(_key(comparison.a.cell) for comparison in comparisons))
     }
     return sorted(comparisons, key=lambda comparison: order[_key(comparison.a.cell)]), notes
+
+
+def _over_seeds(left: Mapping[str, Result], right: Mapping[str, Result]) -> list[list[str]]:
+    """The keys that both have, those together that differ in nothing but the seed."""
+    groups: dict[str, list[str]] = {}
+    for key in [key for key in left if key in right]:
+        groups.setdefault(_key(replace(left[key].cell, seed=0)), []).append(key)
+    return list(groups.values())
 
 
 def _key(cell: Cell) -> str:
@@ -125,7 +136,22 @@ def _difference(cell: Cell, others: Sequence[Cell]) -> str:
     return f"{starts[0]}, where this {starts[1]}"
 
 
-def _compared(a: Result, b: Result, folders: tuple[Path, Path], names: tuple[str, str], notes: list[str]) -> Comparison:
+def _compared(
+    pairs: Sequence[tuple[Result, Result]], folders: tuple[Path, Path], names: tuple[str, str], notes: list[str]
+) -> Comparison:
+    """The comparison of one pair of results, or of the means over pairs of several seeds."""
+    task, headline = identity.task_of(pairs[0][0].cell.task), pairs[0][0].task["headline"]
+    rows = [_matched(a, b, folders, notes) for a, b in pairs]
+    (a,), (b,) = (over_seeds(side) for side in zip(*pairs))
+    return Comparison(a, b, names, paired(task, headline, *rows))
+
+
+def _matched(a: Result, b: Result, folders: tuple[Path, Path], notes: list[str]) -> tuple[Statistics, Statistics]:
+    """The per-image statistics of two results, of the images that are in both.
+
+    Raises:
+        UsageError: the data set was changed in between, ids are not unique, or no image is in both.
+    """
     data = [result.made_by.get("data_sha256") for result in (a, b)]
     if data[0] != data[1]:
         hashes = " and ".join(str(data_hash)[:12] for data_hash in data)
@@ -142,12 +168,12 @@ def _compared(a: Result, b: Result, folders: tuple[Path, Path], names: tuple[str
         notes.append(
             f"{a.cell}: compared on the {len(shared)} images that are in both, of {len(ids[0])} and {len(ids[1])}"
         )
-    sides = [
+    left, right = (
         {
             key: torch.from_numpy(value)[[place[name] for name in shared]]
             for key, value in samples.items()
             if key not in ("damage", "violation")
         }
         for samples, place in ((first, places[0]), (second, places[1]))
-    ]
-    return Comparison(a, b, names, paired(identity.task_of(a.cell.task), a.task["headline"], *sides))
+    )
+    return left, right

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from brittle.core.records import MAY_DIFFER, Comparison
@@ -26,6 +26,8 @@ def table(comparisons: Sequence[Comparison]) -> str:
         "95 % intervals; "
     )
     caption += f"{counts} images in both; McNemar x : y = only A right : only B right"
+    seeds = sorted({comparison.paired.seeds for comparison in comparisons} - {1})
+    caption += f"; ± is the standard deviation over {' / '.join(map(str, seeds))} seeds" if seeds else ""
     caption = "; ".join(
         [caption, *legend([result for comparison in comparisons for result in (comparison.a, comparison.b)])]
     )
@@ -38,15 +40,17 @@ def table(comparisons: Sequence[Comparison]) -> str:
 
 def _line(comparison: Comparison, named: bool) -> dict[str, str]:
     cell, test = comparison.a.cell, comparison.paired
+    cell = cell if test.seeds == 1 else replace(cell, seed=0)
     counts = " {} : {}".format(*test.discordant) if test.discordant else ""
     names = [f"{name} " if named else "" for name in comparison.names]
+    spread = "" if test.spread is None else f" ± {test.spread:.3f}"
     return {
         "task": cell.task,
         "data": cell.dataset,
         "attack": attack_text(cell),
         "A": f"{names[0]}{test.a:.3f}{mark(comparison.a)}",
         "B": f"{names[1]}{test.b:.3f}{mark(comparison.b)}",
-        "difference": f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}]",
+        "difference": f"{test.difference:+.3f}{spread} [{test.low:+.3f}, {test.high:+.3f}]",
         "p": f"{test.p:.2g}",
         "p (Holm)": f"{comparison.p_holm:.2g}",
         "test": test.test + counts,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from brittle.core.budget import eps_text
 from brittle.core.records import Result
 from brittle.planning.warm_start import smaller, unwrapped
+from brittle.reports.parts.seeds import over_seeds
 
 GAP = "–"
 
@@ -24,10 +25,9 @@ class Row(NamedTuple):
 def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
     """Columns and rows. The task's own attack goes under ``downstream``; eps and norm are named where there is more
     than one, and a warm start where a column would hold numbers with and without it. Numbers of other weights, data or
-    versions are in rows of their own, named by what they do not share."""
-    several = {
-        name: len({getattr(result.cell, name) for result in results}) > 1 for name in ("seed", "limit", "protocol")
-    }
+    versions are in rows of their own, named by what they do not share; those of several seeds are one."""
+    results = over_seeds(results)
+    several = {name: len({_shown(result, name) for result in results}) > 1 for name in ("seed", "limit", "protocol")}
     origins = origins_of(results)
     columns: dict[str, None] = {}
     rows: dict[tuple[object, ...], Row] = {}
@@ -36,7 +36,7 @@ def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
     )
     for result, column in placed:
         cell = result.cell
-        variant = [f"{name}={getattr(cell, name)}" for name, many in several.items() if many]
+        variant = [f"{name}={_shown(result, name)}" for name, many in several.items() if many]
         encoder = " ".join([cell.encoder, *variant, *filter(None, [origins[result.id]])])
         row = rows.setdefault(
             (cell.task, cell.dataset, encoder), Row(cell.task, cell.dataset, encoder, result.task["headline"], {})
@@ -48,6 +48,11 @@ def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
     ranked = sorted(rows.values(), key=lambda row: list(order).index((row.task, row.dataset)))
     ends = [name for name in columns if name.startswith("downstream")]
     return [name for name in columns if name not in ends] + ends, ranked
+
+
+def _shown(result: Result, name: str) -> str:
+    seeds = result.made_by.get("seeds")
+    return ",".join(map(str, seeds)) if name == "seed" and seeds else str(getattr(result.cell, name))
 
 
 def origins_of(results: Sequence[Result]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from brittle.core.budget import eps_text
 from brittle.core.records import Cell, Result
 from brittle.planning.warm_start import smaller, unwrapped
 from brittle.reports.parts.layout import GAP, attack_of, columns_of
+from brittle.reports.parts.seeds import over_seeds
 from brittle.reports.parts.transfer import unlike
 
 # --- text -------------------------------------------------------------------------------------------------------------
@@ -42,7 +43,8 @@ def checks(result: Result) -> str:
 
 
 def text(result: Result | None) -> str:
-    """``0.931 [0.914, 0.945]``; a dash where nothing was measured; marked where a check failed or none was run."""
+    """``0.931 [0.914, 0.945]``; over several seeds ``0.931 ± 0.004 [0.914, 0.945]``; a dash where nothing was measured;
+    marked where a check failed or none was run."""
     if result is None:
         return GAP
     if result.failed is not None:
@@ -50,7 +52,8 @@ def text(result: Result | None) -> str:
     name = result.task["headline"]
     # a single image has no interval
     interval = "" if name not in result.intervals else " [{:.3f}, {:.3f}]".format(*result.intervals[name])
-    return f"{result.metrics[name]:.3f}{interval}{mark(result)}"
+    spread = f" ± {result.made_by['spread'][name]:.3f}" if "spread" in result.made_by else ""
+    return f"{result.metrics[name]:.3f}{spread}{interval}{mark(result)}"
 
 
 def attack_text(cell: Cell) -> str:
@@ -119,6 +122,7 @@ def caption(results: Sequence[Result]) -> str:
     )
     parts += [f"downstream = {', '.join(own)}"] if own else []
     parts += _climbed(attacked)
+    parts += _seeds(results)
     parts += list(dict.fromkeys(why for result in done if (why := unlike(result))))
     rules: dict[str, None] = {}
     for result in done:
@@ -143,6 +147,14 @@ def _climbed(attacked: Sequence[Result]) -> list[str]:
             tasks.setdefault(f"{result.made_by['climbs']} in {result.task['name']}", {})[attack_of(result)] = None
     names = dict.fromkeys(name for attacks in tasks.values() for name in attacks)
     return [f"{', '.join(names)} moves what the head reads: {', '.join(tasks)}"] if tasks else []
+
+
+def _seeds(results: Sequence[Result]) -> list[str]:
+    seeds = sorted({seed for result in over_seeds(results) for seed in result.made_by.get("seeds", ())})
+    if not seeds:
+        return []
+    names = ", ".join(map(str, seeds))
+    return [f"± is the standard deviation over seeds {names} (heads and random starts), intervals are over images"]
 
 
 def _warm_starts(results: Sequence[Result]) -> list[str]:
