@@ -8,7 +8,7 @@ import torch
 
 from brittle.core import components
 from brittle.core.errors import CellError
-from brittle.evaluation import probe
+from brittle.evaluation import heads, probe, sampler
 from brittle.types import Features
 from brittle.types.target import VOID
 
@@ -123,7 +123,7 @@ def test_the_seed_decides_and_nothing_else(name) -> None:
     assert not same(fit(name, train, val, seed=4, rates=(1e-3,)), one)
 
 
-def test_more_rates_take_no_more_memory() -> None:
+def test_of_large_maps_more_rates_take_no_more_memory(monkeypatch) -> None:
     """Of maps of logits for every pixel, those of one head are held at a time."""
 
     class Held:
@@ -137,20 +137,53 @@ def test_more_rates_take_no_more_memory() -> None:
         def __del__(self) -> None:
             Held.live -= self.size
 
-    found = []
-    for rates in ((1e-3,), (1e-3, 3e-3, 1e-2)):
+    def most(rates: tuple[float, ...]) -> int:
         Held.most = 0
         with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
-            fit("segmentation", masked(12, 0), masked(4, 10), rates=rates)
-        found.append(Held.most)
-    assert found[0] == found[1] > 0
+            fit("segmentation", masked(12, 0), masked(4, 10), rates=rates, steps=12)
+        return Held.most
+
+    assert most((1e-3, 3e-3, 1e-2)) > 2 * most((1e-3,)), "small ones are made at once"
+    monkeypatch.setattr(probe, "MAPS", 1)
+    assert most((1e-3, 3e-3, 1e-2)) == most((1e-3,)) > 0
 
 
-def test_features_fill_the_memory_once() -> None:
+def test_large_features_fill_the_memory_once_and_give_the_same_head(monkeypatch) -> None:
     rows = masked(12, 0)
-    sampler = probe._Sampler(rows, 16, generator(0))
-    held = {part.untyped_storage().data_ptr() for group in sampler.groups for row in group for part in row}
+    near = fit("segmentation", rows, masked(4, 10), steps=12)
+    monkeypatch.setattr(sampler, "ROOM", 0)
+    drawn = sampler.Sampler(rows, 16, generator(0), "cpu")
+    held = {part.untyped_storage().data_ptr() for group in drawn.groups for parts in group for part in parts}
     assert held == {part.untyped_storage().data_ptr() for features, mask in rows for part in (*features, mask)}
+    assert same(fit("segmentation", rows, masked(4, 10), steps=12), near)
+
+
+@pytest.mark.parametrize("scale", [0.03, 30.0])
+@pytest.mark.parametrize("name", ["classification", "segmentation", "depth"])
+def test_the_scale_of_the_features_plays_no_part(name, scale) -> None:
+    def scaled(rows, by):
+        return [(Features(*(by * part.float() for part in features)), target) for features, target in rows]
+
+    def deep(rows):
+        return [(features, 1.0 + (mask[:, None] % 7).float()) for features, mask in rows]
+
+    train, val = (labelled(60, 0), labelled(30, 10)) if name == "classification" else (masked(12, 0), masked(4, 10))
+    train, val = (deep(train), deep(val)) if name == "depth" else (train, val)
+    task = components.build("tasks", name)
+    found = [
+        probe.evaluate(task, fit(name, scaled(train, by), scaled(val, by)), 8, scaled(val, by)) for by in (1.0, scale)
+    ]
+    assert found[0] == pytest.approx(found[1], abs=2e-3 if name != "depth" else 1e-2)
+
+
+def test_a_fit_stops_when_no_head_gets_better(monkeypatch) -> None:
+    drawn, real = [], sampler.Sampler.draw
+    monkeypatch.setattr(sampler.Sampler, "draw", lambda self: drawn.append(1) or real(self))
+    fit("classification", labelled(120, 0), labelled(60, 10), steps=400)
+    assert 5 * 400 // probe.LOOKS < len(drawn) < 400
+    drawn.clear()
+    fit("classification", labelled(120, 0), labelled(60, 10), steps=400, patience=0)
+    assert len(drawn) == 400
 
 
 def test_masks_may_be_kept_in_fewer_bits() -> None:
@@ -176,3 +209,43 @@ def test_no_head_with_a_finite_metric_is_an_error() -> None:
     void = [(features, torch.full_like(mask, VOID)) for features, mask in masked(4, 0)]
     with pytest.raises(CellError, match="val"):
         fit("segmentation", masked(8, 0), void)
+
+
+@pytest.mark.parametrize(
+    ("looks", "rate"),
+    [
+        ([[(0.90, 10.0, 0.02), (0.91, 50.0, 0.02)]], 1.0),
+        ([[(0.90, 10.0, 0.02), (0.93, 50.0, 0.02)]], 2.0),
+        ([[(0.90, 10.0, 0.02), (0.89, 9.0, 0.02)], [(0.90, 11.0, 0.02), (0.95, 60.0, 0.02)]], 2.0),
+        ([[(0.90, 10.0, 0.02), (0.91, 50.0, 0.02)], [(0.90, 12.0, 0.02), (0.91, 9.0, 0.02)]], 2.0),
+        ([[(-0.4, 0.0, 0.0), (-0.3, 0.0, 0.0)], [(-0.3, 0.0, 0.0), (-0.31, 0.0, 0.0)]], 2.0),
+        ([[(float("nan"), 0.0, 0.0), (-0.3, 0.0, 0.0)]], 2.0),
+    ],
+    ids=["lower loss", "clearly better", "left behind", "later", "no ties", "no number"],
+)
+def test_of_heads_within_a_standard_error_of_the_best_the_lowest_loss_is_kept(looks, rate, monkeypatch) -> None:
+    said = iter([[probe.Seen(*seen) for seen in look] for look in looks])
+    monkeypatch.setattr(probe, "_seen", lambda *_: iter(next(said)))
+    monkeypatch.setattr(probe, "LOOKS", len(looks))
+    assert fit("classification", labelled(60, 0), labelled(30, 10), rates=(1.0, 2.0), steps=40).rate == rate
+
+
+def test_the_standard_error_is_that_of_a_proportion() -> None:
+    task, rows = components.build("tasks", "classification"), labelled(200, 0)
+    head = fit("classification", labelled(60, 0), labelled(30, 10))
+    wrong = [
+        (features, torch.where(torch.arange(len(label)) < 25, (label + 1) % CLASSES, label)) for features, label in rows
+    ]
+    (seen,) = probe._seen(task, lambda f, y: iter([head(f, ())[None]]), wrong, torch.device("cpu"))
+    assert seen.score == pytest.approx(0.75)
+    assert seen.error == pytest.approx((0.75 * 0.25 / 200) ** 0.5)
+
+
+@pytest.mark.parametrize(("rate", "which"), [(1e-3, "lowest"), (1e-1, "highest"), (1e-2, "")])
+def test_a_rate_at_the_edge_of_those_tried_is_said(rate, which) -> None:
+    head = torch.nn.Linear(1, 1)
+    head.rate = torch.tensor(rate, dtype=torch.float64)
+    found = heads.at_edge(head, probe.Recipe())
+    assert [which in finding.why and f"{rate:g}" in finding.why for finding in found] == ([True] if which else [])
+    assert not heads.at_edge(head, replace(probe.Recipe(), rates=(rate,))), "one is no choice"
+    assert not heads.at_edge(torch.nn.Linear(1, 1), probe.Recipe()), "nothing was fitted"

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from brittle.attacks.parts.halving import join, split_on_oom
 from brittle.core.errors import CellError
 from brittle.core.progress import progress
+from brittle.core.records import Finding
 from brittle.evaluation import loading, probe, protocol
 from brittle.evaluation.cache import digest, get_or_make, trim
 from brittle.evaluation.machine import Machine
@@ -100,7 +101,7 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
     splits = {split: resolved.data(split) for split in ("train", rule.chosen_on)}
     outputs = loading.classes_of(splits["train"], task.target)
     width = rule.look.width(encoder.dim)
-    fresh = task.head(width, outputs)
+    fresh = probe.unfitted(task, width, outputs)
     key = {
         "version": [HEADS_VERSION, FEATURES_VERSION, probe.VERSION],
         "weights": resolved.weights,
@@ -126,3 +127,15 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
 
     fresh.load_state_dict(get_or_make("heads", key, fit), strict=True)
     return fresh.to(device)
+
+
+def at_edge(head: object, recipe: probe.Recipe) -> list[Finding]:
+    """A warning where the learning rate that a head was fitted with is the lowest or the highest of several tried."""
+    rate, tried = float(getattr(head, "rate", 0.0)), sorted(recipe.rates)
+    if len(tried) == 1 or rate not in (tried[0], tried[-1]):
+        return []
+    which = "lowest" if rate == tried[0] else "highest"
+    why = (
+        f"the head fits best at a learning rate of {rate:g}, the {which} of {', '.join(f'{each:g}' for each in tried)}"
+    )
+    return [Finding("head", "warn", rate, f"{why}; another may make the clean number better")]

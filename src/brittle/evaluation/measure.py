@@ -81,6 +81,7 @@ def measure(
     total = len(inspection.places(cell.dataset, "test", limit, chosen))
     odd = inspection.inspected(cell.dataset, cell.task, limit, chosen)
     model, rule = model_of(resolved, machine)
+    odd = (*odd, *([] if attack else heads.at_edge(model.head, rule.recipe)))
     threat = Threat(cell.norm or "linf", cell.eps or 0.0)  # type: ignore[arg-type]
     assert model.encoder is not None
     names = frozenset(quirks_of(cell.protocol))

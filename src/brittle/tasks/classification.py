@@ -1,4 +1,4 @@
-"""Image classification: a linear head on the pooled feature, cross entropy, accuracy."""
+"""Image classification: a linear head on the pooled feature, or its nearest neighbours; cross entropy, accuracy."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from brittle.tasks.parts import head_choice
+from brittle.tasks.parts.knn import NearestNeighbours
 from brittle.types import FINAL, LABEL, Encoder, Features, Look, Task, agreement_of_classes
 
+NEAREST = "knn"
 NAMES = {name: f"linear.{name}" for name in ("weight", "bias")}
 """Of the weights of DINOv2's published heads to ours."""
 
@@ -46,7 +48,8 @@ class Classification(Task):
     proportions = {"accuracy": ("correct", "images")}
 
     def __init__(self, head: str = "linear") -> None:
-        self._choice = head_choice.chosen(head, NAMES, "linear.weight")
+        self._nearest = head == NEAREST
+        self._choice = head_choice.chosen(head, NAMES, "linear.weight", [NEAREST])
         self.head_sha256 = self._choice.sha256
         self.reads = ("pooled", "grid") if self._choice.path else ("pooled",)
 
@@ -61,7 +64,7 @@ class Classification(Task):
         return made
 
     def head(self, dim: int, outputs: int) -> nn.Module:
-        return LinearHead(dim, outputs)
+        return NearestNeighbours(dim, outputs) if self._nearest else LinearHead(dim, outputs)
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         return nn.functional.cross_entropy(prediction, target, reduction="none")
@@ -88,7 +91,7 @@ def classification(*, head: str = "linear") -> Classification:
 
     Args:
         head: ``linear``, fitted on the pooled feature; ``ms``, fitted on those of the last four layers side by side,
-            after the final norm; ``file:PATH``, DINOv2's published head of ImageNet on one layer or four, with nothing
-            fitted.
+            after the final norm; ``knn``, the weighted vote of the 20 nearest training images (DINO: Caron et al.
+            2021); ``file:PATH``, DINOv2's published head of ImageNet on one layer or four, with nothing fitted.
     """
     return Classification(head)

@@ -7,7 +7,7 @@ from brittle.types.encoder import FINAL, Encoder, Features, Look
 from brittle.types.freezing import frozen
 from brittle.types.model import Model, predict
 from brittle.types.target import DEPTH, LABEL, MASK, Target
-from brittle.types.task import LabelFree, Task, agreement_of_classes, most_damaged, per_image, resized
+from brittle.types.task import LabelFree, Memory, Task, agreement_of_classes, most_damaged, per_image, resized
 
 __all__ = [
     "Aimed",
@@ -25,6 +25,7 @@ __all__ = [
     "LabelFree",
     "Look",
     "MASK",
+    "Memory",
     "Model",
     "NotNegative",
     "Objective",

@@ -1,7 +1,7 @@
 """Tasks: a head, a loss to climb and a per-image additive score."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -90,6 +90,14 @@ class Task(ABC):
     def valid(self, target: Tensor) -> Tensor:
         """Booleans shaped as the target: where it is scored. A task of metres must say so."""
         raise NotImplementedError(f"{self.name} does not say where its target is valid")
+
+
+class Memory(nn.Module, ABC):
+    """A head that holds what it was shown, in place of weights to be fitted."""
+
+    @abstractmethod
+    def memorise(self, rows: Iterable[tuple[Features, Tensor]]) -> None:
+        """Hold the features and targets of batches of training images."""
 
 
 class LabelFree(Task):

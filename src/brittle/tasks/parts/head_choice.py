@@ -67,22 +67,24 @@ class HeadChoice:
         module.load_state_dict({**own, **{key: value.reshape_as(own[key]) for key, value in self.weights.items()}})
 
 
-def chosen(head: str, names: Mapping[str, str], weight: str) -> HeadChoice:
+def chosen(head: str, names: Mapping[str, str], weight: str, others: Sequence[str] = ()) -> HeadChoice:
     """What ``head`` stands for: ``linear``, ``ms`` or ``file:PATH``. Nothing in a file is run.
 
     Args:
         names: of the weights in a published file to those in our module.
         weight: in our module, the name of those [outputs, features] or [outputs, features, 1, 1]; all others are
             [outputs] or [features].
+        others: what else may stand there, for a head on the last layer.
 
     Raises:
         MissingError: no such file.
         UsageError: another word, or the file is damaged or no such head.
     """
     if not head.startswith(FILE):
-        if head not in ("linear", "ms"):
-            raise UsageError(f"head={head!r} is none; there is linear, ms, and file:PATH for a published one")
-        return HeadChoice(1 if head == "linear" else SEVERAL)
+        if head not in ("linear", "ms", *others):
+            words = ", ".join(["linear", "ms", *others])
+            raise UsageError(f"head={head!r} is none; there is {words}, and file:PATH for a published one")
+        return HeadChoice(SEVERAL if head == "ms" else 1)
     path = files.expanded(head.removeprefix(FILE))
     loaded, sha256 = weight_files.read(path)
     inner = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}

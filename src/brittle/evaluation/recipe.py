@@ -1,0 +1,38 @@
+"""How heads are fitted, as one record."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How heads are fitted.
+
+    Args:
+        optimiser: of torch.optim.
+        rates: learning rates; a head is fitted with each, and the best is kept.
+        decay: weight decay.
+        batch: images in a step.
+        epochs: how often each image is seen, unless the fit stops before.
+        steps: at least so many, however few images there are.
+        schedule: ``mean``: a constant rate, and of the weights the mean over the steps, later ones weighing more
+            (polynomial decay, Shamir and Zhang 2013), which needs no end to be known; ``cosine`` to zero over all
+            steps; or ``constant``.
+        standardise: features have mean 0 and deviation 1 over the training images, for each channel, and the heads are
+            in evaluation mode, so that nothing hangs on the features' scale or a batch's statistics.
+        patience: looks at the val split without a head that is better by a thousandth until the fit stops, twenty of
+            them evenly over all steps; 0 looks only at the end.
+        fine: a dense head's maps are bilinear between the cells of the grid, so not every pixel has to be predicted:
+            at least so many along a cell's edge are, every n-th of the target, from a random one on; 0 for all.
+    """
+
+    optimiser: Literal["adamw", "adam"] = "adamw"
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+    decay: float = 1e-4
+    batch: int = 16
+    epochs: int = 8
+    steps: int = 2000
+    schedule: Literal["mean", "cosine", "constant"] = "mean"
+    standardise: bool = True
+    patience: int = 5
+    fine: int = 4

@@ -1,0 +1,56 @@
+"""Features of mean 0 and deviation 1 for a head to be fitted on, whatever their scale."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from brittle.evaluation.sampler import Rows
+from brittle.types import Features
+
+
+class Standardised(nn.Module):
+    """A head that was fitted on standardised features, for features as they are.
+
+    Args:
+        reads: the parts of Features that are standardised, each of width ``dim``; others are left alone.
+
+    ``rate`` is the learning rate that it was fitted with.
+    """
+
+    rate: Tensor
+
+    def __init__(self, head: nn.Module, dim: int, reads: Sequence[str]) -> None:
+        super().__init__()
+        self.head, self.reads = head, tuple(reads)
+        self.register_buffer("rate", torch.zeros((), dtype=torch.float64))
+        for name in self.reads:
+            self.register_buffer(f"{name}_mean", torch.zeros(dim))
+            self.register_buffer(f"{name}_scale", torch.ones(dim))
+
+    def standardise(self, features: Features) -> Features:
+        """What ``head`` reads."""
+        return features._replace(**{name: self._moved(name, getattr(features, name)) for name in self.reads})
+
+    def _moved(self, name: str, part: Tensor) -> Tensor:
+        shape = (-1, *(1 for _ in part.shape[2:]))
+        mean, scale = (self.get_buffer(f"{name}_{what}").view(shape) for what in ("mean", "scale"))
+        return (part - mean) * scale
+
+    def forward(self, features: Features, size: Sequence[int]) -> Tensor:
+        return self.head(self.standardise(features), size)
+
+    @torch.no_grad()
+    def measure(self, rows: Rows) -> None:
+        """Take mean and deviation from features; a channel that never changes is left out (its scale is 0)."""
+        for name in self.reads:
+            parts = [getattr(features, name) for features, _ in rows]
+            sums = torch.zeros(3, parts[0].shape[1], dtype=torch.float64)
+            for part in parts:
+                values = part.double().transpose(0, 1).flatten(1)
+                sums += torch.stack([torch.full_like(sums[0], values.shape[1]), values.sum(1), values.square().sum(1)])
+            mean = sums[1] / sums[0]
+            deviation = (sums[2] / sums[0] - mean.square()).clamp(min=0).sqrt()
+            still = deviation <= 1e-6 * mean.abs()
+            self.get_buffer(f"{name}_mean").copy_(mean)
+            self.get_buffer(f"{name}_scale").copy_(torch.where(still, 0.0, 1 / deviation))
