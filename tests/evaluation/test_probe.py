@@ -249,3 +249,21 @@ def test_a_rate_at_the_edge_of_those_tried_is_said(rate, which) -> None:
     assert [which in finding.why and f"{rate:g}" in finding.why for finding in found] == ([True] if which else [])
     assert not heads.at_edge(head, replace(probe.Recipe(), rates=(rate,))), "one is no choice"
     assert not heads.at_edge(torch.nn.Linear(1, 1), probe.Recipe()), "nothing was fitted"
+
+
+def test_without_any_of_ours_it_is_a_plain_loop_of_torch() -> None:
+    """The paper's recipe: a head in training mode, whose batch norm takes each batch's own statistics, and one rate."""
+    task = components.build("tasks", "segmentation")
+    train, val = [masked(12, 0)[0]], [masked(4, 10)[0]]
+    plain = {"schedule": "constant", "standardise": False, "patience": 0, "fine": 0, "rates": (1e-2,), "batch": 4}
+    ours = fit("segmentation", train, val, seed=3, steps=10, epochs=0, **plain)
+    head = task.head(DIM, CLASSES)
+    optimiser = torch.optim.AdamW(head.parameters(), lr=1e-2, weight_decay=1e-4)
+    drawn = sampler.Sampler(train, 4, generator(3), "cpu")
+    for _ in range(10):
+        features, mask = drawn.draw()
+        optimiser.zero_grad()
+        task.loss(head(features, mask.shape[-2:]), mask).mean().backward()
+        optimiser.step()
+    for name, tensor in head.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[f"head.{name}"], tensor, rtol=1e-4, atol=1e-5)

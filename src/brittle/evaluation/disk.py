@@ -41,10 +41,12 @@ def needs_of(cells: Iterable[Cell], device: str) -> list[Need]:
             network = encoder_of(encoder, device, weights_of(encoder))
             rule = protocol_on(protocol, dataset, task_of(task), network)
             splits = [dataset_of(dataset, split) for split in ("train", rule.chosen_on)]
-            features = (encoder, dataset, rule.look, tuple(rule.reads), rule.window, rule.resize)
-            size = 0 if features in seen else sum(_bytes(network, rule, data) for data in splits)
+            features = (encoder, dataset, rule.look, tuple(rule.reads), rule.window, rule.resize, tuple(rule.views))
+            views = 1 + len(rule.views)
+            sizes = [_bytes(network, rule, data) for data in splits]
+            size = 0 if features in seen else views * sizes[0] + sizes[1]
             seen.add(features)
-            count = len(splits[0])
+            count = views * len(splits[0])
             needs.append(Need(count, size, max(rule.recipe.steps, rule.recipe.epochs * count // rule.recipe.batch)))
     return needs
 

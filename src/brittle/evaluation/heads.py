@@ -12,6 +12,7 @@ from brittle.core.records import Finding
 from brittle.evaluation import loading, probe, protocol
 from brittle.evaluation.cache import digest, get_or_make, trim
 from brittle.evaluation.machine import Machine
+from brittle.evaluation.views import views_of
 from brittle.planning import identity
 from brittle.planning.identity import Resolved
 from brittle.types import FINAL, Batch, Encoder, Features, LabelFree, Look
@@ -115,7 +116,9 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
         rows: list[list[tuple[Features, Tensor]]] = []
         for split, data in splits.items():
             whole = loading.batches(data, range(len(data)), task, rule, machine)
-            batches = (window for batch in whole for window in protocol.windows_of(batch, rule))
+            more = rule.views if split == "train" else ()
+            seen = (view for batch in whole for view in views_of(batch, more, task))
+            batches = (window for view in seen for window in protocol.windows_of(view, rule))
             what = f"features of {resolved.cell.encoder} on {split}"
             weights = f"{resolved.weights}{f' {rule.red} {rule.pad}' if rule.changes_encoder else ''}"
             rows.append(list(features(encoder, weights, batches, what, len(data), reads=rule.reads, look=rule.look)))

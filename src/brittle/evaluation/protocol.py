@@ -36,6 +36,7 @@ class Protocol:
         moved: which of those parts EmbedAttack moves; None for all of them.
         recipe: how the head is fitted.
         pixels: how images are resized; all but ``nearest`` with a low-pass filter.
+        views: what heads are fitted on besides the training images (``brittle.planning.protocols.VIEWS``).
         background: the class that is left out of the score wherever it is true; None for none.
 
     Targets keep their own resolution: a prediction is brought to it, never the target to the prediction. The others are
@@ -55,6 +56,7 @@ class Protocol:
     moved: Sequence[str] | None = None
     recipe: Recipe = field(default=probe.STANDARD)
     pixels: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
+    views: Sequence[str] = ()
     background: int | None = None
     resized_masks: bool = False
     void_as: int | None = None
@@ -78,6 +80,7 @@ class Protocol:
             else []
         )
         parts += [f"the head reads {self.look.describe(self.reads)}"] if self.look != FINAL else []
+        parts += [f"heads fitted on {' and '.join(self.views)} too"] if self.views else []
         parts += [f"pixels of class {self.background} left out of miou"] if self.background is not None else []
         return ", ".join(parts)
 

@@ -1,6 +1,6 @@
 """The protocols by name, and what a spec may set of them; no torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from brittle.core import components
 from brittle.core.errors import UsageError, unknown
@@ -8,6 +8,8 @@ from brittle.core.spec import Spec, Value, parse
 
 SUBSETS = ("balanced", "first")
 """Which images a limit leaves, the default first; see ``brittle.evaluation.subset``."""
+VIEWS = ("flips", "crops")
+"""What else than the images themselves heads may be fitted on; see ``brittle.evaluation.views``."""
 QUIRKS: Mapping[str, str] = {
     "std_228": "images are normalised by a standard deviation of 0.228 in red, not 0.229",
     "nearest_images": "images of masks are resized to the nearest pixel, without a filter",
@@ -30,7 +32,7 @@ QUIRKS: Mapping[str, str] = {
     "precision_as_accuracy": "mean accuracy divides by predicted pixels, so that it is precision",
 }
 """What the released code of arXiv 2407.12588 does otherwise than its text, each by name."""
-SETTINGS: Mapping[str, Sequence[str]] = {"standard": ("subset",), "paper": ("subset", "quirks")}
+SETTINGS: Mapping[str, Sequence[str]] = {"standard": ("subset", "views"), "paper": ("subset", "views", "quirks")}
 PROTOCOLS = tuple(SETTINGS)
 CLASSIFIED = 1000  # images that the paper's code classifies in each data set
 
@@ -53,21 +55,24 @@ def canonical(text: str) -> str:
     subset = spec.settings.get("subset", SUBSETS[0])
     if subset not in SUBSETS:
         raise unknown("subset", str(subset), SUBSETS)
-    quirks = _quirks(spec.settings.get("quirks", []))
+    quirks, views = quirks_of(text), views_of(text)
     settings: dict[str, Value] = {} if subset == SUBSETS[0] else {"subset": subset}
+    if views:
+        settings["views"] = "all" if len(views) == len(VIEWS) else list[Value](views)
     if quirks:
         settings["quirks"] = "all" if len(quirks) == len(QUIRKS) else list[Value](quirks)
     return str(Spec(spec.name, "", settings))
 
 
-def _quirks(value: object) -> list[str]:
+def _listed(value: object, kind: str, known: Iterable[str]) -> list[str]:
+    """What a setting names of ``known``, in the order there."""
     if value == "all":
-        return list(QUIRKS)
+        return list(known)
     names = [str(each) for each in (value if isinstance(value, (list, tuple)) else [value])]
     for name in names:
-        if name not in QUIRKS:
-            raise unknown("quirk", name, [*QUIRKS, "all"])
-    return [name for name in QUIRKS if name in names]
+        if name not in known:
+            raise unknown(kind, name, [*known, "all"])
+    return [name for name in known if name in names]
 
 
 def subset_rule(text: str, number: str = "") -> str:
@@ -83,7 +88,12 @@ def subset_rule(text: str, number: str = "") -> str:
 
 def quirks_of(text: str) -> list[str]:
     """The quirks of a protocol."""
-    return _quirks(parse(text).settings.get("quirks", []))
+    return _listed(parse(text).settings.get("quirks", []), "quirk", QUIRKS)
+
+
+def views_of(text: str) -> list[str]:
+    """What a protocol has heads fitted on besides the training images."""
+    return _listed(parse(text).settings.get("views", []), "view", VIEWS)
 
 
 def is_paper(text: str) -> bool:

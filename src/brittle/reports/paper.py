@@ -29,7 +29,8 @@ ENCODERS = {  # what a spec must contain to be one of the paper's encoders
 COLUMNS = ("clean", "embed", "downstream")
 ROUNDING = 0.005  # the paper prints two digits
 ALWAYS = (
-    "heads are fitted on whole images or their windows; the paper's code draws crops, and flips them, while training",
+    "heads are fitted on whole images or their windows; the paper's code draws crops, and flips them, while "
+    "training; `views=[flips]` and `[crops]` add some of either",
     "heads of masks and labels start from zero, those of depth as PyTorch has it",
 )
 STANDARD = (

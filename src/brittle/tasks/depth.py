@@ -31,8 +31,9 @@ class DepthHead(nn.Module):
         self.register_buffer("bins", torch.linspace(low, high, BINS).view(1, BINS, 1, 1), persistent=False)
 
     def forward(self, features: Features, size: Sequence[int]) -> Tensor:
-        pooled = features.pooled[:, :, None, None].expand(-1, -1, *features.grid.shape[-2:])
-        sums = self.sums(self.weigh(torch.cat([features.grid, pooled], 1)))
+        of_grid, of_pooled = self.weigh.weight.tensor_split([features.grid.shape[1]], 1)  # the latter once an image
+        pooled = nn.functional.linear(features.pooled, of_pooled[..., 0, 0])[:, :, None, None]
+        sums = self.sums(nn.functional.conv2d(features.grid, of_grid, self.weigh.bias) + pooled)
         depth = sums[:, :1] / sums[:, 1:]
         return resized(depth, size)
 
