@@ -71,7 +71,7 @@ def test_costly_checks_only_look_where_that_is_wanted() -> None:
     costly = {
         name for name in components.names("checks") if components.component("checks", name).traits.evidence == "full"
     }
-    assert costly == {"blackbox", "monotone", "seeds", "steps"}
+    assert costly == {"bfloat16", "blackbox", "monotone", "seeds", "steps"}
     assert {finding.name for finding in evidences.findings(evidence(full=False))} == set(
         components.names("checks")
     ) - costly

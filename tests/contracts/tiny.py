@@ -377,6 +377,13 @@ BIG = 0.4  # so much that random noise alone changes what the tiny models say
 FIVE = torch.eye(5)
 # sound cases and planted faults: the verdict wanted, and the evidence
 CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {
+    "bfloat16": [
+        ("ok", evidence),
+        *(("ok", lambda task=task: evidence(task, precision="bf16")) for task in SCORED),
+        ("ok", lambda: evidence(attack="embed(steps=2)", precision="bf16")),
+        ("ok", lambda: evidence(attack="noise", eps=BIG, precision="bf16")),
+        ("fail", lambda: evidence(eps=BIG, idle=True, precision="bf16")),
+    ],
     "blackbox": [
         (_looked_at("ok"), lambda: evidence(eps=BIG)),
         (_looked_at("fail"), lambda: evidence(eps=BIG, idle=True)),

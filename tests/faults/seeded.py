@@ -358,6 +358,20 @@ FAULTS = (
         ["evaluation/test_memory.py"],
     ),
     Fault(
+        "float32-is-bfloat16-again",
+        "checks/bfloat16.py",
+        'evidence.again(evidence.batch, precision="fp32")',
+        "evidence.again(evidence.batch)",
+        ["checks/test_bfloat16.py"],
+    ),
+    Fault(
+        "gradients-are-all-in-float32",
+        "checks/parts/evidence.py",
+        'with self.model.using(bf16=precision == "bf16"), torch',
+        "with self.model.using(bf16=False), torch",
+        ["checks/test_bfloat16.py"],
+    ),
+    Fault(
         "memory-is-a-verdict",
         "checks/parts/evidence.py",
         'return Finding(name, "unchecked", None, str(error))',

@@ -1,7 +1,7 @@
 """What a check may use: records of the attack on every image, and a few images to run it on again."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from brittle.attacks.parts.halving import NoMemory, halved, split_on_oom, whole
 from brittle.attacks.parts.run import attacked
+from brittle.attacks.parts.slope import slope
 from brittle.core import components
 from brittle.core.errors import CellError
 from brittle.core.records import Finding, Verdict
@@ -145,16 +146,35 @@ class Evidence:
         return self.batch.rows(range(min(count, len(self.batch.images))))
 
     def again(
-        self, batch: Batch, *, eps: float | None = None, seed: int | None = None, attack: Spec | str | None = None
+        self,
+        batch: Batch,
+        *,
+        eps: float | None = None,
+        seed: int | None = None,
+        attack: Spec | str | None = None,
+        precision: str | None = None,
     ) -> Tensor:
-        """The images of ``batch`` after the attack, or another one, with the same or another budget and seed."""
+        """The images of ``batch`` after the attack, or another one, with the same or another budget, seed and
+        precision."""
         threat = Threat(self.threat.norm, self.threat.eps if eps is None else eps)
-        chosen_seed = self.seed if seed is None else seed
+        chosen_seed, how = self.seed if seed is None else seed, precision or self.precision
 
         def make(batch: Batch) -> Tensor:
-            return attacked(self.model, attack or self.attack, batch, threat, chosen_seed, precision=self.precision)
+            return attacked(self.model, attack or self.attack, batch, threat, chosen_seed, precision=how)
 
-        return torch.cat([split_on_oom(make, torch.cat, part) for part in self._chunks(batch)])
+        return self._in_parts(make, batch)
+
+    def slope(self, images: Tensor, objective: Spec, precision: str) -> Tensor:
+        """The gradient of an objective [n,3,H,W] at ``images``, made from those of the sample."""
+
+        def make(part: Batch) -> Tensor:
+            assert part.start is not None
+            at = part.start.clone().requires_grad_()
+            with self.model.using(bf16=precision == "bf16"), torch.enable_grad():
+                climbed = components.build("objectives", objective, self.model, part)
+                return slope(climbed(at, 0.0), at, f"in {precision}")
+
+        return self._in_parts(make, self.batch._replace(start=images))
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
@@ -182,9 +202,11 @@ class Evidence:
             return torch.empty(0, dtype=torch.long)
         return prediction.argmax(1).unique().cpu()
 
-    def _chunks(self, batch: Batch) -> Iterator[Batch]:
-        count = len(batch.images)
-        return (batch.rows(range(start, min(start + self.at_once, count))) for start in range(0, count, self.at_once))
+    def _in_parts(self, make: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+        """What ``make`` makes of a batch, no more of it at once than fits."""
+        count, most = len(batch.images), self.at_once
+        parts = (batch.rows(range(start, min(start + most, count))) for start in range(0, count, most))
+        return torch.cat([split_on_oom(make, torch.cat, part) for part in parts])
 
 
 def _mean(values: Tensor) -> float:
