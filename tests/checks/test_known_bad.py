@@ -267,6 +267,51 @@ def test_weak_attacks_are_said_to_be_weak() -> None:
     assert _say(none, "start").verdict == "fail"
 
 
+def _half_adversarial(eps: float) -> nn.Module:
+    """Trained on batches of which one half is clean and the other attacked by a single step."""
+    torch.manual_seed(0)
+    widths = [(3, 16, 2), (16, 16, 1), (16, 32, 2), (32, 32, 1)]
+    body = [layer for a, b, stride in widths for layer in (nn.Conv2d(a, b, 3, stride, 1), nn.ReLU())]
+    model = nn.Sequential(*body, nn.Flatten(), nn.Linear(32 * 16, CLASSES))
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    images, label = _images(128, 1)
+    for _ in range(300):
+        order = torch.randperm(len(images))
+        batch, wanted = images[order], label[order]
+        attacked = batch[:64].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(model(attacked), wanted[:64]), attacked)
+        batch[:64] = (batch[:64] + eps * gradient.sign()).clamp(0, 1)
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(batch), wanted).backward()
+        optimiser.step()
+    return model.eval()
+
+
+def test_a_model_trained_on_half_adversarial_batches_is_no_more_robust_than_the_attack_is_weak() -> None:
+    """Batches half clean, half attacked by one step (Kurakin, Goodfellow and Bengio 2017) teach a model to hide its
+    gradient from that step (Tramer et al. 2018; Wong, Rice and Kolter 2020: catastrophic overfitting), and on masks to
+    stand up to weak attacks alone (Halmosi, Toth and Jelasity 2024). The step that it was trained against says that it
+    is robust; the quick checks call that step weak, the costly ones wrong. An attack of 20 steps leaves nothing, and no
+    check has a word against it."""
+    eps = 24 / 255
+    model, (images, label) = _half_adversarial(eps), _images(96)
+    assert (model(images).argmax(1) == label).float().mean() > 0.95
+
+    def right(attack: str) -> float:
+        found = brittle.attack(model, images, label, attack=attack, eps=eps)
+        return (model(found).argmax(1) == label).float().mean().item()
+
+    def said(attack: str, full: bool) -> Sequence[Finding]:
+        return brittle.check(model, images, label, attack=attack, eps=eps, full=full)
+
+    weak, strong = "pgd(steps=1, step=1, random_start=false)", "pgd(steps=20)"
+    assert right(weak) > 0.6
+    assert right(strong) < 0.1
+    assert {finding.name for finding in said(weak, full=False) if finding.verdict == "warn"} >= {"converged", "start"}
+    assert _failed(said(weak, full=True)) >= {"blackbox", "steps"}
+    assert not [finding for finding in said(strong, full=True) if finding.verdict in ("warn", "fail")]
+
+
 class Small(Encoder):
     """An encoder without a head; ``fault`` is done to its features."""
 
