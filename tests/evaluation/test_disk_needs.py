@@ -31,7 +31,7 @@ def kept(quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("task", ["classification", "segmentation", "depth"])
 @pytest.mark.parametrize("protocol", ["standard", "paper"])
 def test_features_take_what_was_told(kept: Path, task: str, protocol: str) -> None:
-    (need,) = disk.needs_of([cell_of(task, protocol)], "cpu")
+    ((need,), _) = disk.needs_of([cell_of(task, protocol)], "cpu")
     model_of(resolve(cell_of(task, protocol)), Machine())
     size = sum(path.stat().st_size for path in kept.glob("*/*.safetensors"))
     parts = {"classification": 0, "segmentation": 1, "depth": 1}[task]
@@ -43,21 +43,37 @@ def test_features_take_what_was_told(kept: Path, task: str, protocol: str) -> No
 
 
 def test_features_that_two_heads_read_count_once() -> None:
-    one = disk.needs_of([cell_of("segmentation")], "cpu")
+    (one,), _ = disk.needs_of([cell_of("segmentation")], "cpu")
     several = [cell_of("segmentation", seed=seed) for seed in (0, 1)] + [cell_of("classification")]
-    needs = disk.needs_of([*several, cell_of("depth", encoder="file:nowhere.pth")], "cpu")
-    assert [need.size for need in needs[:2]] == [one[0].size, 0]
+    needs, unknown = disk.needs_of(several, "cpu")
+    assert [need.size for need in needs[:2]] == [one.size, 0]
     assert len(needs) == 3
+    assert not unknown
     assert disk.said(needs).startswith("3 heads, at most ")
 
 
+def test_what_cannot_be_told_is_said_once_for_each_reason(quick: None, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pth"
+    broken.write_bytes(b"no weights")
+    cells = [cell_of(task, encoder=f"file:{broken}") for task in ("depth", "segmentation")]
+    few = cell_of("classification(head=ms)", encoder="pixels(size=16)")
+    needs, unknown = disk.needs_of([cell_of("classification"), *cells, few], "cpu")
+    assert len(needs) == 1
+    assert [line.partition(" on scenes(")[0] for line in unknown] == [f"file:{broken}", few.encoder]
+    assert unknown[1].endswith("has 0 layers; this head reads 4, take head=linear")
+    line = disk.said(needs, unknown)
+    assert line.startswith("1 heads, at most ")
+    assert line.endswith(f"; without {unknown[0]}; without {unknown[1]}")
+    assert "\n" not in line
+
+
 def test_a_head_on_four_layers_takes_four_times_the_features() -> None:
-    (one,), (four,) = (disk.needs_of([cell_of(f"segmentation{head}")], "cpu") for head in ("", "(head=ms)"))
+    ((one,), _), ((four,), _) = (disk.needs_of([cell_of(f"segmentation{head}")], "cpu") for head in ("", "(head=ms)"))
     assert four.size == 4 * one.size
 
 
 def test_steps_are_those_of_the_recipe() -> None:
-    needs = disk.needs_of([cell_of(task, "paper") for task in ("classification", "segmentation", "depth")], "cpu")
+    needs, _ = disk.needs_of([cell_of(task, "paper") for task in ("classification", "segmentation", "depth")], "cpu")
     assert [need.steps for need in needs] == [1, 50 * 24 // 16, 20 * 24 // 128]
 
 

@@ -68,6 +68,13 @@ FAULTS = (
     ),
     # --- what strangers ran into
     Fault(
+        "what-cannot-be-read-takes-nothing",
+        "evaluation/disk.py",
+        'unknown.setdefault(str(error), f"{encoder} on {dataset}")',
+        "del error",
+        ["evaluation/test_disk_needs.py"],
+    ),
+    Fault(
         "damaged-images-are-taken",
         "core/files.py",
         "if not path.is_file() or sha256_of_file(path) != seal]",

@@ -124,7 +124,7 @@ def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -
         _validate(text)
     look_at(cells[name] for name in lacking)
     if lacking:
-        say(said(needs_of((cells[name] for name in lacking), where.device)))
+        say(said(*needs_of((cells[name] for name in lacking), where.device)))
         launch(Work({name: cells[name] for name in lacking}, store, where, plan.checks))
     results = store.results()
     order = {name: place for place, name in enumerate(cells)}

@@ -144,7 +144,7 @@ def _outline(plan: Plan, missing: dict[str, str], folder: store.Store, where: "M
         show(f"{'to do' if key in to_do else 'done '}  {key}  {cell}")
     passes = [running.passes_of(cells[key]) for key in to_do]
     forwards, backwards = sum(each.forwards for each in passes), sum(each.backwards for each in passes)
-    progress.say(disk.said(disk.needs_of((cells[key] for key in to_do), where.device)))
+    progress.say(disk.said(*disk.needs_of((cells[key] for key in to_do), where.device)))
     progress.say(f"at most {forwards:,} forward and {backwards:,} backward passes of an image, less what is shared")
 
 

@@ -1,7 +1,6 @@
 """What fitting the heads of a plan takes, told before it starts: features on disk, and steps."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from brittle.core.errors import BrittleError
@@ -26,16 +25,17 @@ class Need:
     steps: int
 
 
-def needs_of(cells: Iterable[Cell], device: str) -> list[Need]:
-    """What the heads of cells take, one for each encoder, data set, task, seed and protocol; those of encoders or data
-    that cannot be read are left out. Features that several heads read count once."""
+def needs_of(cells: Iterable[Cell], device: str) -> tuple[list[Need], list[str]]:
+    """What the heads of cells take, one for each encoder, data set, task, seed and protocol; and in words, once for
+    each reason, where that cannot be told. Features that several heads read count once."""
     from brittle.evaluation.measure import encoder_of
 
     fits = dict.fromkeys((cell.encoder, cell.dataset, cell.task, cell.protocol, cell.seed) for cell in cells)
     needs: list[Need] = []
+    unknown: dict[str, str] = {}
     seen: set[object] = set()
     for encoder, dataset, task, protocol, _seed in fits:
-        with suppress(BrittleError, OSError):
+        try:
             if isinstance(task_of(task), LabelFree) or task_of(task).head_sha256:
                 continue
             network = encoder_of(encoder, device, weights_of(encoder))
@@ -48,10 +48,12 @@ def needs_of(cells: Iterable[Cell], device: str) -> list[Need]:
             seen.add(features)
             count = views * len(splits[0])
             needs.append(Need(count, size, max(rule.recipe.steps, rule.recipe.epochs * count // rule.recipe.batch)))
-    return needs
+        except (BrittleError, OSError) as error:
+            unknown.setdefault(str(error), f"{encoder} on {dataset}")
+    return needs, [f"{which}: {why}" for why, which in unknown.items()]
 
 
-def said(needs: Sequence[Need]) -> str:
+def said(needs: Sequence[Need], unknown: Sequence[str] = ()) -> str:
     """One line for people."""
     size, steps = sum(need.size for need in needs), sum(need.steps for need in needs)
     largest = max((need.size for need in needs), default=0)
@@ -59,6 +61,7 @@ def said(needs: Sequence[Need]) -> str:
     return (
         f"{len(needs)} heads, at most {steps:,} steps for each learning rate; their features take {gigabytes(size)} on "
         f"disk, of which {gigabytes(most())} are kept; {gigabytes(free())} are free{lacking}"
+        f"{''.join(f'; without {each}' for each in unknown)}"
     )
 
 
