@@ -1,0 +1,61 @@
+"""benchmarks/strength.py: which attacks of a run are ensembles, and on how many images a single one beats them."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import typer
+
+
+@pytest.fixture
+def strength() -> ModuleType:
+    path = Path(__file__).parents[2] / "benchmarks" / "strength.py"
+    spec = importlib.util.spec_from_file_location("benchmarks_strength", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("beaten", "by", "weaker", "said"),
+    [(2, 0.01, 0, "on 1.0% of images, by at most 0.0100"), (3, 0.01, 1, "on 1.5% of"), (9, 0.0009, 0, "on 0.0% of")],
+)
+def test_an_ensemble_is_beaten_where_it_is_on_more_than_one_image_in_a_hundred(
+    strength: ModuleType, capsys: pytest.CaptureFixture[str], beaten: int, by: float, weaker: int, said: str
+) -> None:
+    damage = {"pgd(steps=9)": np.full(200, 0.5), "sea(steps=3)": np.full(200, 0.5), "autoattack": np.ones(200)}
+    damage["pgd(steps=9)"][:beaten] += by
+    assert strength.versus(damage) == weaker
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2, "a single attack against each ensemble"
+    assert lines[0].startswith("  pgd(steps=9) beats sea(steps=3) ")
+    assert said in lines[0]
+
+
+@pytest.mark.usefixtures("quick")
+def test_it_reads_a_run(
+    strength: ModuleType,
+    tmp_path: Path,
+    tiny: str,
+    brittle: Callable[..., tuple[int, str, str]],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    attacks = ["depth_worst(steps=2)", "depthpgd(steps=2)", "noise"]
+    named = [word for attack in attacks for word in ("-a", attack)]
+    run = ["run", "-e", "pixels(size=8)", "-d", tiny, "-t", "depth", *named, "--limit", 8, "--checks", "none"]
+    assert brittle(*run, "--output-dir", tmp_path)[0] == 0
+    with pytest.raises(typer.Exit) as ended:
+        strength.main([tmp_path])
+    out = capfd.readouterr().out
+    assert ended.value.exit_code == 0, out
+    assert "8 images, linf 0.0314" in out
+    for rival in ("depthpgd", "noise"):
+        assert f"  {rival}" in out
+    assert out.count(" beats depth_worst") == 2
