@@ -21,6 +21,9 @@ from brittle.types.threat import Threat
         ("noise", "nothing", True, False),
         ("embed(tokens=all)", "encoder", True, False),
         ("pgd(objective=embedding)", "encoder", True, False),
+        ("embed(keep=score)", "encoder", False, False),  # so does the choice of an iterate
+        ("curve(attack='padam(objective=embedding)')", "encoder", False, False),
+        ("padam(objective=embedding, keep=best)", "encoder", True, False),
         ("curve(attack=embed)", "encoder", True, False),
         ("curve(attack=curve(attack=pgd(objective=embedding)))", "encoder", True, False),
         ("embed_worst", "encoder", False, False),  # it picks by the score of the head
@@ -51,7 +54,14 @@ def test_what_is_followed_and_aimed_at(text: str, sees: str, headless: bool, aim
         ("segpgd", {"attacks.segpgd", "objectives.segpgd"}),
         (
             "embed_worst",
-            {"attacks.embed_worst", "attacks.embed", "attacks.pgd", "objectives.embedding", "objectives.relations"},
+            {
+                "attacks.embed_worst",
+                "attacks.embed",
+                "attacks.pgd",
+                "attacks.padam",
+                "objectives.embedding",
+                "objectives.relations",
+            },
         ),
         (
             "autoattack",

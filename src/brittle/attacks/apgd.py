@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from brittle.attacks.parts import ensemble
-from brittle.attacks.parts.ascent import Climb, Keep, walk
+from brittle.attacks.parts.ascent import Climb, Keep, by_score, looks, walk
 from brittle.core import components, spec
 from brittle.core.errors import UsageError
 from brittle.core.traits import AttackTraits, Passes
@@ -214,9 +214,12 @@ def _moved(clean: Tensor, images: Tensor) -> Tensor:
     return ((images != clean) & (images > 0) & (images < 1)).sum((1, 2, 3), keepdim=True).to(clean)
 
 
-def _passes(*, steps: int, restarts: int, targets: int, **_settings: object) -> Passes:
+def _passes(
+    *, steps: int, restarts: int, targets: int, keep: Keep, objective: spec.Spec | str, **_settings: object
+) -> Passes:
     climbs = restarts * max(targets, 1)
-    return Passes(climbs * (steps + 3) + (targets + 2 if targets else 1), climbs * (steps + 2))
+    forwards = climbs * (steps + 3) * looks(keep, objective)
+    return Passes(forwards + (targets + 2 if targets else 1), climbs * (steps + 2))
 
 
-TRAITS = AttackTraits(version=2, passes=_passes)
+TRAITS = AttackTraits(version=3, by_score=by_score, passes=_passes)

@@ -1,5 +1,5 @@
 """The depth ensemble: losses that pull a depth map wrong in different ways, the two attacks that are made for depth,
-and one more climb from the worst of them."""
+and climbs on from the worst of them."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,11 @@ from brittle.types import AtLeastOne, Batch, Model
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
-LOSSES = ("mse", "l1", "silog", "log_bias(direction=up)", "log_bias(direction=down)", "cospgd")
+LOSSES = ("l1", "silog", "log_bias(direction=down)")
+LED = ("mse", "log_bias(direction=up)", "cospgd")  # from where each of these leads, squared error is climbed
+# Adam's rates as shares of eps, and how many times the steps at each: the first leaves the neighbourhood, as the worst
+# images of a plain encoder lie far from where one climb ends, the others find the top of where it came to
+RATES = {0.25: 3, 0.1: 1, 0.04: 1}
 
 
 def depth_worst(
@@ -26,31 +30,43 @@ def depth_worst(
 ) -> Tensor:
     """The image of highest RMSE among APGD on squared and absolute error, scale-invariant log loss, log bias up and
     down, and CosPGD's weighted error, with DepthPGD (arXiv 2407.12588, 2024) and CosPGD (Agnihotri et al. 2023); then
-    APGD on squared error from there. Ours; docs/attacks.md has what each of them adds.
+    squared error from there, by APGD and by Adam at falling rates. Ours; docs/attacks.md has what each of them adds.
 
     Args:
-        steps: of each APGD.
+        steps: of each APGD; the whole takes fifteen times as many.
         attacks: specs of further members, by default the attacks that are made for depth.
     """
-    *climbs, last = map(ensemble.member, _climbs(steps=steps))
-    members = [*climbs, *map(ensemble.member, attacks)]
-    return ensemble.worst_of(members, model, batch, threat, rng, then=[last])
+    alone, then = (map(ensemble.member, specs) for specs in ([*_alone(steps), *attacks], _onward(steps)))
+    return ensemble.worst_of(alone, model, batch, threat, rng, then=then)
 
 
-def _climbs(*, steps: int, **_settings: object) -> list[str]:
-    """Specs of the climbs, of which the last begins where all other members have come to."""
-    alone = [f"apgd(objective={loss}, steps={steps}, keep=score)" for loss in LOSSES]
-    return [*alone, f"apgd(objective=mse, steps={steps}, scout=0, keep=score)"]
+def _alone(steps: int) -> list[str]:
+    """Specs of the members that begin where they would alone."""
+    first, further = ([f"apgd(objective={loss}, steps={steps}, keep=score)" for loss in some] for some in (LED, LOSSES))
+    return [
+        *(f"worst(attacks=[{climb}, padam(objective=mse, steps={steps})], chain=true)" for climb in first),
+        *further,
+    ]
 
 
-def _passes(*, attacks: Sequence[str], **_settings: object) -> Passes:
-    return Passes(len(LOSSES) + 2 + len(attacks), 0)
+def _onward(steps: int) -> list[str]:
+    """Specs of those that each begin at the worst image so far."""
+    slower = [f"padam(objective=mse, steps={times * steps}, step={rate})" for rate, times in RATES.items()]
+    return [f"apgd(objective=mse, steps={steps}, scout=0, keep=score)", *slower]
+
+
+def _members(*, steps: int, **_settings: object) -> list[str]:
+    return [*_alone(steps), *_onward(steps)]
+
+
+def _passes(*, attacks: Sequence[str], **settings: object) -> Passes:
+    return Passes(1 + len(_members(steps=1)) + len(attacks), 0)
 
 
 TRAITS = AttackTraits(
-    version=3,
+    version=4,
     needs=("metres", "per_pixel"),
-    members=_climbs,
+    members=_members,
     picks=True,
     passes=_passes,
 )

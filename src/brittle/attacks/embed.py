@@ -3,8 +3,8 @@ reads."""
 
 from torch import Tensor
 
-from brittle.attacks.parts.ascent import Keep, ascend, passes
-from brittle.core.traits import AttackTraits
+from brittle.attacks.parts.ascent import Keep, ascend, by_score, passes
+from brittle.core.traits import AttackTraits, Passes
 from brittle.objectives.embedding import Distance, Layer, Tokens, embedding
 from brittle.types import AtLeastOne, Batch, Count, Model, Positive
 from brittle.types.rng import Rng
@@ -49,4 +49,8 @@ def _climbed(*, distance: Distance, tokens: Tokens, layer: Layer, **_settings: o
     return f"embedding(distance={distance}, tokens={tokens}, layer={layer})"
 
 
-TRAITS = AttackTraits(version=2, objective=_climbed, passes=passes)
+def _passes(*, steps: int, restarts: int, keep: Keep, **_settings: object) -> Passes:
+    return passes(steps=steps, restarts=restarts, keep=keep, objective="embedding")
+
+
+TRAITS = AttackTraits(version=3, objective=_climbed, by_score=by_score, passes=_passes)

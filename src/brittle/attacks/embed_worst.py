@@ -1,43 +1,65 @@
-"""The strongest of several embedding attacks, judged on the head: how far an attacker gets who never saw it."""
+"""The strongest of many embedding attacks, judged on the head: how far an attacker gets who follows the encoder
+alone."""
 
 from torch import Tensor
 
 from brittle.attacks.parts import ensemble
-from brittle.core.traits import AttackTraits, always
+from brittle.core.traits import AttackTraits, Passes
 from brittle.types import AtLeastOne, Batch, Model
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
-VARIANTS = ("tokens=cls, ", "distance=cosine, tokens=cls, ", "tokens=grid, ", "distance=cosine, tokens=all, ")
+ROUNDS = 2  # how many times all of those that go on do so, one after the other
 
 
 def embed_worst(
-    model: Model, batch: Batch, threat: Threat, rng: Rng, /, *, steps: AtLeastOne = 20, restarts: AtLeastOne = 2
+    model: Model, batch: Batch, threat: Threat, rng: Rng, /, *, steps: AtLeastOne = 20, restarts: AtLeastOne = 3
 ) -> Tensor:
-    """The worst per image of EmbedAttack (arXiv 2407.12588, 2024) in L2 and cosine, on the pooled feature, the grid and
-    all tokens, and, where the encoder has layers, on the grid of the middle one and on the relations of its patches
-    (FSPGD, arXiv 2502.01262, 2025).
+    """The worst per image of EmbedAttack (arXiv 2407.12588, 2024) on the pooled feature, the grid, all tokens by cosine
+    and, where the encoder has layers, on the grid of the middle and of the first one and on the relations of its
+    patches (FSPGD, arXiv 2502.01262, 2025); then further climbs, each from the worst image so far. The head is asked
+    which iterate is the worst, and never for a gradient.
 
     Args:
-        steps, restarts: of each.
+        steps: of each climb.
+        restarts: of each that begins at random.
     """
     depth = model.encoder.depth if model.encoder else 0
-    return ensemble.worst_of(map(ensemble.member, _climbs(steps, restarts, depth)), model, batch, threat, rng)
+    alone, then = _alone(steps, restarts, depth), _onward(steps, depth)
+    return ensemble.worst_of(map(ensemble.member, alone), model, batch, threat, rng, then=map(ensemble.member, then))
 
 
-def _climbs(steps: int, restarts: int, depth: int = 2) -> list[str]:
-    """Specs of the members for an encoder of so many layers."""
-    effort = f"steps={steps}, restarts={restarts}"
-    climbs = [f"embed({variant}{effort})" for variant in VARIANTS]
-    if depth > 1:
-        climbs.append(f"embed(tokens=grid, layer={depth // 2 - 1}, {effort})")
-        climbs.append(f"pgd(objective=relations, keep=last, {effort})")
-    return climbs
+def _alone(steps: int, restarts: int, depth: int) -> list[str]:
+    """Specs of the members that begin at random, for an encoder of so many layers."""
+    effort = f"steps={steps}, restarts={restarts}, keep=score"
+    moved = ["tokens=cls", "tokens=grid", "distance=cosine, tokens=all", *_layers(depth)]
+    related = [f"pgd(objective=relations, {effort})"] if depth > 1 else []
+    return [f"embed({how}, {effort})" for how in moved] + related
+
+
+def _onward(steps: int, depth: int) -> list[str]:
+    """Specs of those that go on: each moves something else than the one before, which leads out of where that came
+    to."""
+    middle, first = _layers(depth)[:1], _layers(depth)[1:]
+    moved = ["tokens=head", *middle, "tokens=cls", *first]
+    return ROUNDS * [f"padam(objective=embedding({how}), steps={steps})" for how in moved]
+
+
+def _layers(depth: int) -> list[str]:
+    return [f"tokens=grid, layer={layer}" for layer in (depth // 2 - 1, 0)] if depth > 1 else []
+
+
+def _members(*, steps: int, restarts: int, depth: int = 2) -> list[str]:
+    return [*_alone(steps, restarts, depth), *_onward(steps, depth)]
+
+
+def _passes(**_settings: object) -> Passes:
+    return Passes(1 + len(_members(steps=1, restarts=1)), 0)
 
 
 TRAITS = AttackTraits(
-    version=3,
-    members=_climbs,
+    version=4,
+    members=_members,
     picks=True,
-    passes=always(len(VARIANTS) + 3),
+    passes=_passes,
 )

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from brittle.attacks.parts.ascent import Climb, Keep, passes
+from brittle.attacks.parts.ascent import Climb, Keep, by_score, passes
 from brittle.core import components
 from brittle.core.traits import AttackTraits
 from brittle.types import AtLeastOne, Batch, Model, Positive
@@ -52,4 +52,4 @@ def padam(
     return climb.best
 
 
-TRAITS = AttackTraits(passes=passes)
+TRAITS = AttackTraits(version=2, by_score=by_score, passes=passes)

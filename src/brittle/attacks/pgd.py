@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from brittle.attacks.parts.ascent import Keep, ascend, passes
+from brittle.attacks.parts.ascent import Keep, ascend, by_score, passes
 from brittle.core import components
 from brittle.core.traits import AttackTraits
 from brittle.types import AtLeastOne, Batch, Count, Model, Positive
@@ -47,4 +47,4 @@ def pgd(
     )
 
 
-TRAITS = AttackTraits(passes=passes)
+TRAITS = AttackTraits(version=2, by_score=by_score, passes=passes)

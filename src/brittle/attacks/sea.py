@@ -1,11 +1,11 @@
-"""SEA: the segmentation ensemble, three losses that each break what the others spare."""
+"""SEA: the segmentation ensemble, three losses that each break what the others spare, and what breaks more."""
 
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from brittle.attacks.parts import ensemble
-from brittle.core.traits import AttackTraits, always
+from brittle.core.traits import AttackTraits, Passes
 from brittle.types import AtLeastOne, Batch, Model
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
@@ -24,26 +24,49 @@ def sea(
     attacks: Sequence[str] = ("segpgd", "cospgd"),
 ) -> Tensor:
     """Segmentation ensemble attack (Croce, Singh and Hein 2024): APGD with shrinking eps on balanced masked cross
-    entropy, masked cross entropy and Jensen-Shannon divergence, the iterate of lowest pixel accuracy of each; for each
-    image the worst of all members, and for mIoU the choice that is worst over all images.
+    entropy, masked cross entropy and Jensen-Shannon divergence, the iterate of lowest pixel accuracy of each. Then
+    ours: APGD on CosPGD's loss, plain and balanced, PAdam on it (arXiv 2407.09150, 2024), and climbs on from the worst
+    of all. For each image the worst member, and for mIoU the choice that is worst over all images.
 
     Args:
-        steps: of each APGD.
+        steps: of each climb, of which there are nine, three as published.
         attacks: specs of further members, by default the other attacks that are made for segmentation, so that no image
-            fares worse under one of them; ``[]`` is SEA as published.
+            fares worse under one of them; ``[]`` is SEA as published, without anything of ours.
     """
-    return ensemble.worst_of(map(ensemble.member, [*_climbs(steps=steps), *attacks]), model, batch, threat, rng)
+    published, ours = _published(steps), _ours(steps) if attacks else []
+    alone = map(ensemble.member, [*published, *attacks, *ours])
+    then = map(ensemble.member, _onward(steps) if attacks else [])
+    return ensemble.worst_of(alone, model, batch, threat, rng, then=then)
 
 
-def _climbs(*, steps: int, **_settings: object) -> list[str]:
+def _published(steps: int) -> list[str]:
     return [f"apgd(objective={loss}, steps={steps}, shrink=true, keep=score)" for loss in LOSSES]
 
 
+def _ours(steps: int) -> list[str]:
+    climbs = [f"apgd(objective={loss}, steps={steps}, keep=score)" for loss in ("cospgd", "cospgd(balanced=true)")]
+    return [*climbs, f"padam(objective=cospgd, steps={steps})"]
+
+
+def _onward(steps: int) -> list[str]:
+    """Specs of those that each begin at the worst image so far: what one loss has spared, the other takes up."""
+    climbs = [f"apgd(objective={loss}, steps={steps}, scout=0, keep=score)" for loss in ("cospgd", "masked_ce")]
+    return [f"padam(objective=masked_ce, steps={steps})", *climbs]
+
+
+def _members(*, steps: int, attacks: Sequence[str], **_settings: object) -> list[str]:
+    return [*_published(steps), *([*_ours(steps), *_onward(steps)] if attacks else [])]
+
+
+def _passes(*, attacks: Sequence[str], **_settings: object) -> Passes:
+    return Passes(1 + len(_members(steps=1, attacks=attacks)) + len(attacks), 0)
+
+
 TRAITS = AttackTraits(
-    version=2,
+    version=3,
     needs=("classes", "per_pixel"),
-    members=_climbs,
+    members=_members,
     picks=True,
     whole_set=True,  # mIoU is not a mean over images
-    passes=always(len(LOSSES) + 3),
+    passes=_passes,
 )

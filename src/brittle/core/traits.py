@@ -31,6 +31,11 @@ def always(forwards: int, backwards: int = 0) -> Callable[..., Passes]:
     return passes
 
 
+def never(**_settings: object) -> bool:
+    """Whatever its settings are, not."""
+    return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Traits:
     """Of any component.
@@ -85,6 +90,8 @@ class AttackTraits(Traits):
         members: its settings, as keywords, to the specs of the attacks that it runs, beside those that its settings
             name.
         picks: among images it picks by the score of the head, so that they belong to that head.
+        by_score: its settings, as keywords, to whether it keeps the iterate that the head scores worst, so that its
+            images belong to that head as well.
         whole_set: which member's image counts is picked over the whole data set, not image by image.
         follows: the score of every iterate is written down.
         learns: (model, batches of training images, threat, seed, its settings) to a perturbation [3,H,W] for all
@@ -97,6 +104,7 @@ class AttackTraits(Traits):
     objective: str | Callable[..., str] = ""
     members: Callable[..., Sequence[str]] | None = None
     picks: bool = False
+    by_score: Callable[..., bool] = never
     whole_set: bool = False
     follows: bool = False
     learns: Callable[..., Any] | None = None

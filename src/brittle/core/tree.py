@@ -59,7 +59,9 @@ class Part:
     @cached_property
     def headless(self) -> bool:
         """Whether an attack's images depend on no head and no target, so that one set serves every head."""
-        return self.sees != "head" and not any(traits.picks for _, traits in self.having(AttackTraits))
+        return self.sees != "head" and not any(
+            traits.picks or traits.by_score(**part.spec.settings) for part, traits in self.having(AttackTraits)
+        )
 
     @cached_property
     def reads_as_head(self) -> bool:

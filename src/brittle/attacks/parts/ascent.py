@@ -10,7 +10,9 @@ from brittle.attacks.parts.slope import finite, slope
 from brittle.core import components
 from brittle.core.components import AtLeastOne, Count, Positive
 from brittle.core.errors import UsageError
+from brittle.core.spec import Spec
 from brittle.core.traits import Passes
+from brittle.core.tree import tree
 from brittle.types.attack import Aimed, Attack, Objective, arrived
 from brittle.types.attack_log import SILENCE
 from brittle.types.data import Batch
@@ -74,9 +76,13 @@ class Climb:
         def keep_output(_module: object, _inputs: object, output: Tensor) -> None:
             self._prediction = output.detach()
 
+        self._prediction = None
         handle = self.model.register_forward_hook(keep_output)  # a step is judged without a second forward
         try:
             loss = self.objective(images, progress)
+            if self.keep == "score" and self._prediction is None:
+                with torch.no_grad():
+                    self.model(images)
         finally:
             handle.remove()
         return finite(each(loss, len(images)), f"after {progress:.0%} of the steps", self._prediction)
@@ -187,9 +193,21 @@ def walk(climb: Climb, clean: Tensor, threat: Threat, images: Tensor, *, steps: 
     return images
 
 
-def passes(*, steps: int, restarts: int, **_settings: object) -> Passes:
+def passes(
+    *, steps: int, restarts: int, keep: Keep, objective: Spec | str = "task_loss", **_settings: object
+) -> Passes:
     """Passes of an attack with the settings of ``pgd``, and one forward for an objective that uses the clean image."""
-    return Passes(restarts * (steps + 1) + 1, restarts * steps)
+    return Passes(restarts * (steps + 1) * looks(keep, objective) + 1, restarts * steps)
+
+
+def looks(keep: Keep, objective: Spec | str) -> int:
+    """How many forwards an iterate takes: one more where the head must judge it and is not run by the objective."""
+    return 2 if by_score(keep=keep) and tree("objectives", objective).sees != "head" else 1
+
+
+def by_score(*, keep: Keep, **_settings: object) -> bool:
+    """Whether the head judges iterates."""
+    return keep == "score"
 
 
 def pgd_on(objective: str) -> Attack:
