@@ -30,18 +30,20 @@ FEW = 0.01  # of the images
 
 
 def main(runs: Annotated[list[Path], typer.Argument(help="Run folders, each of cells on the same images.")]) -> None:
-    """Print a table for each encoder and task of each run, then each ensemble against each single attack."""
+    """Print a table for each encoder, task, budget and seed of each run, then each ensemble against each single
+    attack."""
     beaten = 0
     for run in runs:
-        groups: dict[tuple[str, str, str], list[Result]] = {}
+        groups: dict[tuple[str, ...], list[Result]] = {}
         for result in read_run(run):
             if result.failed is None and result.cell.attack:
-                groups.setdefault((result.cell.encoder, result.cell.dataset, result.cell.task), []).append(result)
+                cell = result.cell
+                threat = f"{cell.norm} {cell.eps:.4f}"
+                group = (cell.encoder, cell.dataset, cell.task, threat, f"seed {cell.seed}")
+                groups.setdefault(group, []).append(result)
         for group, results in groups.items():
             damage = {unwrapped(str(result.cell.attack)): Store(run).samples(result.id)["damage"] for result in results}
-            typer.echo(
-                f"\n{' / '.join(group)}: {results[0].images} images, {results[0].cell.norm} {results[0].cell.eps:.4f}"
-            )
+            typer.echo(f"\n{' / '.join(group)}: {results[0].images} images")
             table(results, damage)
             beaten += versus(damage)
     raise typer.Exit(1 if beaten else 0)

@@ -55,7 +55,7 @@ def test_it_reads_a_run(
         strength.main([tmp_path])
     out = capfd.readouterr().out
     assert ended.value.exit_code == 0, out
-    assert "8 images, linf 0.0314" in out
+    assert "linf 0.0314 / seed 0: 8 images" in out
     for rival in ("depthpgd", "noise"):
         assert f"  {rival}" in out
     assert out.count(" beats depth_worst") == 2

@@ -550,6 +550,20 @@ FAULTS = (
     ),
     Fault("targeted-counts-what-is-there", "objectives/targeted.py", "valid & (truth != aim)", "valid", MEASURED),
     Fault(
+        "an-embedding-attack-judged-once",
+        "attacks/parts/ascent.py",
+        "        self._prediction = None\n        handle",
+        "        handle",
+        ("attacks/test_ensembles_of_the_house.py",),
+    ),
+    Fault(
+        "sea-as-published-with-a-chain",
+        "attacks/sea.py",
+        "_onward(steps) if attacks else []",
+        "_onward(steps)",
+        ("attacks/test_ensembles_of_the_house.py",),
+    ),
+    Fault(
         "parts-of-all-budgets-alike",
         "attacks/parts/ensemble.py",
         "{number}@{threat.eps!r}",
