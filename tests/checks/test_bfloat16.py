@@ -1,5 +1,7 @@
 """An attack that bfloat16 misleads is told from one that it does not, where the gradient alone does not show it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -77,6 +79,16 @@ def test_an_attack_that_bfloat16_misleads_is_told_from_one_that_it_does_not() ->
     assert found.why.startswith("100.0% wrong with float32, 0.0% wrong with this attack (6 images); ")
     assert _cosine(misled) < 0.9
     assert bfloat16(_evidence(128, how="fp32")).why == "the attack ran in float32"
+
+
+def test_luck_is_no_warning_where_gradients_agree() -> None:
+    """One image of six that float32 alone beats."""
+    for offset, verdict in ((0, "ok"), (128, "warn")):
+        made = _evidence(offset)
+        images = made.again(made.batch, precision="fp32")
+        images[:1] = made.batch.images[:1]
+        found = bfloat16(replace(made, images=images))
+        assert (found.verdict, found.value) == (verdict, pytest.approx(1 / 6))
 
 
 def _cosine(evidence: Evidence) -> float:
