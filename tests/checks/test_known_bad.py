@@ -420,7 +420,7 @@ def test_a_run_marks_what_is_not_to_be_trusted(tmp_path: Path) -> None:
         if result.cell.encoder == text
     }
     for name in names:
-        assert found[name, True].findings == ()
+        assert not _failed(found[name, True].findings)  # a clean row may say that its head could be better
         assert not wording.text(found[name, True]).endswith(("!", "?"))
     assert {name: wording.text(found[name, False])[-1] for name in names} == {
         "sound": "]",
