@@ -77,7 +77,7 @@ def test_an_interrupted_cell_goes_on_and_ends_with_the_same_numbers(
     ("attack", "task", "before", "after"),
     [
         ("autoattack(steps=6, queries=8)", "classification", 3, 1),
-        ("warm(attack='autoattack(steps=6, queries=8)', eps=[0.01])", "classification", 7, 1),
+        ("warm(attack='autoattack(steps=6, queries=8)', eps=[0.002])", "classification", 7, 1),
         ("sea(steps=4)", "segmentation", 4, 1),
         ("depth_worst(steps=4)", "depth", 4, 3),
         ("depth_worst(steps=4)", "depth", 8, 1),  # the last begins at the worst of the others
@@ -89,7 +89,7 @@ def test_an_ensemble_goes_on_in_the_middle_of_a_batch(
     tmp_path: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch, attack: str, task: str, before: int, after: int
 ) -> None:
     """With the same numbers and the same findings, which need what the first member noted."""
-    cell = cell_of(attack, task, eps=4 / 255)
+    cell = cell_of(attack, task, eps=1 / 255)
     wanted, samples = measure.measure(cell, Machine(batch_size=16))
     monkeypatch.setattr(attacking, "COSTLY", 0.0)
     put, written = ImageStore.put, []
