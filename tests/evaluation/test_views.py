@@ -69,7 +69,7 @@ def test_names_stand_in_the_spec_of_a_protocol() -> None:
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation", "depth"])
-def test_heads_are_fitted_on_them_too(task, cell_of, quick, monkeypatch) -> None:
+def test_heads_are_fitted_on_them_too(task, cell_of, fresh, monkeypatch) -> None:
     seen: list[int] = []
     real = heads.probe.fit
 
