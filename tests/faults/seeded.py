@@ -459,7 +459,7 @@ FAULTS = (
     Fault(
         "l1-steps-at-values-that-have-met-the-box",
         "types/threat.py",
-        "pull * torch.where(gradient > 0, images < 1, images > 0)",
+        "pull * torch.where(gradient > 0, images < 1 - ROUNDING, images > ROUNDING)",
         "pull * 1",
         THREAT,
     ),

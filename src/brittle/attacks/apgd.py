@@ -12,7 +12,7 @@ from brittle.core.errors import UsageError
 from brittle.core.traits import AttackTraits, Passes
 from brittle.types import AtLeastOne, Batch, Count, Model, Objective
 from brittle.types.rng import Rng
-from brittle.types.threat import Threat
+from brittle.types.threat import ROUNDING, Threat
 
 MOMENTUM = 0.75
 ENOUGH = 0.75  # share of steps that must have improved for the step size to stay
@@ -211,7 +211,8 @@ def _sparse_phase(climb: Climb, clean: Tensor, ball: Threat, images: Tensor, ste
 
 def _moved(clean: Tensor, images: Tensor) -> Tensor:
     """How many values of each image have been moved, [B,1,1,1], without those that have met the box."""
-    return ((images != clean) & (images > 0) & (images < 1)).sum((1, 2, 3), keepdim=True).to(clean)
+    inside = (images > ROUNDING) & (images < 1 - ROUNDING)
+    return (((images - clean).abs() > ROUNDING) & inside).sum((1, 2, 3), keepdim=True).to(clean)
 
 
 def _passes(

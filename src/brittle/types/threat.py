@@ -15,6 +15,7 @@ ORDERS: dict[Norm, float] = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
 TINY = 1e-12
 SPARSE = 0.01  # share of an image's values that an l1 step moves (Tramer and Boneh 2019)
 HALF = 0.5  # of the range of a value: how far an l1 step moves one at most
+ROUNDING = 1e-9  # of a value: what is nearer than this to the edge of the box has met it
 
 
 def length(delta: Tensor, norm: Norm) -> Tensor:
@@ -120,7 +121,7 @@ class Threat:
 def _sparse(images: Tensor, gradient: Tensor, step: float | Tensor, share: float | Tensor) -> Tensor:
     """The direction of a step in l1, of length 1 where nothing has met the box."""
     pull, count = gradient.abs(), gradient[0].numel()
-    free = pull * torch.where(gradient > 0, images < 1, images > 0)
+    free = pull * torch.where(gradient > 0, images < 1 - ROUNDING, images > ROUNDING)
     wanted = torch.maximum(*(torch.as_tensor(number).to(gradient) for number in (share * count, step / HALF)))
     place = wanted.ceil().clamp(1, count).long().expand(len(images), 1, 1, 1).flatten(1) - 1
     least = free.flatten(1).sort(1, descending=True).values.gather(1, place).view(-1, 1, 1, 1)
