@@ -1,7 +1,5 @@
 """benchmarks/strength.py: which attacks of a run are ensembles, and on how many images a single one beats them."""
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,17 +8,12 @@ import numpy as np
 import pytest
 import typer
 
+from benchmark import benchmark
+
 
 @pytest.fixture
 def strength() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "strength.py"
-    spec = importlib.util.spec_from_file_location("benchmarks_strength", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("strength")
 
 
 @pytest.mark.parametrize(

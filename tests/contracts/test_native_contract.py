@@ -1,8 +1,6 @@
 """Every way in: at the native size the features are the published model's, also where the patch does not divide it."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import Tensor, nn
 
 import brittle
+from benchmark import benchmark
 from brittle.core.errors import UsageError
 from brittle.encoders.parts.timm_network import TimmEncoder
 
@@ -185,18 +184,7 @@ def test_the_width_is_that_of_the_neck() -> None:
     assert found.pooled.shape == (1, 24)
 
 
-def _benchmark() -> Any:
-    path = Path(__file__).parents[2] / "benchmarks" / "encoders.py"
-    spec = importlib.util.spec_from_file_location("benchmarks_encoders", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-SWEEP = _benchmark()
+SWEEP = benchmark("encoders")
 
 
 @pytest.mark.parametrize("family", SWEEP.QUICK)

@@ -220,14 +220,24 @@ def test_no_head_with_a_finite_metric_is_an_error() -> None:
         ([[(0.90, 10.0, 0.02), (0.91, 50.0, 0.02)], [(0.90, 12.0, 0.02), (0.91, 9.0, 0.02)]], 2.0),
         ([[(-0.4, 0.0, 0.0), (-0.3, 0.0, 0.0)], [(-0.3, 0.0, 0.0), (-0.31, 0.0, 0.0)]], 2.0),
         ([[(float("nan"), 0.0, 0.0), (-0.3, 0.0, 0.0)]], 2.0),
+        ([[(1.0, 3.0, 0.0), (1.0, 1.0, 0.0)]], 0.0),
     ],
-    ids=["lower loss", "clearly better", "left behind", "later", "no ties", "no number"],
+    ids=["lower loss", "clearly better", "left behind", "later", "no ties", "no number", "all right"],
 )
 def test_of_heads_within_a_standard_error_of_the_best_the_lowest_loss_is_kept(looks, rate, monkeypatch) -> None:
     said = iter([[probe.Seen(*seen) for seen in look] for look in looks])
     monkeypatch.setattr(probe, "_seen", lambda *_: iter(next(said)))
     monkeypatch.setattr(probe, "LOOKS", len(looks))
     assert fit("classification", labelled(60, 0), labelled(30, 10), rates=(1.0, 2.0), steps=40).rate == rate
+
+
+def test_a_head_that_has_all_images_right_is_left_a_slope() -> None:
+    """On clusters far apart the loss would fall to 0 in float32, where PGD stands still."""
+    task, rows = components.build("tasks", "classification"), labelled(60, 10)
+    head = fit("classification", labelled(120, 0), rows, steps=2000)
+    losses = torch.cat([task.loss(head(Features(*(x.float() for x in f)), ()), label) for f, label in rows])
+    assert (losses > 1e-3).all()
+    assert not heads.at_edge(head, SHORT), "no other rate could have done better"
 
 
 def test_the_standard_error_is_that_of_a_proportion() -> None:
@@ -267,3 +277,14 @@ def test_without_any_of_ours_it_is_a_plain_loop_of_torch() -> None:
         optimiser.step()
     for name, tensor in head.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[f"head.{name}"], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_features_beyond_half_precision_are_refused_by_name() -> None:
+    class Loud(torch.nn.Module):
+        dim, patch, size = 4, 4, 8
+
+        def look(self, images, _look):
+            return Features(images.flatten(1)[:, :4] * 1e6, images[:, :, ::4, ::4])
+
+    with pytest.raises(CellError, match=r"features reach 1e\+06; heads read them up to 65504"):
+        heads._kept(Loud(), torch.ones(2, 3, 8, 8), ("pooled",), heads.FINAL)

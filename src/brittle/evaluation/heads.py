@@ -1,5 +1,6 @@
 """Heads fitted on frozen features, each fitted once and kept."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -19,6 +20,7 @@ from brittle.types import FINAL, Batch, Encoder, Features, LabelFree, Look
 from brittle.types.model import stopped
 
 FEATURES_VERSION = 1
+LARGEST = torch.finfo(torch.float16).max
 HEADS_VERSION = 1
 
 
@@ -63,10 +65,20 @@ def features(
 
 @torch.no_grad()
 def _kept(encoder: Encoder, images: Tensor, reads: Sequence[str], look: Look) -> dict[str, Tensor]:
-    """The features of images as they are held, parts that are not read without width."""
+    """The features of images as they are held, parts that are not read without width.
+
+    Raises:
+        CellError: they are too large for half precision.
+    """
     with stopped(images, encoder):
         parts = encoder.look(images.clone(), look)._asdict()  # it may write into its input
-    return {name: (part if name in reads else part[:, :0]).half() for name, part in parts.items()}
+    parts = {name: part if name in reads else part[:, :0] for name, part in parts.items()}
+    largest = max((part.abs().max().item() for part in parts.values() if part.numel()), default=0.0)
+    if LARGEST < largest < math.inf:
+        raise CellError(
+            f"the encoder's features reach {largest:.3g}; heads read them up to {LARGEST:.0f}; scale them down"
+        )
+    return {name: part.half() for name, part in parts.items()}
 
 
 def _held(target: Tensor) -> Tensor:

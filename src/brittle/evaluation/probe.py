@@ -17,7 +17,7 @@ from brittle.evaluation.sampler import Rows, Sampler, ready
 from brittle.evaluation.standardised import Standardised
 from brittle.types import Features, Memory, Task, predict
 
-VERSION = 2
+VERSION = 3
 BATCH = 16  # images that are scored at once
 LOOKS = 20  # at the val split, on the way through all steps
 BETTER = 1e-3  # share of a score by which it has to rise for the fit to go on
@@ -191,7 +191,8 @@ class _Grid:
         """Keep the best head so far; whether it is better than at the last such look by a thousandth.
 
         Where the score counts images, many heads are within its standard error of the highest; of those the lowest loss
-        is the best (Breiman et al. 1984).
+        is the best (Breiman et al. 1984). Of heads that have all images right it is the first: the loss of the others
+        only falls as they grow surer, until it is 0 and an attack finds no slope.
         """
         self.module.head.eval()
         device = next(iter(self.mean.values())).device
@@ -202,9 +203,10 @@ class _Grid:
         for i, seen in enumerate(_seen(self.task, predicted, val, device)):
             self.top = max(self.top, seen.score)  # the first, where the second is no number
             enough = self.top - seen.error
-            if seen.score >= enough and (self.kept.score < enough or seen.loss < self.kept.loss):
+            alike = seen.error > 0 and seen.loss < self.kept.loss
+            if seen.score >= enough and (self.kept.score < enough or alike):
                 self.kept, self.state_kept = seen, self._state(i)
-                self.module.rate.fill_(self.recipe.rates[i])
+                self.module.rate.fill_(0.0 if seen.score == 1 else self.recipe.rates[i])
         mark, now = self.mark, self.kept._replace(score=self.top)
         rises = mark == NOTHING or now.score > mark.score + abs(mark.score) * BETTER
         better = rises or (now.error > 0 and now.loss < mark.loss * (1 - BETTER))

@@ -15,7 +15,7 @@ class Standardised(nn.Module):
     Args:
         reads: the parts of Features that are standardised, each of width ``dim``; others are left alone.
 
-    ``rate`` is the learning rate that it was fitted with.
+    ``rate`` is the learning rate that it was fitted with, 0 where no other could have done better.
     """
 
     rate: Tensor
