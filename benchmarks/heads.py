@@ -17,7 +17,7 @@ import typer
 from torch import Tensor
 
 import brittle
-from brittle.evaluation import loading, probe
+from brittle.evaluation import loading, looks, probe
 from brittle.evaluation.sampler import Rows
 from brittle.planning import identity
 from brittle.types import Encoder, Features, Task
@@ -58,29 +58,32 @@ def regression(train: Rows, val: Rows, test: Rows) -> float:
 def main(
     encoder: Annotated[str, typer.Option(help="Encoder spec.")] = "embedded:dino",
     task: Annotated[str, typer.Option(help="Task spec.")] = "classification",
-    train: Annotated[int, typer.Option(help="Training images.")] = 716,
+    train: Annotated[int, typer.Option(help="Training images of scenes.")] = 716,
+    data: Annotated[str, typer.Option(help="Other data than scenes: images of one size.")] = "",
     longer: Annotated[int, typer.Option(help="Of the longer fit, how many times the steps; 0 for none.")] = 10,
 ) -> None:
     """Fit, measure and print."""
     network, made = brittle.load_encoder(encoder), identity.task_of(task)
-    splits = [rows(network, f"scenes(train={train})", split, made) for split in ("train", "val", "test")]
-    outputs = loading.classes_of(identity.dataset_of("scenes", "train"), made.target)
+    data = data or f"scenes(train={train})"
+    splits = [rows(network, data, split, made) for split in ("train", "val", "test")]
+    outputs = loading.classes_of(identity.dataset_of(data, "train"), made.target)
 
     def fit(name: str, parts: Sequence[Rows], recipe: probe.Recipe = probe.STANDARD) -> None:
         began = time.process_time()
         head = probe.fit(made, network.dim, network.patch, outputs, *parts[:2], recipe=recipe)
         spent = time.process_time() - began
-        found = probe.evaluate(made, head, network.patch, parts[2])
+        found = looks.evaluate(made, head, network.patch, parts[2])
         typer.echo(f"{name:34} {made.headline} {found:.4f}   {spent:7.1f} s of CPU   rate {float(head.rate):g}")
 
-    typer.echo(f"{encoder} / {task} / {train} training images")
+    count = sum(len(target) for _, target in splits[0])
+    typer.echo(f"{encoder} / {data} / {task} / {count} training images")
     fit("standard", splits)
     for by in (0.03, 30.0):
         fit(f"features times {by:g}", [scaled(part, by) for part in splits])
     if made.name == "classification":
         typer.echo(f"{'logistic regression, C on val':34} {made.headline} {regression(*splits):.4f}")
     if longer:
-        steps = longer * max(probe.STANDARD.steps, probe.STANDARD.epochs * train // probe.STANDARD.batch)
+        steps = longer * max(probe.STANDARD.steps, probe.STANDARD.epochs * count // probe.STANDARD.batch)
         fit(
             f"{longer} times the steps, no early stop",
             splits,

@@ -10,7 +10,7 @@ from torch import Tensor
 import brittle
 from brittle.attacks.parts.halving import NoMemory
 from brittle.core import components
-from brittle.evaluation import probe
+from brittle.evaluation import looks, probe
 from brittle.evaluation.heads import features
 from brittle.types import Batch, Encoder, Features
 
@@ -63,9 +63,9 @@ def test_heads_are_judged_on_fewer_at_once_and_a_step_of_the_fit_says_that_it_ca
 ) -> None:
     task, seen = components.build("tasks", "classification"), Small(8, ERRORS[0])(IMAGES)
     head = Roomy(8)
-    whole = probe.evaluate(task, head, 8, [(seen, LABELS)])
+    whole = looks.evaluate(task, head, 8, [(seen, LABELS)])
     head.most = 1
-    assert probe.evaluate(task, head, 8, [(seen, LABELS)]) == whole
+    assert looks.evaluate(task, head, 8, [(seen, LABELS)]) == whole
     monkeypatch.setattr(task, "head", lambda *_: Roomy(1))
     with pytest.raises(NoMemory, match="out of memory in a step of 8 images in the fit of a classification head"):
         probe.fit(task, 3, 8, 4, [(seen, LABELS)], [(seen, LABELS)])

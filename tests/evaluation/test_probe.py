@@ -8,7 +8,7 @@ import torch
 
 from brittle.core import components
 from brittle.core.errors import CellError
-from brittle.evaluation import heads, probe, sampler
+from brittle.evaluation import heads, looks, probe, sampler
 from brittle.types import Features
 from brittle.types.target import VOID
 
@@ -61,7 +61,7 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 def test_a_classification_head_learns_what_a_line_separates() -> None:
     head = fit("classification", labelled(120, 0), labelled(60, 10))
     assert not head.training
-    assert probe.evaluate(components.build("tasks", "classification"), head, 8, labelled(200, 20)) >= 0.99
+    assert looks.evaluate(components.build("tasks", "classification"), head, 8, labelled(200, 20)) >= 0.99
 
 
 def test_a_segmentation_head_learns_what_the_grid_says() -> None:
@@ -73,7 +73,7 @@ def test_a_segmentation_head_learns_what_the_grid_says() -> None:
         cells = head(Features(*(x.float() for x in features)), size).argmax(1)[:, 4::8, 4::8]
         found[size] = (cells == mask[:, 4::8, 4::8]).double().mean().item()
     assert min(found.values()) >= 0.95, found
-    assert probe.evaluate(task, head, 8, masked(12, 20)) > 0.75, "only cells' edges may be wrong"
+    assert looks.evaluate(task, head, 8, masked(12, 20)) > 0.75, "only cells' edges may be wrong"
 
 
 def test_a_depth_head_learns_more_than_the_mean() -> None:
@@ -86,7 +86,7 @@ def test_a_depth_head_learns_more_than_the_mean() -> None:
     task = components.build("tasks", "depth")
     head = fit("depth", rows(0), rows(10))
     ((_, depth),) = rows(20)
-    assert probe.evaluate(task, head, 8, rows(20)) < 0.5 * depth.flatten(1).std(dim=1).mean()
+    assert looks.evaluate(task, head, 8, rows(20)) < 0.5 * depth.flatten(1).std(dim=1).mean()
 
 
 def test_the_best_of_the_grid_is_chosen_on_val() -> None:
@@ -95,10 +95,10 @@ def test_the_best_of_the_grid_is_chosen_on_val() -> None:
     chosen = fit("classification", train, val, rates=(1e-2, 1e25))
     assert same(chosen, good), "the rates beside it change nothing"
     for rates in ((1e25, 1e-2), (1e25, 1e-2, 1e25)):
-        assert probe.evaluate(task, fit("classification", train, val, rates=rates), 8, val) >= 0.99
+        assert looks.evaluate(task, fit("classification", train, val, rates=rates), 8, val) >= 0.99
     turned = [(features, (label + 1) % CLASSES) for features, label in val]
     stubborn = fit("classification", train, turned, rates=(1e-2, 1e25))
-    assert probe.evaluate(task, stubborn, 8, train) < 0.9, "val decides, not train"
+    assert looks.evaluate(task, stubborn, 8, train) < 0.9, "val decides, not train"
 
 
 def test_lower_is_better_is_respected() -> None:
@@ -107,8 +107,8 @@ def test_lower_is_better_is_respected() -> None:
     rows = [(Features(pooled, grid), depth)]
     task = components.build("tasks", "depth")
     chosen = fit("depth", rows, rows, rates=(1e-12, 1e-2))
-    alone = [probe.evaluate(task, fit("depth", rows, rows, rates=(rate,)), 8, rows) for rate in (1e-12, 1e-2)]
-    assert probe.evaluate(task, chosen, 8, rows) == pytest.approx(min(alone))
+    alone = [looks.evaluate(task, fit("depth", rows, rows, rates=(rate,)), 8, rows) for rate in (1e-12, 1e-2)]
+    assert looks.evaluate(task, chosen, 8, rows) == pytest.approx(min(alone))
     assert alone[1] < alone[0]
 
 
@@ -171,7 +171,7 @@ def test_the_scale_of_the_features_plays_no_part(name, scale) -> None:
     train, val = (deep(train), deep(val)) if name == "depth" else (train, val)
     task = components.build("tasks", name)
     found = [
-        probe.evaluate(task, fit(name, scaled(train, by), scaled(val, by)), 8, scaled(val, by)) for by in (1.0, scale)
+        looks.evaluate(task, fit(name, scaled(train, by), scaled(val, by)), 8, scaled(val, by)) for by in (1.0, scale)
     ]
     assert found[0] == pytest.approx(found[1], abs=2e-3 if name != "depth" else 1e-2)
 
@@ -186,11 +186,46 @@ def test_a_fit_stops_when_no_head_gets_better(monkeypatch) -> None:
     assert len(drawn) == 400
 
 
+def test_the_better_half_of_dense_heads_goes_on(monkeypatch) -> None:
+    """Scores by rate; the last rises to the top when it is gone already."""
+    scores = {1.0: [0.1] * 20, 2.0: [0.3] * 20, 3.0: [0.4] * 20, 4.0: [float("nan")] * 20, 5.0: [0.2] * 4 + [0.9] * 16}
+    rates, asked = tuple(scores), []
+
+    def seen(task, predicted, rows, device) -> list[looks.Seen]:
+        features, target = rows[0]
+        weights = next(iter(predicted(features, target)))
+        asked.append(len(weights))
+        going = {5: rates, 3: (2.0, 3.0, 5.0), 2: (3.0, 5.0), 1: (5.0,)}[len(weights)]
+        return [looks.Seen(scores[rate][len(asked) - 1], 0.0, 0.0) for rate in going]
+
+    monkeypatch.setattr(looks, "seen", seen)
+    head = fit("segmentation", masked(12, 0), masked(4, 10), rates=rates, steps=40, patience=20)
+    assert asked == [5] * 4 + [3] * 4 + [2] * 4 + [1] * 8
+    assert head.rate == 5.0
+
+
+def test_a_head_that_goes_on_is_that_of_its_rate_alone() -> None:
+    """Its momentum and its mean go along."""
+    given = {"steps": 80, "patience": 20}
+    alone = fit("segmentation", masked(12, 0), masked(4, 10), rates=(1e-2,), **given)
+    found = fit("segmentation", masked(12, 0), masked(4, 10), rates=(1e-7, 1e-6, 1e-5, 1e-2, 1e-8), **given)
+    assert found.rate == alone.rate
+    for one, other in zip(found.head.parameters(), alone.head.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_all_heads_of_a_count_of_images_go_on(monkeypatch) -> None:
+    asked, real = [], looks.seen
+    monkeypatch.setattr(looks, "seen", lambda *given: asked.append(list(real(*given))) or iter(asked[-1]))
+    fit("classification", labelled(120, 0), labelled(60, 10), steps=40, patience=20)
+    assert [len(seen) for seen in asked] == [len(SHORT.rates)] * probe.LOOKS
+
+
 def test_masks_may_be_kept_in_fewer_bits() -> None:
     small = [(features, mask.short()) for features, mask in masked(12, 0)]
     assert same(fit("segmentation", small, masked(4, 10)), fit("segmentation", masked(12, 0), masked(4, 10)))
     task, head = components.build("tasks", "segmentation"), fit("segmentation", small, small)
-    assert probe.evaluate(task, head, 8, small) == probe.evaluate(task, head, 8, masked(12, 0))
+    assert looks.evaluate(task, head, 8, small) == looks.evaluate(task, head, 8, masked(12, 0))
 
 
 def test_a_score_does_not_depend_on_how_features_were_stored() -> None:
@@ -201,8 +236,8 @@ def test_a_score_does_not_depend_on_how_features_were_stored() -> None:
         for f, mask in rows
         for i in range(len(mask))
     ]
-    assert max(len(mask) for _, mask in rows) > probe.BATCH
-    assert probe.evaluate(task, head, 8, rows) == probe.evaluate(task, head, 8, single)
+    assert max(len(mask) for _, mask in rows) > looks.BATCH
+    assert looks.evaluate(task, head, 8, rows) == looks.evaluate(task, head, 8, single)
 
 
 def test_no_head_with_a_finite_metric_is_an_error() -> None:
@@ -212,7 +247,7 @@ def test_no_head_with_a_finite_metric_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("looks", "rate"),
+    ("said", "rate"),
     [
         ([[(0.90, 10.0, 0.02), (0.91, 50.0, 0.02)]], 1.0),
         ([[(0.90, 10.0, 0.02), (0.93, 50.0, 0.02)]], 2.0),
@@ -224,10 +259,10 @@ def test_no_head_with_a_finite_metric_is_an_error() -> None:
     ],
     ids=["lower loss", "clearly better", "left behind", "later", "no ties", "no number", "all right"],
 )
-def test_of_heads_within_a_standard_error_of_the_best_the_lowest_loss_is_kept(looks, rate, monkeypatch) -> None:
-    said = iter([[probe.Seen(*seen) for seen in look] for look in looks])
-    monkeypatch.setattr(probe, "_seen", lambda *_: iter(next(said)))
-    monkeypatch.setattr(probe, "LOOKS", len(looks))
+def test_of_heads_within_a_standard_error_of_the_best_the_lowest_loss_is_kept(said, rate, monkeypatch) -> None:
+    seen = iter([[looks.Seen(*values) for values in look] for look in said])
+    monkeypatch.setattr(looks, "seen", lambda *_: iter(next(seen)))
+    monkeypatch.setattr(probe, "LOOKS", len(said))
     assert fit("classification", labelled(60, 0), labelled(30, 10), rates=(1.0, 2.0), steps=40).rate == rate
 
 
@@ -246,7 +281,7 @@ def test_the_standard_error_is_that_of_a_proportion() -> None:
     wrong = [
         (features, torch.where(torch.arange(len(label)) < 25, (label + 1) % CLASSES, label)) for features, label in rows
     ]
-    (seen,) = probe._seen(task, lambda f, y: iter([head(f, ())[None]]), wrong, torch.device("cpu"))
+    (seen,) = looks.seen(task, lambda f, y: iter([head(f, ())[None]]), wrong, torch.device("cpu"))
     assert seen.score == pytest.approx(0.75)
     assert seen.error == pytest.approx((0.75 * 0.25 / 200) ** 0.5)
 

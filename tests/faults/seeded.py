@@ -671,6 +671,13 @@ FAULTS = (
         ("evaluation/test_cache_and_heads.py", "evaluation/test_probe.py"),
     ),
     Fault(
+        "the-worse-half-of-the-heads-goes-on",
+        "evaluation/probe.py",
+        "self.seen[i].score), reverse=True)",
+        "self.seen[i].score))",
+        ("evaluation/test_probe.py",),
+    ),
+    Fault(
         "head-chosen-on-test",
         "evaluation/heads.py",
         '{split: resolved.data(split) for split in ("train", rule.chosen_on)}',

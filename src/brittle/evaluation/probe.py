@@ -2,24 +2,24 @@
 held-out images."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from brittle.attacks.parts.halving import halved, join, whole
+from brittle.attacks.parts.halving import whole
 from brittle.core.errors import CellError
 from brittle.core.progress import progress
+from brittle.evaluation import looks
 from brittle.evaluation.recipe import Recipe
-from brittle.evaluation.sampler import Rows, Sampler, ready
+from brittle.evaluation.sampler import Rows, Sampler
 from brittle.evaluation.standardised import Standardised
 from brittle.types import Features, Memory, Task, predict
 
-VERSION = 3
-BATCH = 16  # images that are scored at once
+VERSION = 4
 LOOKS = 20  # at the val split, on the way through all steps
+HALVING = 4  # looks from one halving of the heads to the next
 BETTER = 1e-3  # share of a score by which it has to rise for the fit to go on
 TAIL = 8  # weights of the last ninth of all steps so far make up most of their mean
 MAPS = 2**24  # values that the heads predict at once; a head whose maps are larger keeps a machine busy alone
@@ -46,7 +46,8 @@ def fit(
     recipe: Recipe = STANDARD,
 ) -> nn.Module:
     """The head with the best headline metric on ``val`` among those of all learning rates (as DINOv2's linear
-    evaluation: one pass of the features feeds them all) and of all looks at ``val``.
+    evaluation: one pass of the features feeds them all) and of all looks at ``val``, at each fourth of which the worse
+    half of the heads of a dense task is left behind.
 
     Args:
         dim, patch: the encoder's.
@@ -81,24 +82,9 @@ def fit(
                 since = 0 if grid.look(val) else since + 1
                 if since >= recipe.patience:
                     break
+                if step % (HALVING * every) == 0:
+                    grid.halve()
     return grid.best()
-
-
-class Seen(NamedTuple):
-    """What the val split says of a head.
-
-    Args:
-        score: the headline metric, higher being better.
-        loss: the sum over images where the headline counts images, which has many ties; 0 elsewhere.
-        error: the standard error of the score where it counts images; 0 elsewhere.
-    """
-
-    score: float
-    loss: float
-    error: float
-
-
-NOTHING = Seen(-torch.inf, torch.inf, 0.0)
 
 
 class _Grid:
@@ -106,20 +92,24 @@ class _Grid:
 
     def __init__(self, task: Task, module: Standardised, patch: int, recipe: Recipe, shuffle: torch.Generator) -> None:
         self.shuffle, self.task, self.module, self.patch, self.recipe = shuffle, task, module, patch, recipe
-        self.count, self.together = len(recipe.rates), 1
+        self.rates, self.together = list(recipe.rates), 1
         self.weights, self.state = (
-            {name: tensor.detach().expand(self.count, *tensor.shape).clone() for name, tensor in named}
+            {name: tensor.detach().expand(len(self.rates), *tensor.shape).clone() for name, tensor in named}
             for named in (module.head.named_parameters(), module.head.named_buffers())
         )
+        self.mean = {name: tensor.clone() for name, tensor in self.weights.items()}
+        self._ready()
+        self.top, self.kept, self.state_kept = -torch.inf, looks.NOTHING, self._state(0)
+        self.mark, self.seen = looks.NOTHING, list[looks.Seen]()
+        groups = [{"params": self._views(i), "lr": rate} for i, rate in enumerate(self.rates)]
+        self.optimiser = OPTIMISERS[recipe.optimiser](groups, weight_decay=recipe.decay, fused=True)
+
+    def _ready(self) -> None:
+        """Make room for gradients. Without a mean of the weights the weights themselves are looked at."""
         for tensor in self.weights.values():
             tensor.requires_grad_().grad = torch.zeros_like(tensor)
-        self.mean = {name: tensor.detach() for name, tensor in self.weights.items()}
-        if recipe.schedule == "mean":
-            self.mean = {name: tensor.clone() for name, tensor in self.mean.items()}
-        self.top, self.kept, self.state_kept = -torch.inf, NOTHING, self._state(0)
-        self.mark = NOTHING
-        groups = [{"params": self._views(i), "lr": rate} for i, rate in enumerate(recipe.rates)]
-        self.optimiser = OPTIMISERS[recipe.optimiser](groups, weight_decay=recipe.decay, fused=True)
+        if self.recipe.schedule != "mean":
+            self.mean = {name: tensor.detach() for name, tensor in self.weights.items()}
 
     def _views(self, index: int) -> list[Tensor]:
         """The weights of one head for the optimiser, their gradients with them, in the memory of the stack."""
@@ -139,7 +129,7 @@ class _Grid:
         patch, target = self._thinned(features, target)
         self.module.head.train(not self.recipe.standardise)
         if self.recipe.schedule == "cosine":
-            for group, rate in zip(self.optimiser.param_groups, self.recipe.rates):
+            for group, rate in zip(self.optimiser.param_groups, self.rates):
                 group["lr"] = rate * (1 + math.cos(math.pi * (number - 1) / of)) / 2
         for tensor in self.weights.values():
             assert tensor.grad is not None
@@ -162,8 +152,8 @@ class _Grid:
         self, weights: Mapping[str, Tensor], features: Features, target: Tensor, patch: int
     ) -> Iterator[Tensor]:
         """[R, B, ...] of so many heads at once as ``MAPS`` allows, one after the other."""
-        size, start = _size(features, patch, target), 0
-        while start < self.count:
+        size, start = looks.size(features, patch, target), 0
+        while start < len(self.rates):
             rows = slice(start, start + self.together)
             stacked = {name: tensor[rows] for name, tensor in {**weights, **self.state}.items()}
             predicted = torch.vmap(lambda state: predict(partial(self._head, state), features, patch, size))(stacked)
@@ -200,18 +190,40 @@ class _Grid:
         def predicted(features: Features, target: Tensor) -> Iterator[Tensor]:
             return self._predictions(self.mean, self.module.standardise(features), target, self.patch)
 
-        for i, seen in enumerate(_seen(self.task, predicted, val, device)):
+        self.seen = list(looks.seen(self.task, predicted, val, device))
+        for i, seen in enumerate(self.seen):
             self.top = max(self.top, seen.score)  # the first, where the second is no number
             enough = self.top - seen.error
             alike = seen.error > 0 and seen.loss < self.kept.loss
             if seen.score >= enough and (self.kept.score < enough or alike):
                 self.kept, self.state_kept = seen, self._state(i)
-                self.module.rate.fill_(0.0 if seen.score == 1 else self.recipe.rates[i])
+                self.module.rate.fill_(0.0 if seen.score == 1 else self.rates[i])
         mark, now = self.mark, self.kept._replace(score=self.top)
-        rises = mark == NOTHING or now.score > mark.score + abs(mark.score) * BETTER
+        rises = mark == looks.NOTHING or now.score > mark.score + abs(mark.score) * BETTER
         better = rises or (now.error > 0 and now.loss < mark.loss * (1 - BETTER))
         self.mark = now if better else mark
         return better
+
+    def halve(self) -> None:
+        """The better half of the heads goes on (successive halving, Jamieson and Talwalkar 2016). Where the score
+        counts images all do: their order changes late, and they cost little."""
+        if self.task.headline in self.task.proportions:
+            return
+        order = sorted(range(len(self.rates)), key=lambda i: max(-torch.inf, self.seen[i].score), reverse=True)
+        stay = sorted(order[: (len(order) + 1) // 2])
+        self.rates = [self.rates[i] for i in stay]
+        self.weights, self.mean, self.state = (
+            {name: tensor.detach()[stay] for name, tensor in held.items()}
+            for held in (self.weights, self.mean, self.state)
+        )
+        self._ready()
+        groups = [self.optimiser.param_groups[i] for i in stay]
+        for i, group in enumerate(groups):
+            views = self._views(i)
+            for old, new in zip(group["params"], views):
+                self.optimiser.state[new] = self.optimiser.state.pop(old)
+            group["params"] = views
+        self.optimiser.param_groups = groups
 
     def best(self) -> Standardised:
         """The best head of all.
@@ -226,72 +238,3 @@ class _Grid:
             )
         self.module.head.load_state_dict(self.state_kept, strict=False)
         return self.module.eval()
-
-
-def evaluate(task: Task, head: nn.Module, patch: int, rows: Rows, device: str = "cpu") -> float:
-    """The task's headline metric of a head on (features, target) batches."""
-
-    def predicted(features: Features, target: Tensor) -> Iterator[Tensor]:
-        yield predict(head, features, patch, _size(features, patch, target))[None]
-
-    return task.summarise(_totals(task, predicted, rows, torch.device(device))[0])[task.headline]
-
-
-def _seen(
-    task: Task, predicted: Callable[[Features, Tensor], Iterator[Tensor]], rows: Rows, device: torch.device
-) -> Iterator[Seen]:
-    sign = 1 if task.higher_is_better else -1
-    for total in _totals(task, predicted, rows, device):
-        headline, error = task.summarise(total)[task.headline], 0.0
-        if task.headline in task.proportions:
-            right, of = (total[key].item() for key in task.proportions[task.headline])
-            error = math.sqrt(right * (of - right) / of**3)
-        yield Seen(sign * headline, total.get("loss", torch.zeros(())).item(), error)
-
-
-@torch.no_grad()
-def _totals(
-    task: Task, predicted: Callable[[Features, Tensor], Iterator[Tensor]], rows: Rows, device: torch.device
-) -> list[dict[str, Tensor]]:
-    """The sums of the statistics of each of several heads, whose predictions [R, B, ...] come in any number of parts;
-    with the loss where a target is one number."""
-    totals: dict[str, Tensor] = {}
-    pieces = (
-        parts
-        for features, target in rows
-        for parts in zip(features.pooled.split(BATCH), features.grid.split(BATCH), target.split(BATCH))
-    )
-    for piece in pieces:
-
-        def score(rows: range, piece: Sequence[Tensor] = piece) -> Mapping[str, Tensor]:
-            pooled, grid, target = (part[rows.start : rows.stop] for part in piece)
-            features, target = ready(pooled, grid, target, device)
-            return join([_scored(task, part, target) for part in predicted(features, target)])
-
-        for key, value in halved(score, _added, range(len(piece[-1]))).items():
-            totals[key] = totals[key] + value if key in totals else value
-    count = len(next(iter(totals.values())))
-    return [{key: value[i] for key, value in totals.items()} for i in range(count)]
-
-
-def _scored(task: Task, predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """The sums of the statistics of each of several heads, from predictions [R, B, ...]."""
-    repeated = target.expand(len(predicted), *target.shape).flatten(0, 1)
-    predicted = predicted.flatten(0, 1)
-    rows = dict(task.score(predicted, repeated))
-    if task.headline in task.proportions:
-        rows["loss"] = task.loss(predicted, repeated)
-    return {key: value.unflatten(0, (-1, len(target))).sum(1) for key, value in rows.items()}
-
-
-def _added(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {key: torch.stack([part[key] for part in parts]).sum(0) for key in parts[0]}
-
-
-def _size(features: Features, patch: int, target: Tensor) -> tuple[int, int]:
-    """Where to predict: at the target's own size, but never finer than the encoder saw (the task enlarges the rest of
-    the way)."""
-    rows, columns = features.grid.shape[-2:]
-    if target.dim() < 3:
-        return rows * patch, columns * patch
-    return min(rows * patch, target.shape[-2]), min(columns * patch, target.shape[-1])
