@@ -17,11 +17,9 @@ from safetensors.torch import load_file, save
 
 from brittle.api import finetune
 from brittle.core import files
+from brittle.encoders.parts.cards import card as card_of
 
-METHOD = (
-    "deacl(steps={steps}, lr=1e-3, warmup=40, gamma=2.0, eps=8/255, attack_steps=5, attack_step=0.25, "
-    "precision='bf16-mixed')"
-)
+METHOD = "deacl(steps={steps}, batch={batch}, lr=1e-3, warmup=0.09, precision=bf16-mixed)"
 
 
 def main(
@@ -35,8 +33,8 @@ def main(
 ) -> None:
     """Tune, then keep the network's weights as fp16 beside a card."""
     began = time.monotonic()
-    method = METHOD.format(steps=steps)
-    path = finetune(method, "embedded:dino", data, output_dir=output_dir, batch_size=batch_size, seed=seed)
+    method = METHOD.format(steps=steps, batch=batch_size)
+    path = finetune(method, "embedded:dino", data, output_dir=output_dir, seed=seed)
     tuned = {
         key.removeprefix("network."): value.half()
         for key, value in load_file(path).items()
@@ -50,7 +48,7 @@ def main(
         "method": "DeACL (Zhang et al. 2022), second stage: -cos(s(x), t(x)) - 2 cos(s(x_adv), s(x)), pooled "
         "feature only",
         "teacher": "embedded:dino",
-        "teacher_sha256": json.loads(path.with_suffix(".json").read_text())["weights"],
+        "teacher_sha256": card_of(path)["weights"],
         "data": f"{data}, train split, no labels used",
         "seed": seed,
         "steps": steps,

@@ -23,7 +23,6 @@ LONG_FILES = {
 }
 LONG_FUNCTIONS = {
     "cli/run.py:run": "the options of the command",
-    "tuning/deacl.py:deacl": "17 settings with their meaning are most of it",
 }
 MANY_PARAMETERS = {
     "cli/run.py:run": "the options of the command",

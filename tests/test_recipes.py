@@ -109,15 +109,15 @@ def test_a_task_with_a_kind_of_target_of_its_own(added) -> None:
 def test_a_supervised_tuning_method_gets_labels(added, brittle: Brittle, tmp_path: Path, monkeypatch) -> None:
     command = added("tuning/supervised.py")
     seen: list[Batch] = []
-    training = importlib.import_module("brittle.tuning.parts.training")
-    real = training.Batches.__call__
-    monkeypatch.setattr(training.Batches, "__call__", lambda self, step: seen.append(real(self, step)) or seen[-1])
+    source = importlib.import_module("brittle.tuning.parts.source")
+    real = source.collated
+    monkeypatch.setattr(source, "collated", lambda items: seen.append(real(items)) or seen[-1])
     code, out, err = brittle(*command, "--output-dir", tmp_path / "tuned")
     assert code == 0, err
     assert len(seen) == 2
     data = package.load_dataset(command[command.index("-d") + 1], "train")
     labels = {name: int(data[place].targets["label"]) for place, name in enumerate(data.ids)}
-    assert all(batch.target.tolist() == [labels[name] for name in batch.ids] for batch in seen)
+    assert all(batch.target.tolist() == [labels[name.split("@")[0]] for name in batch.ids] for batch in seen)
     assert package.load_encoder(f"file:{out.strip()}").dim == 192
     seen.clear()
     unlabelled = ("finetune", "deacl(steps=1)", *command[2:6], "--batch-size", "8", "--output-dir", tmp_path / "deacl")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 import brittle
@@ -123,8 +124,11 @@ def make():
 def _finetune(folder: Path) -> bytes:
     folder.mkdir()
     (folder / "own.py").write_text(OWN)
-    encoder, method = f"py:{folder / 'own.py'}:make", "deacl(steps=2, attack_steps=1)"
-    return brittle.finetune(method, encoder, DATA, output_dir=folder, batch_size=4).read_bytes()
+    encoder, method = (
+        f"py:{folder / 'own.py'}:make",
+        "deacl(steps=2, batch=4, attack='pgd(objective=embedding, steps=1, keep=last)')",
+    )
+    return save(load_file(brittle.finetune(method, encoder, DATA, output_dir=folder)))  # the card names the folder
 
 
 def _same(one: object, other: object) -> bool:

@@ -276,6 +276,7 @@ OBJECTIVES = {
     "cospgd": ("cospgd",),
     "dlr": ("dlr", "dlr(rank=2)", "dlr(normalised=false)", "dlr(rank=1, normalised=false)"),
     "js": ("js",),
+    "kl": ("kl",),
     "l1": ("l1",),
     "log_bias": ("log_bias", "log_bias(direction=down)"),
     "masked_ce": ("masked_ce", "masked_ce(balanced=true)"),

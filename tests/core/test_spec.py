@@ -171,8 +171,8 @@ def test_only_components_are_imported(name: str) -> None:
         ("attacks", "embed(distance=cosin)"),
         ("datasets", "scenes(train=-1)"),
         ("tuning", "deacl(eps=0)"),
-        ("tuning", "deacl(decay=nan)"),
-        ("tuning", "deacl(decay=inf)"),
+        ("tuning", "deacl(gamma=nan)"),
+        ("tuning", "deacl(gamma=inf)"),
     ],
 )
 def test_refuses_a_wrong_value(kind: str, text: str) -> None:

@@ -374,8 +374,8 @@ def test_what_was_tuned_has_lost_it(tmp_path) -> None:
     from brittle.api import finetune
 
     base = saved(tmp_path, "full.pth", dino_checkpoint(dino(192, seed=1), dino(192)))
-    settings = "deacl(steps=1, attack_steps=1)"
-    path = finetune(settings, f"{base}(size=32)", SCENES, output_dir=tmp_path / "tuned", batch_size=2, limit=2)
+    settings = "deacl(steps=1, batch=2)"
+    path = finetune(settings, f"{base}(size=32)", SCENES, output_dir=tmp_path / "tuned", limit=2)
     tuned = brittle.load_encoder(f"file:{path}")
     assert tuned.projector is None
     assert tuned(torch.rand(1, 3, 32, 32)).pooled.shape == (1, 192)

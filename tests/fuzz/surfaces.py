@@ -59,7 +59,7 @@ SPECS = (
     ("attacks", "worst(attacks=[pgd(steps=3, step=1/4, objective=segpgd), embed(distance='cosine'), noise])"),
     ("attacks", "apgd(steps=5, objective=dlr, restarts=2)"),
     ("attacks", "curve(attack='embed(steps=2)')"),
-    ("tuning", "deacl(steps=10, lr=1e-4)"),
+    ("tuning", "deacl(gamma=3, eps=4/255)"),
     ("launch", "local"),
 )
 

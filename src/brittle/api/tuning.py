@@ -1,7 +1,9 @@
 """Tune an encoder robustly and write it with its card."""
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,105 +13,158 @@ from torch import Tensor
 from brittle.api.loading import load_dataset, load_encoder
 from brittle.api.world import world
 from brittle.core import components, files
-from brittle.core.errors import UsageError
-from brittle.core.spec import Spec
+from brittle.core.errors import UsageError, unknown
+from brittle.core.spec import Spec, parse
 from brittle.core.traits import TuningTraits
 from brittle.evaluation.cache import image_ids
 from brittle.evaluation.loading import classes_of
-from brittle.evaluation.machine import environment
 from brittle.evaluation.protocol import Protocol, at_size, preprocess
 from brittle.evaluation.subset import subset
 from brittle.planning.identity import task_of, weights_of
 from brittle.results.store import Store
-from brittle.types import Batch, Dataset, Encoder, Target
+from brittle.types import Dataset, Encoder, Target
 from brittle.types.target import STANDARD
+
+FREE = 1.1  # what is written has to fit on the disk, and a little more
 
 
 def finetune(
-    method: str,
-    encoder: str,
-    dataset: str,
-    *,
-    output_dir: str | Path,
-    batch_size: int = 64,
-    seed: int = 0,
-    limit: int | None = None,
+    method: str, encoder: str, dataset: str, *, output_dir: str | Path, seed: int = 0, limit: int | None = None
 ) -> Path:
-    """Tune an encoder robustly and write ``encoder.safetensors`` with its card; continues from ``checkpoint`` in the
-    same folder.
+    """Tune an encoder robustly and write ``encoder.safetensors`` with its card inside; continues from ``checkpoint`` in
+    the same folder.
 
     Args:
-        method: spec of a tuning method, such as ``deacl(steps=500)``. One that is supervised gets the data set's own
-            targets; the others get none.
+        method: spec of a tuning method with its settings and those of the recipe (``brittle.tuning.parts.recipe``),
+            such as ``deacl(steps=500, lr=1e-3)`` or ``deacl(preset=cifar, epochs=50)``. One that is supervised gets
+            the data set's own targets; the others get none.
         limit: use only so many images of the train split, drawn by name and balanced over classes.
 
     Returns:
         The weights' path, usable as ``file:PATH``.
 
     Raises:
-        UsageError: a spec that makes no sense, an empty train split or batch, or no targets that the method
-            needs.
+        UsageError: a spec that makes no sense, an empty train split, no targets that the method needs, or no room
+            on the disk for what is to be kept.
     """
-    from brittle.tuning.parts.training import Batches, shuffled  # Lightning takes seconds to import
+    from brittle.api.watch import FINAL, Watch
+    from brittle.tuning.parts.recipe import Recipe, recipe_of  # Lightning takes seconds to import
+    from brittle.tuning.parts.source import Source
+    from brittle.tuning.parts.training import train
 
+    full, settings = split(method)
+    recipe = recipe_of(settings)
     with world(seed):
         folder = files.expanded(output_dir)
         Store(folder)  # refuses a path that is a file
-        full = components.complete("tuning", method)
         base = components.canonical("encoders", encoder)
         data = load_dataset(dataset, "train")
         target = _target_of(full, dataset, data)
-        source = load_encoder(encoder)
-        source.projector = None  # once it is tuned, that is another encoder's
-        chosen = subset(data, limit)
-        count = len(chosen)
-        if count < 1:
-            raise UsageError(f"{dataset}: the train split is empty")
-        if batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size}; give 1 or more")
-        size = min(batch_size, count)
-        origin = {"method": str(full), "base": base, "weights": weights_of(base), "data": data.fingerprint}
-        drawn = image_ids([data.ids[place] for place in chosen])
-        settings = {**origin, "batch": size, "seed": seed, "image_ids_sha256": drawn}
-        full = _resumable(full, folder, settings)
+        teacher = load_encoder(encoder)
+        chosen = _chosen(dataset, data, limit)
+        names = [data.ids[place] for place in chosen]
         classes = classes_of(data, target)
 
-        def draw(step: int) -> Batch:
-            order = [chosen[place] for place in shuffled(count, size, seed, step)]
-            rows = [_square(data, i, target, classes, source.size) for i in order]
-            images, targets = (torch.stack(part) for part in zip(*rows))
-            none = torch.empty(len(order), 0)  # a loss that reads it stops, and trains on nothing made up
-            return Batch(images, targets if target else none, [data.ids[i] for i in order])
+        read = partial(_read, data, chosen, target, classes, teacher.size)
+        source = Source(read, names, seed, classes)
+        recipe = recipe_of({**settings, "batch": min(recipe.batch, len(chosen))})
+        _refuse_full(folder, teacher, recipe, len(chosen))
+        origin = {
+            "method": str(full),
+            "recipe": {key: value for key, value in vars(recipe).items() if value != getattr(Recipe(), key)},
+            "base": base,
+            "weights": weights_of(base),
+            "data": data.fingerprint,
+            "seed": seed,
+            "image_ids_sha256": image_ids(names),
+        }
+        tuning = components.build("tuning", full, teacher, source)
+        checkpoint = folder / f"checkpoint-{files.sha256(json.dumps(origin, sort_keys=True).encode())[:12]}"
+        used = {"dataset": components.canonical("datasets", dataset), "images": len(chosen)}
+        labels = STANDARD["label"] if "label" in data.classes else None
+        kinds = classes_of(data, labels)
+        ask = partial(_labelled, dataset, labels, kinds, teacher.size) if labels else None
+        watch = Watch(folder, recipe, len(chosen), {**origin, **used}, ask, kinds)
+        if train(tuning, source, recipe, watch, what=full.name, checkpoint=checkpoint):
+            watch.finish(tuning.student)
+        return folder / FINAL
 
-        tuned: Encoder = components.build("tuning", full, source, Batches(draw, classes), seed)
-        used = {"dataset": components.canonical("datasets", dataset), "images": count}
-        return _written(tuned, folder / "encoder.safetensors", {**settings, **used})
+
+def _read(
+    data: Dataset, chosen: Sequence[int], kind: Target | None, classes: int, size: int, place: int
+) -> tuple[Tensor, Tensor]:
+    """An image that was chosen, and its target; where there is no kind of target nothing, so that a loss that reads it
+    stops, and trains on nothing made up."""
+    image, target = _square(data, chosen[place], kind, classes, size)
+    return image, target if kind else torch.empty(0)
 
 
-def _written(tuned: Encoder, path: Path, origin: Mapping[str, Any]) -> Path:
-    """``path``, where the weights now are, with a card beside them that says what they came from."""
-    from safetensors.torch import save
+def _labelled(
+    dataset: str, kind: Target, classes: int, size: int, split: str, count: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of the images and labels of a split, ``count`` of them at most, balanced over classes."""
+    data = load_dataset(dataset, split)
+    chosen = subset(data, count)
+    for start in range(0, len(chosen), 64):
+        rows = [_square(data, place, kind, classes, size) for place in chosen[start : start + 64]]
+        images, labels = zip(*rows)
+        yield torch.stack(images), torch.stack(labels)
 
-    weights = save({key: value.contiguous() for key, value in tuned.cpu().state_dict().items()})
-    card = {**origin, "sha256": files.sha256(weights), "made_by": environment()["versions"]}
-    files.write_whole(path, weights)
-    files.write_whole(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
-    return path
+
+def _chosen(dataset: str, data: Dataset, limit: int | None) -> Sequence[int]:
+    """The places of the images to tune on."""
+    chosen = subset(data, limit)
+    if not chosen:
+        raise UsageError(f"{dataset}: the train split is empty")
+    return chosen
 
 
-def _resumable(method: Spec, folder: Path, settings: Mapping[str, Any]) -> Spec:
-    """The method with a checkpoint in ``folder`` that belongs to these settings, where it can have one and has none."""
-    if method.settings.get("checkpoint", "-"):
-        return method
-    name = f"checkpoint-{files.sha256(json.dumps(settings, sort_keys=True).encode())[:12]}"
-    return Spec(method.name, method.argument, {**method.settings, "checkpoint": str(folder / name)})
+def split(method: str) -> tuple[Spec, Mapping[str, Any]]:
+    """A method's spec complete, and the settings of the recipe that stood in it or in the preset that it names.
+
+    Raises:
+        UsageError: unknown method, preset or setting, or a value that a method's setting does not allow.
+    """
+    from brittle.tuning.parts.recipe import NAMES
+
+    given = parse(method)
+    part = components.component("tuning", given.name)
+    presets = part.traits.presets if isinstance(part.traits, TuningTraits) else {}
+    settings: dict[str, Any] = dict(given.settings)
+    name = str(settings.pop("preset", ""))
+    if name and name not in presets:
+        raise unknown(f"preset of {given.name!r} called", name, presets)
+    settings = {**presets.get(name, {}), **settings}
+    own = components.settings_of(part.function)
+    for key in settings:
+        if key not in NAMES and key not in own:
+            raise unknown(f"setting of {given.name!r} called", key, [*own, *NAMES, "preset"])
+    mine = {key: value for key, value in settings.items() if key in own}
+    full = components.complete("tuning", Spec(given.name, given.argument, mine))
+    return full, {key: value for key, value in settings.items() if key in NAMES}
+
+
+def _refuse_full(folder: Path, encoder: Encoder, recipe: Any, count: int) -> None:
+    """Refuse to begin what the disk has no room for: the snapshots, and the checkpoint twice while it is replaced."""
+    size = sum(value.numel() * value.element_size() for value in encoder.state_dict().values())
+    snapshots = sum(recipe.due(step, recipe.save_every, count) for step in range(recipe.total(count) + 1))
+    needs = FREE * size * (snapshots + 1 + 2 * 4)  # a checkpoint has weights, their mean, and two moments
+    home = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    free = shutil.disk_usage(home).free
+    if needs > free:
+        raise UsageError(
+            f"{snapshots} snapshots and checkpoints take {needs / 1e9:.2f} GB, and {home} has {free / 1e9:.2f} GB "
+            "free; give a larger save_every or another folder"
+        )
 
 
 def _target_of(method: Spec, dataset: str, data: Dataset) -> Target | None:
     """The kind of target that a method's batches must have."""
     traits = components.component("tuning", method.name).traits
-    wanted = traits.target if isinstance(traits, TuningTraits) else ""
-    if not wanted:
+    asked = traits.target if isinstance(traits, TuningTraits) else ""
+    kind = None if isinstance(asked, str) else task_of(asked(**method.settings)).target
+    wanted = kind.name if kind else asked
+    if not isinstance(wanted, str) or not wanted:
         return None
     if wanted not in data.classes:
         has = ", ".join(data.classes)

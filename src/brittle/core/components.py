@@ -22,6 +22,7 @@ from brittle.core.traits import RECORDS, Traits
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from brittle.tuning.parts.method import Method
     from brittle.types import Dataset, Encoder, Objective, Task
 
 KINDS = ("encoders", "datasets", "tasks", "objectives", "attacks", "checks", "tuning", "reports", "launch")
@@ -208,7 +209,7 @@ def build(kind: Literal["objectives"], spec: Spec | str, *arguments: object) -> 
 @overload
 def build(kind: Literal["attacks"], spec: Spec | str, *arguments: object) -> "Tensor": ...
 @overload
-def build(kind: Literal["tuning"], spec: Spec | str, *arguments: object) -> "Encoder": ...
+def build(kind: Literal["tuning"], spec: Spec | str, *arguments: object) -> "Method": ...
 def build(kind: str, spec: Spec | str, *arguments: object) -> Any:
     """What a component makes of ``arguments`` and its spec's settings; the spec's own argument comes first where the
     component takes one. Text is completed; a Spec must be complete."""

@@ -168,10 +168,12 @@ class TuningTraits(Traits):
 
     Args:
         target: the kind of target that its batches have, such as ``label``; empty for none, so that it is
-            self-supervised.
+            self-supervised; or its settings, as keywords, to the spec of the task whose targets they are.
+        presets: by name, settings of the method and of the recipe as somebody published them.
     """
 
-    target: str = ""
+    target: str | Callable[..., str] = ""
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
 
 RECORDS: Mapping[str, type[Traits]] = {

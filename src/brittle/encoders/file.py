@@ -1,7 +1,7 @@
 """An encoder from a file: what ``brittle finetune`` wrote, or a checkpoint as published,
 ``file:dino_vitbase16_pretrain.pth``.
 
-What ``brittle finetune`` writes has a card beside it that says everything. Any other checkpoint is read as its
+What ``brittle finetune`` writes has a card inside that says everything. Any other checkpoint is read as its
 authors publish it: DINO, DINOv2, MAE, MoCo v3, SimCLR, SimSiam, DeACL, torchvision's ResNets. A folder or a pattern
 stands for a history: one row per file.
 """
@@ -54,7 +54,7 @@ def file(
             name it: one that runs your code, or that would be fetched.
 
     Raises:
-        MissingError: no such file, or no card beside fine-tuned weights.
+        MissingError: no such file, or no card of fine-tuned weights.
         UsageError: its content would run code, is not a known encoder, or does not fit: the first five keys and the
             coverage.
     """
@@ -65,7 +65,7 @@ def file(
     if cards.has_one(path):
         return cards.tuned(path, base, settings)
     if base:
-        raise UsageError(f"{path}: base={base} is for what brittle finetune wrote, which has a card beside it")
+        raise UsageError(f"{path}: base={base} is for what brittle finetune wrote, which has a card")
     return _published(path, **settings)
 
 
@@ -142,8 +142,8 @@ def _refuse_colours(path: Path, mean: Sequence[float], std: Sequence[float]) -> 
 
 
 def expand(argument: str, /) -> list[str]:
-    """The checkpoints that a folder or a pattern stands for, in natural order (epoch 2 before epoch 10); a file stands
-    for itself."""
+    """The checkpoints that a folder or a pattern stands for, in natural order (epoch 2 before epoch 10), or by the
+    steps that all their cards name; a file stands for itself."""
     return [str(path) for path in _paths(argument)]
 
 
@@ -169,9 +169,11 @@ def _paths(argument: str, one: bool = False) -> list[Path]:
     if one and len(paths) > 1:
         raise UsageError(f"{path} holds {len(paths)} checkpoints; one encoder is one file, a run takes them all")
     parts = {item: re.split("([0-9]+)", str(item)) for item in paths}
-    return sorted(
+    natural = sorted(
         paths, key=lambda item: [(int(text), "") if place % 2 else (-1, text) for place, text in enumerate(parts[item])]
     )
+    steps = {item: cards.place(item) for item in paths}
+    return sorted(natural, key=lambda item: steps[item]) if all(steps.values()) else natural
 
 
 def _whole(paths: list[Path]) -> list[Path]:

@@ -1,4 +1,5 @@
-"""What ``brittle finetune`` wrote: weights, and a card beside them that names the encoder they belong to.
+"""What ``brittle finetune`` wrote: weights, and a card inside the file that names the encoder they belong to; earlier
+versions wrote it beside them.
 
 A card comes with weights that may be anybody's, so it runs nothing and fetches nothing: only a spec that the user typed
 does.
@@ -16,33 +17,75 @@ from brittle.core.spec import Spec
 from brittle.core.traits import EncoderTraits
 from brittle.types import Encoder
 
+INSIDE = "brittle"  # the card's name in the metadata of a safetensors file
+HISTORY = ("method", "base", "step", "epoch")  # what a result says of where weights belong in a history
+LARGEST = 2**27  # bytes that a header can have
 _open: ContextVar[tuple[Path, ...]] = ContextVar("_open", default=())
 """The files whose cards are being followed, so that none leads back to itself."""
 
 
+def write(path: Path, encoder: Encoder, about: Mapping[str, Any]) -> None:
+    """Write an encoder's weights with the card ``about`` inside, whole or not at all.
+
+    Args:
+        about: ``base``, the spec of the encoder whose place the weights take, and whatever else may be of use:
+            ``step``, ``epoch`` and ``method`` make it part of a history.
+    """
+    from safetensors.torch import save
+
+    state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
+    bare = save(state)
+    sha = files.sha256(bare[_header(bare) :])
+    files.write_whole(path, save(state, {INSIDE: json.dumps({**about, "sha256": sha})}))
+
+
 def has_one(path: Path) -> bool:
-    """Whether a card lies beside weights."""
-    return path.suffix == ".safetensors" and path.with_suffix(".json").is_file()
+    """Whether weights have a card."""
+    return path.suffix == ".safetensors" and (path.with_suffix(".json").is_file() or bool(_inside(path)))
 
 
-def card(path: Path) -> dict[str, str]:
-    """The ``base`` and the ``sha256`` that the card beside weights names.
+def card(path: Path) -> dict[str, Any]:
+    """What the card of weights says, at least the ``base`` and the ``sha256`` of the file or, of a card inside, of its
+    tensors.
 
     Raises:
         MissingError: there is none.
         UsageError: it is none.
     """
-    beside = path.with_suffix(".json")
-    if not beside.is_file():
-        raise MissingError(
-            f"no file {beside}; brittle finetune writes encoder.safetensors and encoder.json side by side"
-        )
+    inside, beside = _inside(path), path.with_suffix(".json")
+    if not inside and not beside.is_file():
+        raise MissingError(f"no card in {path}, and no file {beside}; write both with brittle finetune")
     try:
-        content = json.loads(beside.read_text(encoding="utf8"))
-        return {"base": str(content["base"]), "sha256": str(content["sha256"])}
+        content = json.loads(inside or beside.read_text(encoding="utf8"))
+        return {**content, "base": str(content["base"]), "sha256": str(content["sha256"])}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         why = " ".join(repr(error).split())[:100]
-        raise UsageError(f"{beside}: is no card of an encoder ({why}); write it with brittle finetune") from None
+        where = path if inside else beside
+        raise UsageError(f"{where}: is no card of an encoder ({why}); write it with brittle finetune") from None
+
+
+def place(path: Path) -> tuple[float, ...]:
+    """Where in a history weights belong: after how many steps; nothing where no card says."""
+    try:
+        return (float(json.loads(_inside(path) or "{}")["step"]),)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ()
+
+
+def _inside(path: Path) -> str:
+    """The card in the file's own metadata, as text; nothing where there is none, or no such file."""
+    try:
+        with path.open("rb") as stream:
+            head = json.loads(stream.read(min(int.from_bytes(stream.read(8), "little"), LARGEST)))
+        found = head["__metadata__"][INSIDE]
+        return found if isinstance(found, str) else ""
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+
+
+def _header(data: bytes) -> int:
+    """Where the tensors begin in a safetensors file."""
+    return 8 + int.from_bytes(data[:8], "little")
 
 
 def fingerprint(path: Path, base: str) -> str:
@@ -68,13 +111,11 @@ def tuned(path: Path, base: str, settings: Mapping[str, Any]) -> Encoder:
     known = card(path)
     data = path.read_bytes()
     sha = files.sha256(data)
-    if sha != known["sha256"]:
+    if known["sha256"] not in (sha, files.sha256(data[_header(data) :])):
         raise UsageError(f"{path}: sha256 is not the card's {known['sha256'][:12]}; the file was changed or cut short")
     for key, value in settings.items():
         if value not in ("", 0, (), "authors"):
-            raise UsageError(
-                f"{path}: {key}={value} cannot be set; the card beside the file says what it is ({known['base'][:80]})"
-            )
+            raise UsageError(f"{path}: {key}={value} cannot be set; its card says what it is ({known['base'][:80]})")
     encoder = _built(path, base or _harmless(path, known["base"]))
     encoder.projector = None  # it was trained with the encoder before tuning
     encoder.about.pop("projector", None)
@@ -87,6 +128,8 @@ def tuned(path: Path, base: str, settings: Mapping[str, Any]) -> Encoder:
         raise UsageError(f"{path}: does not fit {name} ({share:.0%} of its keys): {', '.join(mismatched[:5])}")
     encoder.load_state_dict(state)
     encoder.about.update(sha256=sha, source=f"file:{path}", fingerprint=fingerprint(path, base))
+    if place(path):
+        encoder.about["history"] = {key: known.get(key, "") for key in HISTORY}
     return encoder.eval()
 
 
@@ -107,7 +150,7 @@ def _built(path: Path, base: str) -> Encoder:
 
 def _harmless(path: Path, base: str) -> str:
     """The base that a card names, if nothing of it is run or fetched."""
-    beside = path.with_suffix(".json")
+    beside = path if _inside(path) else path.with_suffix(".json")
     try:
         full = components.complete("encoders", base)
     except UsageError as error:

@@ -4,130 +4,216 @@
 import io
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from brittle.core import files
 from brittle.core.errors import CellError, UsageError
 from brittle.core.progress import progress
+from brittle.tuning.parts.method import Method
+from brittle.tuning.parts.recipe import Recipe
+from brittle.tuning.parts.source import Source, loader
 from brittle.types import Batch
-
-Loss = Callable[[nn.Module, Batch, int], Tensor]
-"""(module, batch, step) -> scalar to be minimised."""
+from brittle.types.rng import Rng, seed_of
 
 SAVE_EVERY = 120.0  # seconds between checkpoints
 
 
-@dataclass(frozen=True)
-class Batches:
-    """The batches of a training run.
+class Watcher(Protocol):
+    """Who is told how training goes, in the first process alone."""
 
-    Args:
-        draw: the batch of a step: the same for the same number, independent of earlier steps.
-        classes: how many classes its targets have; 0 where they are no classes or there are none.
-    """
+    def step(self, step: int, loss: float, rate: float) -> None:
+        """A step is done; ``step`` are."""
+        ...
 
-    draw: Callable[[int], Batch]
-    classes: int = 0
-
-    def __call__(self, step: int) -> Batch:
-        """The batch of a step."""
-        return self.draw(step)
-
-
-def shuffled(count: int, batch_size: int, seed: int, step: int) -> Sequence[int]:
-    """Indices of a step's batch: each epoch a new order of ``count`` images, incomplete last batches left out."""
-    per_epoch = max(count // batch_size, 1)
-    epoch, place = divmod(step, per_epoch)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-    return order[place * batch_size : (place + 1) * batch_size].tolist()
+    def stop(self, step: int, method: Method) -> bool:
+        """Asked after ``step`` steps, with the weights that would be written in the student: whether that is enough."""
+        ...
 
 
 def train(
-    module: nn.Module,
-    loss: Loss,
-    batches: Batches,
+    method: Method,
+    source: Source,
+    recipe: Recipe,
+    watcher: Watcher,
     *,
-    steps: int,
-    rate: float,
-    warmup: int,
-    decay: float,
     what: str,
-    precision: str = "32-true",
-    devices: int = 1,
     checkpoint: Path | None = None,
-) -> nn.Module:
-    """Train ``module`` in place with AdamW, linear warm-up, then cosine to zero; gradients clipped to length 1.
+) -> bool:
+    """Train ``method`` in place, its student's weights averaged at the end where the recipe says so.
 
     Args:
-        rate: peak learning rate, reached after ``warmup`` steps.
-        decay: weight decay.
-        precision: Fabric's name: ``32-true`` or ``bf16-mixed``.
+        what: the name of it, for progress.
         checkpoint: file to continue from and to write to every two minutes; the previous one stays until the new one is
             complete.
 
+    Returns:
+        Whether this process is the first of those that trained.
+
     Raises:
-        CellError: the loss is not finite.
-        UsageError: the module has no weights.
+        CellError: the loss is not finite; the checkpoint before it stays.
+        UsageError: there are no weights to tune.
     """
-    weights = [p for p in module.parameters() if p.requires_grad]
-    if not weights:
-        raise UsageError(f"{what}: the encoder has no weights to tune; take another")
-    fabric = Fabric(accelerator="auto", devices=devices, precision=precision)  # type: ignore[arg-type]
+    tuned = _tuned(method, recipe.tuned)
+    optimiser = _optimiser(tuned.values(), recipe)
+    strategy: Any = DDPStrategy(find_unused_parameters=True) if recipe.devices > 1 else "auto"
+    fabric = Fabric(accelerator="auto", devices=recipe.devices, strategy=strategy, precision=recipe.precision)
     fabric.launch()
-    optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
-    first = _resume(module, optimiser, checkpoint)
-    wrapped, prepared = fabric.setup(module, optimiser)
+    first = fabric.global_rank == 0
+    run = _Run(method, optimiser, tuned, recipe, checkpoint)
+    done = run.resume()
+    wrapped, prepared = fabric.setup(method, optimiser)
+    step_of = _Step(fabric, wrapped, prepared, recipe, source.seed)
+    run.place()
+    steps, count = recipe.total(len(source)), len(source)
+    data = loader(source, recipe, range(done, steps), rank=fabric.global_rank, world=fabric.world_size)
     saved = time.monotonic()
-    with progress(what, steps, "steps", done=first) as advance:
-        for step in range(first, steps):
-            for group in prepared.param_groups:
-                group["lr"] = rate * learning_rate(step, steps, warmup)
-            with (
-                fabric.autocast()
-            ):  # also for what the loss computes outside the wrapped module, such as an inner attack
-                value = loss(wrapped, _placed(fabric, batches(step)), step)
-            if not value.isfinite():
-                raise CellError(f"the training loss is {value.item()} at step {step}; lower the learning rate")
-            prepared.zero_grad()
-            fabric.backward(value)
-            fabric.clip_gradients(wrapped, prepared, max_norm=1.0)
-            prepared.step()
-            advance(1, f"loss {value.item():.4f}")
-            if checkpoint and fabric.global_rank == 0 and time.monotonic() - saved > SAVE_EVERY:
+    with progress(what, steps, "steps", done=done) as advance:
+        if first and not done:
+            run.averaged(lambda: watcher.stop(0, method))
+        for step, batch in enumerate(data, done):
+            rate = recipe.rate(step, count)
+            torch.manual_seed(seed_of(source.seed, f"step {step} of {fabric.global_rank}"))
+            loss = step_of(batch, rate, step / steps)
+            if not math.isfinite(loss):
+                kept = f"; {checkpoint} is of an earlier step" if checkpoint and checkpoint.exists() else ""
+                raise CellError(f"the training loss is {loss} at step {step}; lower lr{kept}")
+            run.average()
+            advance(1, f"loss {loss:.4f}, rate {rate:.1e}")
+            if first:
+                watcher.step(step + 1, loss, rate)
+            enough = first and run.averaged(lambda: watcher.stop(step + 1, method))
+            if fabric.broadcast(enough):
+                break
+            if checkpoint and first and time.monotonic() - saved > SAVE_EVERY:
                 saved = time.monotonic()
-                _save(module, optimiser, checkpoint, step + 1)
-    return module
+                run.save(step + 1)
+    run.finish()
+    return first
 
 
-def learning_rate(step: int, steps: int, warmup: int) -> float:
-    """Share of the peak rate at a step: linear up to 1 over ``warmup`` steps, then cosine to 0."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+def _tuned(method: Method, patterns: Sequence[str]) -> Mapping[str, nn.Parameter]:
+    """The weights that are trained by name: the student's that match a pattern, and the method's own."""
+    names = [name for name, _ in method.student.named_parameters()]
+    chosen = {name for name in names if not patterns or any(fnmatch(name, each) for each in patterns)}
+    if patterns and not chosen:
+        raise UsageError(f"tuned={list(patterns)} fits no weights of the encoder; it has {', '.join(names[:4])}, ...")
+    for name, weight in method.student.named_parameters():
+        weight.requires_grad_(weight.requires_grad and name in chosen)
+    tuned = {name: weight for name, weight in method.named_parameters() if weight.requires_grad}
+    if not tuned:
+        raise UsageError("the encoder has no weights to tune; take another")
+    return tuned
 
 
-def _placed(fabric: Fabric, batch: Batch) -> Batch:
-    return Batch(fabric.to_device(batch.images), fabric.to_device(batch.target), batch.ids)
+def _optimiser(weights: Any, recipe: Recipe) -> torch.optim.Optimizer:
+    settings: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.decay}
+    match recipe.optimiser:
+        case "adamw":
+            return torch.optim.AdamW(weights, **settings)
+        case "sgd":
+            return torch.optim.SGD(weights, momentum=recipe.momentum, **settings)
+        case "lars":
+            from timm.optim.lars import Lars
+
+            lars: Any = Lars
+            return lars(weights, momentum=recipe.momentum, **settings)
 
 
-def _save(module: nn.Module, optimiser: torch.optim.Optimizer, path: Path, step: int) -> None:
-    stream = io.BytesIO()
-    torch.save({"module": module.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, stream)
-    files.write_sealed(path, stream.getvalue())
+class _Step:
+    """One update of the weights."""
+
+    def __init__(self, fabric: Fabric, method: Any, optimiser: Any, recipe: Recipe, seed: int) -> None:
+        self.fabric, self.method, self.optimiser, self.recipe, self.seed = fabric, method, optimiser, recipe, seed
+
+    def __call__(self, batch: Batch, rate: float, done: float) -> float:
+        """The mean loss over the batches of all devices, before one step down its gradient at this rate."""
+        fabric, recipe = self.fabric, self.recipe
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad()
+        rows, total = range(len(batch.images)), torch.zeros((), device=fabric.device)
+        parts = [rows[start :: recipe.accumulate] for start in range(recipe.accumulate)]
+        for number, part in enumerate(parts):
+            some = batch.rows(part) if recipe.accumulate > 1 else batch
+            placed = Batch(fabric.to_device(some.images), fabric.to_device(some.target), some.ids)
+            with fabric.no_backward_sync(self.method, enabled=number < len(parts) - 1):
+                loss = self.method(placed, Rng(self.seed, some.ids), done) * (len(part) / len(rows))
+                fabric.backward(loss)
+            total += loss.detach()
+        if recipe.clip:
+            fabric.clip_gradients(self.method, self.optimiser, max_norm=recipe.clip, error_if_nonfinite=False)
+        self.optimiser.step()
+        return fabric.all_reduce(total, reduce_op="mean").item()  # type: ignore[union-attr]
 
 
-def _resume(module: nn.Module, optimiser: torch.optim.Optimizer, path: Path | None) -> int:
-    """The step to continue from: 0 where there is no complete checkpoint."""
-    data = files.read_sealed(path) if path else None
-    if data is None:
-        return 0
-    state = torch.load(io.BytesIO(data), weights_only=True)
-    module.load_state_dict(state["module"], strict=True)
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+class _Run:
+    """What a run would have to know to go on: weights, their mean, the optimiser's state and the step."""
+
+    def __init__(
+        self,
+        method: Method,
+        optimiser: torch.optim.Optimizer,
+        tuned: Mapping[str, nn.Parameter],
+        recipe: Recipe,
+        path: Path | None,
+    ) -> None:
+        self.method, self.optimiser, self.tuned, self.path, self.ema = method, optimiser, tuned, path, recipe.ema
+        self.mean = {name: weight.detach().clone() for name, weight in tuned.items()} if recipe.ema else {}
+        method.student.train(recipe.mode == "train")
+
+    def place(self) -> None:
+        """Bring the mean to where the weights are now."""
+        self.mean = {name: value.to(self.tuned[name]) for name, value in self.mean.items()}
+
+    def average(self) -> None:
+        """Take the weights into their mean."""
+        for name, value in self.mean.items():
+            value.lerp_(self.tuned[name].detach(), 1 - self.ema)
+
+    def averaged(self, ask: Callable[[], bool]) -> bool:
+        """What is answered while the weights are their mean."""
+        before = {name: weight.detach().clone() for name, weight in self.tuned.items()} if self.mean else {}
+        self._put(self.mean)
+        try:
+            return ask()
+        finally:
+            self._put(before)
+
+    def finish(self) -> None:
+        """Leave the mean in the weights' place."""
+        self._put(self.mean)
+        self.method.eval()
+
+    @torch.no_grad()
+    def _put(self, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.tuned[name].copy_(value)
+
+    def save(self, step: int) -> None:
+        """Write it all."""
+        assert self.path is not None
+        if not all(weight.isfinite().all() for weight in self.tuned.values()):
+            return  # the next loss says so, and the checkpoint before stays
+        state = {"method": self.method.state_dict(), "optimiser": self.optimiser.state_dict(), "step": step}
+        stream = io.BytesIO()
+        torch.save({**state, "mean": self.mean}, stream)
+        files.write_sealed(self.path, stream.getvalue())
+
+    def resume(self) -> int:
+        """The step to continue from: 0 where there is no complete checkpoint."""
+        data = files.read_sealed(self.path) if self.path else None
+        if data is None:
+            return 0
+        state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        self.method.load_state_dict(state["method"], strict=True)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.mean = state["mean"]
+        return int(state["step"])

@@ -1,0 +1,61 @@
+"""FARE: attacked images keep the features that the frozen teacher has of the clean ones."""
+
+from torch import Tensor
+
+from brittle.core.traits import TuningTraits
+from brittle.tuning.parts.distance import Distance, Measure, Tokens
+from brittle.tuning.parts.inner import EMBEDDING, Inner
+from brittle.tuning.parts.method import Distillation, Method, Seen, known
+from brittle.tuning.parts.source import Source
+from brittle.types import Encoder, NotNegative, Positive
+from brittle.types.threat import Norm
+
+
+def fare(
+    encoder: Encoder,
+    source: Source,
+    /,
+    *,
+    clean: NotNegative = 0.0,
+    tokens: Tokens = "cls",
+    distance: Measure = "l2",
+    eps: Positive = 8 / 255,
+    norm: Norm = "linf",
+    attack: str = EMBEDDING,
+) -> Method:
+    """Unsupervised adversarial fine-tuning of the embedding (Schlarmann et al. 2024).
+
+    Minimises ``|s(x_adv) - t(x)|^2``, summed over dimensions, where ``x_adv`` climbs the same.
+
+    Args:
+        clean: weight of ``|s(x) - t(x)|^2`` beside it; none as published.
+        tokens, distance: what is compared, and how; the pooled feature as published.
+        eps, norm: the budget of the inner ``attack``.
+    """
+    far = Distance(tokens, distance, known(encoder, source, distance))
+
+    def loss(seen: Seen) -> Tensor:
+        near = far(seen.attacked, seen.anchor)
+        return near + clean * far(seen.clean, seen.anchor) if clean else near
+
+    return Distillation(encoder, Inner(attack, eps, norm), loss, clean=clean > 0)
+
+
+# of the release (github.com/chs20/RobustVLM, README): CLIP on ImageNet, ten steps of 1/255
+_RELEASE = {
+    "steps": 20_000,
+    "batch": 128,
+    "optimiser": "adamw",
+    "lr": 1e-5,
+    "decay": 1e-4,
+    "warmup": 0.07,
+    "warmup_from": 1 / 1400,
+    "schedule": "cosine",
+    "clip": 0.0,
+    "augment": "none",
+    "eps": 4 / 255,
+    "attack": "pgd(objective=embedding(tokens=cls), steps=10, step=0.25, keep=last)",
+}
+_SMALL = {**_RELEASE, "eps": 2 / 255, "attack": "pgd(objective=embedding(tokens=cls), steps=10, step=0.5, keep=last)"}
+
+TRAITS = TuningTraits(presets={"fare4": _RELEASE, "fare2": _SMALL})
