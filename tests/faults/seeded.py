@@ -96,6 +96,20 @@ FAULTS = (
         ["evaluation/test_asked_again.py"],
     ),
     Fault(
+        "snapshots-in-the-order-of-their-names",
+        "reports/parts/histories.py",
+        "(one[0].step, one[1].cell.encoder)",
+        "one[1].cell.encoder",
+        ["reports/test_history.py"],
+    ),
+    Fault(
+        "an-axis-stops-at-the-first-budget",
+        "reports/parts/figures.py",
+        "            _draw(axes, panel, looks)\n",
+        "            _draw(axes, panel, looks)\n            axes.set_ylim(bottom=0)\n",
+        ["reports/test_history.py"],
+    ),
+    Fault(
         "two-processes-note-at-once",
         "results/store.py",
         'with self.claim("current"):  # another',

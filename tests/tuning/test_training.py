@@ -50,7 +50,7 @@ def made(name: str = "deacl", **settings: object) -> Method:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         spec = components.complete("tuning", name)
-        inner = {"attack": "pgd(steps=1, step=1, keep=last)"} if "label" in _traits(name).target else QUICK
+        inner = {"attack": "pgd(steps=1, step=1, keep=last)"} if _traits(name).target else QUICK
         given = {**spec.settings, **inner, **settings}
         return components.call(
             components.component("tuning", name).function, replace(spec, settings=given), Small(), pictures()

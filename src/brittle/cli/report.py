@@ -5,27 +5,64 @@ from typing import Annotated
 
 import typer
 
-from brittle.core import components, progress
+from brittle.core import components, files, progress
+from brittle.core.errors import UsageError
 from brittle.core.text import show
+from brittle.core.traits import ReportTraits
+from brittle.reports.parts import figures
 from brittle.results import store
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    formats: Annotated[str, typer.Option("--format", help="table, md, csv or json; several with commas.")] = "table",
+    formats: Annotated[
+        str, typer.Option("--format", help="table, md, csv, json, history ...; several with commas.")
+    ] = "table",
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Write it to this file; .svg, .png or .pdf for a report's figure.")
+    ] = None,
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", help="Write report.FORMAT there instead of printing.")
+        Path | None, typer.Option("--output-dir", help="Write report.FORMAT there, or all files that a report has.")
     ] = None,
 ) -> None:
     """Show the results of run folders."""
     results = [result for folder in runs for result in store.read_run(folder)]
-    for name in formats.split(","):
-        text = components.component("reports", name.strip()).function(results)
-        if output_dir:
-            store.Store(output_dir).note(f"report.{name.strip()}", text)
-            progress.say(f"written: {output_dir}/report.{name.strip()}")
-        else:
+    names = [name.strip() for name in formats.split(",")]
+    if output and (output_dir or len(names) > 1):
+        raise UsageError("--output is for one report; give --output-dir for several")
+    for name in names:
+        made = components.component("reports", name)
+        assert isinstance(made.traits, ReportTraits)
+        paths = _paths(name, made.traits, output, output_dir)
+        text = made.function(results)
+        figure = made.traits.figure(results) if made.traits.figure and any(map(_drawn, paths)) else None
+        for path in paths:
+            files.write_whole(path, figures.rendered(figure, path.suffix.lower()) if _drawn(path) else text.encode())
+            progress.say(f"written: {path}")
+        if not paths:
             show(text)
+
+
+def _drawn(path: Path) -> bool:
+    return path.suffix.lower() in figures.ENDINGS
+
+
+def _paths(name: str, traits: ReportTraits, output: Path | None, folder: Path | None) -> list[Path]:
+    """The files that a report is to be written to: the one that was named, or all that there are of it in a folder.
+
+    Raises:
+        UsageError: a file that it cannot be, or a folder that cannot be one.
+    """
+    endings = [traits.ending, *figures.ENDINGS] if traits.figure else []
+    if folder:
+        folder = files.expanded(folder)
+        files.check_folder(folder)
+        return [folder / f"{name}{ending}" for ending in endings] or [folder / f"report.{name}"]
+    if output and _drawn(output) and not endings:
+        raise UsageError(f"--output {output}: {name} is text and has no figure; name a file with another ending")
+    if output and endings and output.suffix.lower() not in endings:
+        raise UsageError(f"--output {output}: {name} is written as {', '.join(endings)}; name a file that ends so")
+    return [files.expanded(output)] if output else []
 
 
 def compare(

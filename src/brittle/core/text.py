@@ -18,8 +18,8 @@ def plain(text: str) -> str:
 
 
 def show(text: object) -> None:
-    """Print it on stdout, whatever is in it and whatever encoding stdout has."""
-    print(plain(str(text)), flush=True)
+    """Print it on stdout, whatever is in it and whatever encoding stdout has; the lines of a CSV end as all others."""
+    print(plain(str(text).replace("\r\n", "\n")), flush=True)
 
 
 def printable_output() -> None:

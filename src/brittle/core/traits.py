@@ -176,6 +176,19 @@ class TuningTraits(Traits):
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportTraits(Traits):
+    """Of a report.
+
+    Args:
+        ending: of the file that its text is written to, such as ``.csv``; empty where a file may be called anything.
+        figure: (results) to its picture, a figure of matplotlib; None where it has none.
+    """
+
+    ending: str = ""
+    figure: Callable[..., Any] | None = None
+
+
 RECORDS: Mapping[str, type[Traits]] = {
     "objectives": ObjectiveTraits,
     "attacks": AttackTraits,
@@ -183,5 +196,6 @@ RECORDS: Mapping[str, type[Traits]] = {
     "encoders": EncoderTraits,
     "datasets": DatasetTraits,
     "tuning": TuningTraits,
+    "reports": ReportTraits,
 }
 """The record of each kind; ``Traits`` for the others."""

@@ -1,0 +1,186 @@
+"""Figures in one style: panels of curves with their intervals as bands, and their bytes as SVG, PNG or PDF
+(matplotlib)."""
+
+import importlib
+import io
+import math
+import textwrap
+import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+from brittle.core.errors import UsageError
+from brittle.core.text import plain
+
+ENDINGS = (".svg", ".png", ".pdf")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Told apart by colour-blind readers too (Okabe and Ito, Color Universal Design, 2008)."""
+MARKERS = "osD^vP"  # one less than colours, so that both are alike for one curve in 42 only
+INK, FAINT = "#222222", "#6b6b6b"
+STYLE: dict[str, Any] = {
+    "font.size": 8.5,
+    "text.color": INK,
+    "text.parse_math": False,  # $ in a name is no formula
+    "axes.edgecolor": "#999999",
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.7,
+    "xtick.color": "#999999",
+    "ytick.color": "#999999",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 1.7,
+    "lines.markersize": 4.5,
+    "lines.markeredgewidth": 1.2,
+    "figure.constrained_layout.h_pad": 0.08,  # inches around each panel
+    "figure.constrained_layout.w_pad": 0.09,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "legend.handlelength": 2.8,
+    "legend.handletextpad": 0.4,
+    "savefig.dpi": 200,
+    "svg.fonttype": "none",  # text stays text: searched, read aloud, small
+    "svg.hashsalt": "brittle",
+    "pdf.fonttype": 42,
+}
+WIDTH, HEIGHT = 3.15, 2.6  # inches of a panel: three side by side are read at the width of a README
+LONGEST = 44  # characters of a name in a figure
+
+
+class Line(NamedTuple):
+    """A curve: the ``name`` that decides its colour, whether it is dashed as attacked scores are, and of each point x,
+    y (nan breaks the line), the ends of its interval (nan for none) and a mark such as ``!``."""
+
+    name: str
+    attacked: bool
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    marks: Sequence[str]
+
+
+class Panel(NamedTuple):
+    """Curves in one pair of axes; panels whose ``alike`` is the same have the same y axis."""
+
+    title: str
+    about: Sequence[str]
+    y: str
+    alike: str
+    lines: Sequence[Line]
+
+
+def curves(rows: Sequence[Sequence[Panel | None]], *, x: str, caption: str) -> Any:
+    """A figure of matplotlib: panels in rows (None leaves a place empty), a legend above, a caption below.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    with _style():
+        return _drawn(rows, x, caption)
+
+
+def rendered(figure: Any, ending: str) -> bytes:
+    """The bytes of a file of a figure that ends in one of ``ENDINGS``, the same for the same figure."""
+    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    stream = io.BytesIO()
+    with _style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter of a name that the font lacks is a box
+        figure.savefig(stream, format=ending[1:], metadata=undated.get(ending))
+    return stream.getvalue()
+
+
+def _style() -> AbstractContextManager[None]:
+    try:
+        style: Any = importlib.import_module("matplotlib.style")
+    except ModuleNotFoundError:
+        raise UsageError("a figure needs the package 'matplotlib'; pip install 'brittle[plot]'") from None
+    return style.context(STYLE, after_reset=True)
+
+
+def _drawn(rows: Sequence[Sequence[Panel | None]], x: str, caption: str) -> Any:
+    from matplotlib.figure import Figure
+
+    columns = max(len(row) for row in rows)
+    lines = [line for row in rows for panel in row if panel for line in panel.lines]
+    looks = {name: place for place, name in enumerate(dict.fromkeys(line.name for line in lines))}
+    entries = _entries(lines, looks)
+    width = WIDTH * columns if columns > 1 else 1.5 * WIDTH
+    across = max(1, int(14 * width / (8 + max(len(entry.get_label()) for entry in entries))))
+    height = HEIGHT * len(rows) + 0.2 * math.ceil(len(entries) / across) + 0.5
+    figure: Any = Figure(figsize=(width, height), layout="constrained")
+    figure.legend(handles=entries, loc="outside upper left", ncols=min(across, len(entries)))
+    first: dict[str, Any] = {}
+    for i, row in enumerate(rows):
+        below = rows[i + 1] if i + 1 < len(rows) else []
+        for j, panel in enumerate(row):
+            if panel is None:
+                continue
+            axes = figure.add_subplot(len(rows), columns, i * columns + j + 1, sharey=first.get(panel.alike))
+            first.setdefault(panel.alike, axes)
+            _draw(axes, panel, looks)
+            axes.set_xlabel(x if j >= len(below) or below[j] is None else "")
+    for alike, axes in first.items():  # last, as a limit that is set no longer follows what is drawn
+        drawn = [panel for row in rows for panel in row if panel and panel.alike == alike]
+        if not any(value < 0 for panel in drawn for line in panel.lines for value in line.y):
+            axes.set_ylim(bottom=0)
+    figure.supxlabel(
+        textwrap.fill(_shown(caption, 2000), round(width * 19)), x=0.01, ha="left", fontsize=7.5, color=FAINT
+    )
+    return figure
+
+
+def _draw(axes: Any, panel: Panel, looks: dict[str, int]) -> None:
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    about = textwrap.fill(", ".join(_shown(part, 2 * LONGEST - 20) for part in panel.about), LONGEST)
+    axes.set_title(_shown(panel.title, 28), pad=17.5 + 9.5 * about.count("\n"))
+    axes.annotate(about, (0, 1), (0, 4), "axes fraction", "offset points", va="bottom", fontsize=7.5, color=FAINT)
+    axes.set_ylabel(panel.y)
+    for line in panel.lines:
+        colour = _look(line.name, looks)["color"]
+        axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.14, linewidth=0)
+        axes.plot(line.x, line.y, **_look(line.name, looks), **_kind(line.attacked), clip_on=False, zorder=3)
+        for at, value, mark in zip(line.x, line.y, line.marks):
+            if mark:
+                axes.annotate(mark, (at, value), (0, 4), textcoords="offset points", ha="center", color=colour)
+    axes.margins(x=0.03)
+    longest = max(value for line in panel.lines for value in line.x)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=longest >= 5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep="") if longest >= 10_000 else "{x:g}")
+
+
+def _look(name: str, looks: dict[str, int]) -> dict[str, Any]:
+    place = looks[name]
+    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+
+
+def _kind(attacked: bool) -> dict[str, Any]:
+    return {"linestyle": (0, (3.2, 1.6)), "markerfacecolor": "white"} if attacked else {"linestyle": "-"}
+
+
+def _entries(lines: Sequence[Line], looks: dict[str, int]) -> list[Any]:
+    """Of a legend: a colour for each name, then what is solid and what is dashed."""
+    from matplotlib.lines import Line2D
+
+    names = [
+        Line2D([], [], label=f" {_shown(name, LONGEST)}", **_look(name, looks))  # one that began with _ would be hidden
+        for name in looks
+    ]
+    kinds = {line.attacked: " attacked" if line.attacked else " clean" for line in lines}
+    return [*names, *(Line2D([], [], color=FAINT, marker="o", label=kinds[k], **_kind(k)) for k in sorted(kinds))]
+
+
+def _shown(text: str, most: int) -> str:
+    """A name as a figure can show it: letters that print, the middle left out where it is long."""
+    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in plain(text))
+    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-most // 2 :]}"
