@@ -83,11 +83,11 @@ def main(
     if made.name == "classification":
         typer.echo(f"{'logistic regression, C on val':34} {made.headline} {regression(*splits):.4f}")
     if longer:
-        steps = longer * max(probe.STANDARD.steps, probe.STANDARD.epochs * count // probe.STANDARD.batch)
+        steps = longer * probe.STANDARD.total(count)
         fit(
             f"{longer} times the steps, no early stop",
             splits,
-            replace(probe.STANDARD, steps=steps, epochs=0, patience=0),
+            replace(probe.STANDARD, steps=steps, epochs=0, many=0, patience=0),
         )
 
 

@@ -221,6 +221,14 @@ def test_all_heads_of_a_count_of_images_go_on(monkeypatch) -> None:
     assert [len(seen) for seen in asked] == [len(SHORT.rates)] * probe.LOOKS
 
 
+@pytest.mark.parametrize(
+    ("count", "steps"), [(96, 2000), (716, 2000), (4096, 10_240), (20_000, 12_000), (1_281_167, 640_583)]
+)
+def test_how_long_a_head_is_fitted(count: int, steps: int) -> None:
+    assert probe.STANDARD.total(count) == steps
+    assert replace(probe.STANDARD, many=0, steps=1).total(count) == 8 * count // 16
+
+
 def test_masks_may_be_kept_in_fewer_bits() -> None:
     small = [(features, mask.short()) for features, mask in masked(12, 0)]
     assert same(fit("segmentation", small, masked(4, 10)), fit("segmentation", masked(12, 0), masked(4, 10)))

@@ -47,7 +47,7 @@ def needs_of(cells: Iterable[Cell], device: str) -> tuple[list[Need], list[str]]
             size = 0 if features in seen else views * sizes[0] + sizes[1]
             seen.add(features)
             count = views * len(splits[0])
-            needs.append(Need(count, size, max(rule.recipe.steps, rule.recipe.epochs * count // rule.recipe.batch)))
+            needs.append(Need(count, size, rule.recipe.total(count)))
         except (BrittleError, OSError) as error:
             unknown.setdefault(str(error), f"{encoder} on {dataset}")
     return needs, [f"{which}: {why}" for why, which in unknown.items()]

@@ -13,7 +13,7 @@ STRIDES = {224: 100, 518: 341}
 LAST = Look((-1,), norm=False)
 RED = 0.228 / 0.229
 PAD = 14
-_CONSTANT = Recipe(schedule="constant", steps=1, standardise=False, patience=0, fine=0)
+_CONSTANT = Recipe(schedule="constant", steps=1, many=0, standardise=False, patience=0, fine=0)
 CLASSIFICATION = replace(_CONSTANT, optimiser="adam", rates=(0.5,), decay=0.0, batch=128, epochs=5)
 SEGMENTATION = replace(_CONSTANT, rates=(1e-3,), decay=1e-4, batch=16, epochs=50)
 DEPTH = replace(_CONSTANT, rates=(1e-4,), decay=1e-2, batch=128, epochs=20)

@@ -17,7 +17,7 @@ from brittle.evaluation.sampler import Rows, Sampler
 from brittle.evaluation.standardised import Standardised
 from brittle.types import Features, Memory, Task, predict
 
-VERSION = 4
+VERSION = 5
 LOOKS = 20  # at the val split, on the way through all steps
 HALVING = 4  # looks from one halving of the heads to the next
 BETTER = 1e-3  # share of a score by which it has to rise for the fit to go on
@@ -70,7 +70,7 @@ def fit(
     shuffle = torch.Generator().manual_seed(seed)
     grid = _Grid(task, module.to(device), patch, recipe, shuffle)
     count = sum(len(target) for _, target in train)
-    steps = max(recipe.steps, recipe.epochs * count // recipe.batch)
+    steps = recipe.total(count)
     every = max(1, steps // LOOKS) if recipe.patience else steps
     sampler = Sampler(train, recipe.batch, shuffle, device)
     since = 0

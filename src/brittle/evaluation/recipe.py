@@ -15,6 +15,8 @@ class Recipe:
         batch: images in a step.
         epochs: how often each image is seen, unless the fit stops before.
         steps: at least so many, however few images there are.
+        many: up to so many, each image is seen five times as often: a few thousand images are worth more than eight
+            looks at each, and of a million eight are enough.
         schedule: ``mean``: a constant rate, and of the weights the mean over the steps, later ones weighing more
             (polynomial decay, Shamir and Zhang 2013), which needs no end to be known; ``cosine`` to zero over all
             steps; or ``constant``.
@@ -32,7 +34,13 @@ class Recipe:
     batch: int = 16
     epochs: int = 8
     steps: int = 2000
+    many: int = 12_000
     schedule: Literal["mean", "cosine", "constant"] = "mean"
     standardise: bool = True
     patience: int = 5
     fine: int = 4
+
+    def total(self, count: int) -> int:
+        """Steps over ``count`` images, unless the fit stops before."""
+        once = self.epochs * count // self.batch
+        return max(self.steps, once, min(5 * once, self.many))
