@@ -12,7 +12,8 @@ from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
 LOSSES = ("l1", "silog", "log_bias(direction=down)")
-LED = ("mse", "log_bias(direction=up)", "cospgd")  # from where each of these leads, squared error is climbed
+# from where each of these leads, after so many times the steps, squared error is climbed; by itself it is the strongest
+LED = {"mse": 3, "log_bias(direction=up)": 1, "cospgd": 1}
 # Adam's rates as shares of eps, and how many times the steps at each: the first leaves the neighbourhood, as the worst
 # images of a plain encoder lie far from where one climb ends, the others find the top of where it came to
 RATES = {0.25: 3, 0.1: 1, 0.04: 1}
@@ -33,7 +34,7 @@ def depth_worst(
     squared error from there, by APGD and by Adam at falling rates. Ours; docs/attacks.md has what each of them adds.
 
     Args:
-        steps: of each APGD; the whole takes fifteen times as many.
+        steps: of most climbs; the whole takes seventeen times as many.
         attacks: specs of further members, by default the attacks that are made for depth.
     """
     alone, then = (map(ensemble.member, specs) for specs in ([*_alone(steps), *attacks], _onward(steps)))
@@ -42,7 +43,8 @@ def depth_worst(
 
 def _alone(steps: int) -> list[str]:
     """Specs of the members that begin where they would alone."""
-    first, further = ([f"apgd(objective={loss}, steps={steps}, keep=score)" for loss in some] for some in (LED, LOSSES))
+    first = [f"apgd(objective={loss}, steps={times * steps}, keep=score)" for loss, times in LED.items()]
+    further = [f"apgd(objective={loss}, steps={steps}, keep=score)" for loss in LOSSES]
     return [
         *(f"worst(attacks=[{climb}, padam(objective=mse, steps={steps})], chain=true)" for climb in first),
         *further,
@@ -64,7 +66,7 @@ def _passes(*, attacks: Sequence[str], **settings: object) -> Passes:
 
 
 TRAITS = AttackTraits(
-    version=4,
+    version=5,
     needs=("metres", "per_pixel"),
     members=_members,
     picks=True,
