@@ -142,6 +142,31 @@ def test_it_stops_when_the_measure_rises_no_more(tmp_path: Path, monkeypatch) ->
     assert load_encoder(f"file:{path}").about["history"]["step"] == 6
 
 
+def test_what_was_measured_before_it_was_stopped_counts_still(tmp_path: Path, monkeypatch) -> None:
+    """With other snapshots, too."""
+    from brittle.api import watch
+    from brittle.tuning.parts import training
+
+    monkeypatch.setattr(training, "SAVE_EVERY", -1.0)
+    method, measures = METHOD.replace("steps=4", "steps=40, probe_every=2, patience=2"), [0.1, 0.3, 0.2, 0.25, 0.9]
+    said = iter([*measures[:3], KeyboardInterrupt])
+
+    def measured(*_: object) -> tuple[float, float]:
+        value = next(said)
+        if value is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        return 0.9, value
+
+    monkeypatch.setattr(watch.Watch, "measured", measured)
+    with pytest.raises(KeyboardInterrupt):
+        _tune(tmp_path, method)
+    said = iter(measures[3:])
+    path = _tune(tmp_path, method.replace("patience", "save_every=3, patience"))
+    assert load_encoder(f"file:{path}").about["history"]["step"] == 6
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert [int(row["step"]) for row in rows] == [0, 1, 2, 2, 3, 4, 4, 5, 6, 6]
+
+
 def test_a_preset_is_a_start_and_settings_go_before_it() -> None:
     full, recipe = tuning.split("deacl(preset=cifar, lr=.1, gamma=3)")
     assert full.settings["gamma"] == 3

@@ -48,7 +48,7 @@ def finetune(
             on the disk for what is to be kept.
     """
     from brittle.api.watch import FINAL, Watch
-    from brittle.tuning.parts.recipe import Recipe, recipe_of  # Lightning takes seconds to import
+    from brittle.tuning.parts.recipe import ASIDE, Recipe, recipe_of  # Lightning takes seconds to import
     from brittle.tuning.parts.source import Source
     from brittle.tuning.parts.training import train
 
@@ -69,7 +69,7 @@ def finetune(
         source = Source(read, names, seed, classes)
         recipe = recipe_of({**settings, "batch": min(recipe.batch, len(chosen))})
         _refuse_full(folder, teacher, recipe, len(chosen))
-        origin = {
+        origin: dict[str, Any] = {
             "method": str(full),
             "recipe": {key: value for key, value in vars(recipe).items() if value != getattr(Recipe(), key)},
             "base": base,
@@ -79,7 +79,7 @@ def finetune(
             "image_ids_sha256": image_ids(names),
         }
         tuning = components.build("tuning", full, teacher, source)
-        checkpoint = folder / f"checkpoint-{files.sha256(json.dumps(origin, sort_keys=True).encode())[:12]}"
+        checkpoint = folder / _checkpoint(origin, ASIDE)
         used = {"dataset": components.canonical("datasets", dataset), "images": len(chosen)}
         labels = STANDARD["label"] if "label" in data.classes else None
         kinds = classes_of(data, labels)
@@ -109,6 +109,12 @@ def _labelled(
         rows = [_square(data, place, kind, classes, size) for place in chosen[start : start + 64]]
         images, labels = zip(*rows)
         yield torch.stack(images), torch.stack(labels)
+
+
+def _checkpoint(origin: Mapping[str, Any], aside: Sequence[str]) -> str:
+    """The name of the file that a run goes on from, the same for all whose weights are the same at each step."""
+    same = {**origin, "recipe": {key: value for key, value in origin["recipe"].items() if key not in aside}}
+    return f"checkpoint-{files.sha256(json.dumps(same, sort_keys=True).encode())[:12]}"
 
 
 def _chosen(dataset: str, data: Dataset, limit: int | None) -> Sequence[int]:

@@ -77,12 +77,15 @@ class Watch:
             return False
         clean, attacked = self.measured(method.student)
         if self.writer is None:
-            self._open(step + 1)
+            self._open(step)
         self._write({"step": step, "clean": clean, "attacked": attacked})
         say(f"step {step}: accuracy by nearest neighbours {clean:.3f}, attacked at 4/255 {attacked:.3f}")
+        self._note(attacked)
+        return bool(recipe.patience) and self.since >= recipe.patience
+
+    def _note(self, attacked: float) -> None:
         self.since = 0 if attacked > self.best else self.since + 1
         self.best = max(self.best, attacked)
-        return bool(recipe.patience) and self.since >= recipe.patience
 
     def finish(self, student: Encoder) -> None:
         """Write the weights of the end."""
@@ -125,6 +128,9 @@ class Watch:
         if self.log.is_file():
             with io.StringIO(self.log.read_text(encoding="utf8")) as before:
                 rows = [row for row in csv.DictReader(before) if row["step"].isdigit() and int(row["step"]) < step]
+        for row in rows:
+            if row["attacked"]:
+                self._note(float(row["attacked"]))
         with io.StringIO() as text:
             writer: csv.DictWriter[str] = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
             writer.writeheader()

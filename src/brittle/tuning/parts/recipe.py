@@ -103,6 +103,9 @@ class Recipe:
         return peak * (1 + math.cos(math.pi * (at - warm) / max(of - warm, 1))) / 2
 
 
+ASIDE = ("workers", "save_every", "probe_every", "patience", "tensorboard")
+"""Settings that leave the weights of a step as they are, so that a run may go on with others."""
+
 NAMES = tuple(each.name for each in fields(Recipe))
 """The settings of a recipe."""
 

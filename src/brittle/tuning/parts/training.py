@@ -90,7 +90,7 @@ def train(
             if first:
                 watcher.step(step + 1, loss, rate)
             enough = first and run.averaged(lambda: watcher.stop(step + 1, method))
-            if fabric.broadcast(enough):
+            if recipe.patience and fabric.broadcast(enough):
                 break
             if checkpoint and first and time.monotonic() - saved > SAVE_EVERY:
                 saved = time.monotonic()
