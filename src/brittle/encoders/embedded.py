@@ -1,5 +1,6 @@
 """The small encoders that come with the package, trained by the recipes in the repository: ``embedded:dino``,
-``embedded:deacl``; and ``embedded:random``, the same network untrained."""
+``embedded:deacl``; and ``embedded:random``, the same network untrained. ``embedded:deacl@1`` stays what it is when
+the weights of that name are made again."""
 
 import json
 from importlib.resources import files as resources
@@ -18,7 +19,7 @@ def embedded(argument: str, /, *, seed: Count = 0) -> Encoder:
     """A ViT (patch 8, width 192, 6 blocks, 2.7 M parameters) for 64-pixel images.
 
     Args:
-        argument: name of the weights, or ``random``.
+        argument: name of the weights, with ``@`` and a version for those of one version; or ``random``.
         seed: of ``random``'s weights; trained weights have none.
 
     Raises:
@@ -66,14 +67,19 @@ def _weights(name: str, seed: int) -> tuple[bytes, dict[str, Any]]:
         "random",
         *(item.name.removesuffix(".safetensors") for item in folder.iterdir() if item.name.endswith(".safetensors")),
     }
-    if name not in known:
+    plain, _, version = name.partition("@")
+    stem = name if name in known else plain
+    if stem not in known or (version and stem == "random"):
         raise unknown("embedded encoder", name, known)
     if seed:
         raise UsageError(
             f"embedded:{name} has trained weights, so seed={seed} means nothing; only embedded:random takes a seed"
         )
-    data = (folder / f"{name}.safetensors").read_bytes()
-    card = json.loads((folder / f"{name}.json").read_text(encoding="utf8"))
+    data = (folder / f"{stem}.safetensors").read_bytes()
+    card = json.loads((folder / f"{stem}.json").read_text(encoding="utf8"))
+    newest = str(card.get("version", 1))
+    if version and newest != version:
+        raise UsageError(f"embedded:{name}: there is no version {version!r} of {plain}; the newest is {newest}")
     if card["sha256"] != files.sha256(data):
         raise UsageError(
             f"embedded:{name}: sha256 of the weights is not the card's {card['sha256'][:12]}; reinstall brittle"
