@@ -466,7 +466,7 @@ FAULTS = (
         "the-attack-leads-away-from-the-student",
         "tuning/parts/inner.py",
         "seen = self._anchor if first else encoder(images)",
-        "seen = encoder(images)",
+        "seen = self._both[0](images)",
         ["tuning/test_losses.py"],
     ),
     Fault(
