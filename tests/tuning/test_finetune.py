@@ -262,6 +262,53 @@ def test_more_snapshots_than_there_is_disk_are_refused(tmp_path: Path, monkeypat
     assert not (tmp_path / "many").exists() or not list((tmp_path / "many").iterdir())
 
 
+@pytest.mark.parametrize("other", ["settings", "seed", "encoder", "no card", "folder"])
+def test_a_folder_of_another_tuning_is_refused(tuned: Path, tmp_path: Path, other: str) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(tuned.parent, folder)
+    method, seed = METHOD.replace("steps=4", "epochs=2, save_every=1"), 0
+    match other:
+        case "settings":
+            method = method.replace("batch=2", "batch=2, lr=0.1")
+        case "seed":
+            seed = 1
+        case "encoder":
+            (folder / "encoder.safetensors").unlink()
+            method = method.replace("epochs=2", "epochs=3")
+        case "no card":
+            save_file({"x": torch.zeros(2)}, folder / "encoder.safetensors")
+        case "folder":
+            (folder / "encoder.safetensors").unlink()
+            (folder / "encoder.safetensors").mkdir()
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    with pytest.raises(UsageError, match=r"safetensors is of another tuning; name another folder") as error:
+        _tune(folder, method, seed)
+    assert "\n" not in str(error.value)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_the_same_tuning_again_is_the_same_file(tuned: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(tuned.parent, folder)
+    again = _tune(folder, METHOD.replace("steps=4", "epochs=2, save_every=1"))
+    assert again.read_bytes() == tuned.read_bytes()
+
+
+def test_a_batch_is_no_larger_than_the_data_and_shared_evenly(tmp_path: Path, capsys) -> None:
+    path = _tune(tmp_path / "six", METHOD.replace("steps=4, batch=2", "steps=1, batch=60, accumulate=3"))
+    assert cards.card(path)["recipe"]["batch"] == 3
+    assert "a batch is of 3 images, not of 60: there are 4" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="4 images are not enough for 6 parts of a batch"):
+        _tune(tmp_path / "none", METHOD.replace("batch=2", "batch=6, accumulate=6"))
+
+
+@pytest.mark.parametrize("log", [b"\xa5\x00\xff", b"a,b\n1,2\n", b"step\n\xc2\xb2\n\n", b'step,x\n1,"open\n\x00'])
+def test_a_log_that_is_none_is_begun_again(tmp_path: Path, log: bytes) -> None:
+    (tmp_path / "log.csv").write_bytes(log)
+    _tune(tmp_path, METHOD.replace("steps=4", "steps=2"))
+    assert [row["step"] for row in csv.DictReader((tmp_path / "log.csv").open())] == ["1", "2"]
+
+
 def test_without_labels_there_is_no_supervision_and_no_measure(tmp_path: Path) -> None:
     from PIL import Image
 
