@@ -11,20 +11,22 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from tuned import vit
 
 import brittle as package
 from brittle.api import finetune, load_encoder, tuning
 from brittle.core import components, files
 from brittle.core.errors import MissingError, UsageError
 from brittle.encoders.parts import cards
+from brittle.encoders.parts.extra_tokens import extended
 from brittle.types import Encoder
 
 INNER = "attack='pgd(objective=embedding(tokens=cls), steps=1, step=1, keep=last)'"
 METHOD, DATA = f"deacl(steps=4, batch=2, {INNER})", "scenes(train=12, val=12, test=8, size=32)"
 
 
-def _tune(folder: Path, method: str = METHOD, seed: int = 0, **given: object) -> Path:
-    return finetune(method, "embedded:random", DATA, output_dir=folder, seed=seed, limit=4, **given)
+def _tune(folder: Path, method: str = METHOD, seed: int = 0, encoder: str = "embedded:random", **given: object) -> Path:
+    return finetune(method, encoder, DATA, output_dir=folder, seed=seed, limit=4, **given)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,36 @@ def test_snapshots_are_encoders_in_the_order_of_their_steps(tuned: Path) -> None
     first = load_encoder(f"file:{tuned.parent / names[1]}")
     assert all(torch.equal(start[key], value) for key, value in first.state_dict().items())
     assert first.about["history"]["step"] == 0
+
+
+def test_of_robustness_tokens_nothing_else_is_trained_and_the_file_has_them(tmp_path: Path) -> None:
+    path = _tune(tmp_path / "one", METHOD.replace("deacl(", "robustness_tokens(count=3, lr=.1, "))
+    start, loaded = load_encoder("embedded:random"), load_encoder(f"file:{path}")
+    kept, found = start.state_dict(), loaded.state_dict()
+    assert found.keys() - kept.keys() == {"extra_tokens"}
+    assert all(torch.equal(found[key], value) for key, value in kept.items())
+    assert found["extra_tokens"].shape == (3, 192)
+    assert loaded.about["parameters"] == start.about["parameters"] + 3 * 192
+    again = _tune(tmp_path / "two", METHOD.replace("steps=4", "steps=1"), encoder=f"file:{path}")
+    assert load_encoder(f"file:{again}").state_dict().keys() == found.keys()
+    with pytest.raises(UsageError, match="has extra tokens already; take the encoder that it was tuned from"):
+        _tune(tmp_path / "three", "robustness_tokens", encoder=f"file:{path}")
+
+
+def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
+    """Features of the student that was trained, at its size and at another."""
+    student = extended(load_encoder("embedded:random"), torch.randn(5, 192))
+    cards.write(tmp_path / "encoder.safetensors", student, {"base": "embedded:random", "step": 1})
+    loaded = load_encoder(f"file:{tmp_path / 'encoder.safetensors'}")
+    for size in (64, 40):
+        images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            assert all(torch.equal(a, b) for a, b in zip(student(images), loaded(images), strict=True))
+    for other, why in ((extended(vit(), torch.randn(5, 12)), "width 192, got extra ones of"), (vit(), "does not fit")):
+        cards.write(tmp_path / "other.safetensors", other, {"base": "embedded:random", "step": 1})
+        with pytest.raises(UsageError, match=why) as error:
+            load_encoder(f"file:{tmp_path / 'other.safetensors'}")
+        assert "\n" not in str(error.value)
 
 
 def test_a_card_beside_weights_is_read_still(tuned: Path, tmp_path: Path) -> None:
@@ -200,6 +232,26 @@ def test_the_preset_of_deacl_is_the_release() -> None:
     assert (full.settings["tokens"], full.settings["distance"]) == ("cls", "cosine")
 
 
+def test_the_preset_of_profeat_is_the_release() -> None:
+    """train.sh, and the defaults of pretraining.py that it leaves alone."""
+    from brittle.tuning.parts.recipe import recipe_of
+
+    full, settings = tuning.split("profeat(preset=cifar)")
+    recipe = recipe_of(settings)
+    assert (recipe.epochs, recipe.batch) == (100, 256)  # ep=100 bs=256
+    assert (recipe.optimiser, recipe.momentum, recipe.decay) == ("sgd", 0.9, 3e-4)  # torch.optim.SGD, wd=3e-4
+    assert recipe.rate(0, 50_000) == pytest.approx(0.01)  # warmup_from
+    assert recipe.rate(10 * 195, 50_000) == pytest.approx(0.5)  # lr=0.5, after warm_epochs
+    assert recipe.rate(99 * 195, 50_000) < 1e-3
+    assert (recipe.augment, recipe.mode, recipe.clip) == ("crop", "train", 0)
+    assert (full.settings["beta"], full.settings["projected"]) == (8, 0.5)  # beta=8, --w_proj
+    assert full.settings["eps"] == 8 / 255  # eps=8
+    attack = components.complete("attacks", str(full.settings["attack"]))
+    assert attack.settings["steps"] == 5  # iter=5
+    assert attack.settings["step"] * 8 == 2  # ss=2
+    assert attack.settings["random_start"]
+
+
 @pytest.mark.parametrize(
     ("method", "why"),
     [
@@ -213,6 +265,9 @@ def test_the_preset_of_deacl_is_the_release() -> None:
         ("deacl(stps=3)", "did you mean 'steps'"),
         ("deacl(tensorboard=perhaps)", "tensorboard=perhaps"),
         ("dacl", "did you mean 'deacl'"),
+        ("profeat", "embedded:random has none"),
+        ("profeat(projected=2)", "projected=2"),
+        ("robustness_tokens(count=0)", "count=0"),
         ("deacl(batch=0)", "batch=0"),
     ],
 )
@@ -230,6 +285,53 @@ def test_more_snapshots_than_there_is_disk_are_refused(tmp_path: Path, monkeypat
     with pytest.raises(UsageError, match=r"1001 snapshots and checkpoints take 1\d\.\d+ GB, and .* has 0.30 GB free"):
         _tune(tmp_path / "many", METHOD.replace("steps=4", "steps=1000, save_every=1"))
     assert not (tmp_path / "many").exists() or not list((tmp_path / "many").iterdir())
+
+
+@pytest.mark.parametrize("other", ["settings", "seed", "encoder", "no card", "folder"])
+def test_a_folder_of_another_tuning_is_refused(tuned: Path, tmp_path: Path, other: str) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(tuned.parent, folder)
+    method, seed = METHOD.replace("steps=4", "epochs=2, save_every=1"), 0
+    match other:
+        case "settings":
+            method = method.replace("batch=2", "batch=2, lr=0.1")
+        case "seed":
+            seed = 1
+        case "encoder":
+            (folder / "encoder.safetensors").unlink()
+            method = method.replace("epochs=2", "epochs=3")
+        case "no card":
+            save_file({"x": torch.zeros(2)}, folder / "encoder.safetensors")
+        case "folder":
+            (folder / "encoder.safetensors").unlink()
+            (folder / "encoder.safetensors").mkdir()
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    with pytest.raises(UsageError, match=r"safetensors is of another tuning; name another folder") as error:
+        _tune(folder, method, seed)
+    assert "\n" not in str(error.value)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_the_same_tuning_again_is_the_same_file(tuned: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(tuned.parent, folder)
+    again = _tune(folder, METHOD.replace("steps=4", "epochs=2, save_every=1"))
+    assert again.read_bytes() == tuned.read_bytes()
+
+
+def test_a_batch_is_no_larger_than_the_data_and_shared_evenly(tmp_path: Path, capsys) -> None:
+    path = _tune(tmp_path / "six", METHOD.replace("steps=4, batch=2", "steps=1, batch=60, accumulate=3"))
+    assert cards.card(path)["recipe"]["batch"] == 3
+    assert "a batch is of 3 images, not of 60: there are 4" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="4 images are not enough for 6 parts of a batch"):
+        _tune(tmp_path / "none", METHOD.replace("batch=2", "batch=6, accumulate=6"))
+
+
+@pytest.mark.parametrize("log", [b"\xa5\x00\xff", b"a,b\n1,2\n", b"step\n\xc2\xb2\n\n", b'step,x\n1,"open\n\x00'])
+def test_a_log_that_is_none_is_begun_again(tmp_path: Path, log: bytes) -> None:
+    (tmp_path / "log.csv").write_bytes(log)
+    _tune(tmp_path, METHOD.replace("steps=4", "steps=2"))
+    assert [row["step"] for row in csv.DictReader((tmp_path / "log.csv").open())] == ["1", "2"]
 
 
 def test_without_labels_there_is_no_supervision_and_no_measure(tmp_path: Path) -> None:

@@ -7,14 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_softmax, normalize, softplus
-from tuned import Small, pictures
+from tuned import Small, pictures, projected, vit
 
 from brittle.core import components
+from brittle.core.errors import UsageError
 from brittle.tuning.parts import distance
 from brittle.tuning.parts.distance import Distance
 from brittle.tuning.parts.method import Method, Seen
 from brittle.tuning.parts.source import Source, collated
-from brittle.types import Features
+from brittle.types import Encoder, Features
 from brittle.types.rng import Rng
 
 
@@ -27,7 +28,7 @@ SEEN = Seen(features(0), features(1), features(2))
 ANCHOR, CLEAN, ATTACKED = (each.pooled for each in SEEN)
 
 
-def built(spec: str, encoder: Small | None = None, source: Source | None = None) -> Method:
+def built(spec: str, encoder: Encoder | None = None, source: Source | None = None) -> Method:
     return components.build("tuning", spec, encoder or Small(), source or pictures())
 
 
@@ -56,6 +57,81 @@ def test_lore() -> None:
     wanted = torch.autograd.grad(lagrangian.sum(), [clean, multiplier.weight])
     torch.testing.assert_close(mine[0], wanted[0])
     torch.testing.assert_close(mine[1], -3 * wanted[1], msg="the multiplier climbs")
+
+
+def test_profeat() -> None:
+    encoder = projected()
+
+    def far(one: Tensor, other: Tensor) -> Tensor:
+        space = encoder.projector(one), encoder.projector(other)
+        return -0.7 * cosine_similarity(one, other) - 0.3 * cosine_similarity(*space)
+
+    wanted = far(CLEAN, ANCHOR) + 5 * far(ATTACKED, CLEAN)
+    torch.testing.assert_close(built("profeat(beta=5, projected=0.3)", encoder).loss(SEEN), wanted)
+
+
+def test_the_projector_is_frozen_and_left_behind() -> None:
+    encoder = projected()
+    method = built("profeat", encoder)
+    trained = {name for name, weight in method.named_parameters() if weight.requires_grad}
+    assert trained == {f"student.{name}" for name, _ in Small().named_parameters()}
+    assert all(weight.requires_grad for weight in encoder.projector.parameters())
+    assert not any(each is other for each in method.modules() for other in encoder.modules())
+
+
+def test_profeat_is_attacked_in_both_spaces() -> None:
+    """Of a student that has moved: each step along the sign of the gradient of both cosines, by hand."""
+    encoder, moved = projected(), Small(seed=5)
+    method, batch = built("profeat(projected=0.1)", encoder), batch_of(pictures())
+    method.student.load_state_dict(moved.state_dict())
+    images = (batch.images + 8 / 255 * (2 * Rng(0, batch.ids).uniform(batch.images) - 1)).clamp(0, 1)
+    with torch.no_grad():
+        anchor = encoder(batch.images).pooled
+    for _ in range(5):
+        images.requires_grad_()
+        now = moved(images).pooled
+        near = cosine_similarity(now, anchor) + cosine_similarity(encoder.projector(now), encoder.projector(anchor))
+        (gradient,) = torch.autograd.grad(-near.sum(), images)
+        images = images.detach() + 2 / 255 * gradient.sign()
+        images = images.clamp(batch.images - 8 / 255, batch.images + 8 / 255).clamp(0, 1)
+    seen, attacked = method.inner(method.student, method.teacher, batch, Rng(0, batch.ids))
+    torch.testing.assert_close(attacked, images, rtol=0, atol=1e-5)
+    torch.testing.assert_close(seen.grid, encoder(batch.images).grid, msg="the loss sees the encoder's own")
+
+
+def test_without_a_projector_there_is_no_profeat() -> None:
+    with pytest.raises(UsageError, match=r"profeat needs the projector .* small has none \(it holds none\)") as error:
+        built("profeat")
+    assert "\n" not in str(error.value)
+
+
+def test_robustness_tokens() -> None:
+    def far(one: Features, other: Features) -> Tensor:
+        grids = one.grid.flatten(2), other.grid.flatten(2)
+        return -(cosine_similarity(one.pooled, other.pooled) + cosine_similarity(*grids).mean(1)) / 2
+
+    wanted = far(SEEN.clean, SEEN.anchor) + far(SEEN.attacked, SEEN.anchor)
+    torch.testing.assert_close(built("robustness_tokens", vit()).loss(SEEN), wanted)
+
+
+def test_the_attack_knows_the_tokens() -> None:
+    """One step of its own, by hand."""
+    one = "pgd(objective=embedding(tokens=cls, distance=cosine), steps=1, step=1, keep=last)"
+    method, batch = built(f"robustness_tokens(attack='{one}')", vit()), batch_of(pictures())
+    with torch.no_grad():
+        method.student.extra_tokens.mul_(50)
+    _, attacked = method.inner(method.student, method.teacher, batch, Rng(0, batch.ids))
+    images = (batch.images + 8 / 255 * (2 * Rng(0, batch.ids).uniform(batch.images) - 1)).clamp(0, 1)
+
+    def climbed(encoder: Encoder) -> Tensor:
+        start = images.clone().requires_grad_()
+        near = cosine_similarity(encoder(start).pooled, vit()(batch.images).pooled).sum()
+        (gradient,) = torch.autograd.grad(near, start)
+        moved = start.detach() - 8 / 255 * gradient.sign()
+        return moved.clamp(batch.images - 8 / 255, batch.images + 8 / 255).clamp(0, 1)
+
+    torch.testing.assert_close(attacked, climbed(method.student), rtol=0, atol=1e-5)
+    assert (attacked - climbed(vit())).abs().max() > 1 / 255
 
 
 @pytest.mark.parametrize("tokens", ["cls", "grid", "all"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from tuned import Small, pictures
+from tuned import Small, fitting, pictures
 
 from brittle.core import components
 from brittle.core.errors import CellError, UsageError
@@ -53,7 +53,7 @@ def made(name: str = "deacl", **settings: object) -> Method:
         inner = {"attack": "pgd(steps=1, step=1, keep=last)"} if _traits(name).target else QUICK
         given = {**spec.settings, **inner, **settings}
         return components.call(
-            components.component("tuning", name).function, replace(spec, settings=given), Small(), pictures()
+            components.component("tuning", name).function, replace(spec, settings=given), fitting(name), pictures()
         )
 
 

@@ -1,8 +1,10 @@
 """An encoder and a source small enough to be tuned in a moment."""
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from brittle.encoders.parts.timm_network import TimmEncoder
 from brittle.tuning.parts.source import Source
 from brittle.types import Encoder, Features
 
@@ -22,6 +24,32 @@ class Small(Encoder):
     def forward(self, images: Tensor) -> Features:
         grid = self.blocks(self.normalise(images))
         return Features(grid.mean((2, 3)), grid)
+
+
+def vit(size: int = SIZE, **options: object) -> TimmEncoder:
+    """A transformer of two blocks, with CLS."""
+    shape = {"img_size": size, "patch_size": 4, "embed_dim": 12, "depth": 2, "num_heads": 2, "num_classes": 0}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = VisionTransformer(**{"dynamic_img_size": True, **shape, **options})
+        for weight in network.parameters():
+            torch.nn.init.normal_(weight, std=0.3)
+    about = {"source": "vit", "parameters": sum(p.numel() for p in network.parameters())}
+    return TimmEncoder(network, 4, size=size, mean=(0.5,) * 3, std=(0.25,) * 3, about=about).eval()
+
+
+def projected() -> Small:
+    """With a projector to another width."""
+    encoder = Small()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        encoder.projector = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.ReLU(), torch.nn.Linear(5, 4)).eval()
+    return encoder
+
+
+def fitting(method: str) -> Encoder:
+    """An encoder that a method can tune."""
+    return {"profeat": projected, "robustness_tokens": vit}.get(method, Small)()
 
 
 def pictures(count: int = 12, classes: int = 3, seed: int = 0) -> Source:

@@ -14,8 +14,10 @@ from brittle.api.loading import load_dataset, load_encoder
 from brittle.api.world import world
 from brittle.core import components, files
 from brittle.core.errors import UsageError, unknown
+from brittle.core.progress import say
 from brittle.core.spec import Spec, parse
 from brittle.core.traits import TuningTraits
+from brittle.encoders.parts import cards
 from brittle.evaluation.cache import image_ids
 from brittle.evaluation.loading import classes_of
 from brittle.evaluation.protocol import Protocol, at_size, preprocess
@@ -44,11 +46,11 @@ def finetune(
         The weights' path, usable as ``file:PATH``.
 
     Raises:
-        UsageError: a spec that makes no sense, an empty train split, no targets that the method needs, or no room
-            on the disk for what is to be kept.
+        UsageError: a spec that makes no sense, an empty train split, no targets that the method needs, no room on
+            the disk for what is to be kept, or a folder that holds another tuning.
     """
     from brittle.api.watch import FINAL, Watch
-    from brittle.tuning.parts.recipe import ASIDE, Recipe, recipe_of  # Lightning takes seconds to import
+    from brittle.tuning.parts.recipe import Recipe, recipe_of  # Lightning takes seconds to import
     from brittle.tuning.parts.source import Source
     from brittle.tuning.parts.training import train
 
@@ -64,10 +66,9 @@ def finetune(
         chosen = _chosen(dataset, data, limit)
         names = [data.ids[place] for place in chosen]
         classes = classes_of(data, target)
-
         read = partial(_read, data, chosen, target, classes, teacher.size)
         source = Source(read, names, seed, classes)
-        recipe = recipe_of({**settings, "batch": min(recipe.batch, len(chosen))})
+        recipe = recipe_of({**settings, "batch": _batch(recipe, len(chosen))})
         _refuse_full(folder, teacher, recipe, len(chosen))
         origin: dict[str, Any] = {
             "method": str(full),
@@ -79,7 +80,7 @@ def finetune(
             "image_ids_sha256": image_ids(names),
         }
         tuning = components.build("tuning", full, teacher, source)
-        checkpoint = folder / _checkpoint(origin, ASIDE)
+        checkpoint = _checkpoint(folder, origin)
         used = {"dataset": components.canonical("datasets", dataset), "images": len(chosen)}
         labels = STANDARD["label"] if "label" in data.classes else None
         kinds = classes_of(data, labels)
@@ -111,18 +112,23 @@ def _labelled(
         yield torch.stack(images), torch.stack(labels)
 
 
-def _checkpoint(origin: Mapping[str, Any], aside: Sequence[str]) -> str:
-    """The name of the file that a run goes on from, the same for all whose weights are the same at each step."""
-    same = {**origin, "recipe": {key: value for key, value in origin["recipe"].items() if key not in aside}}
-    return f"checkpoint-{files.sha256(json.dumps(same, sort_keys=True).encode())[:12]}"
-
-
 def _chosen(dataset: str, data: Dataset, limit: int | None) -> Sequence[int]:
     """The places of the images to tune on."""
     chosen = subset(data, limit)
     if not chosen:
         raise UsageError(f"{dataset}: the train split is empty")
     return chosen
+
+
+def _batch(recipe: Any, count: int) -> int:
+    """Images of a step, where there may be fewer than a batch: as many as are shared evenly."""
+    parts = recipe.devices * recipe.accumulate
+    most = count // parts * parts
+    if not most:
+        raise UsageError(f"{count} images are not enough for {parts} parts of a batch (devices x accumulate)")
+    if most < recipe.batch:
+        say(f"a batch is of {most} images, not of {recipe.batch}: there are {count}")
+    return min(recipe.batch, most)
 
 
 def split(method: str) -> tuple[Spec, Mapping[str, Any]]:
@@ -162,6 +168,30 @@ def _refuse_full(folder: Path, encoder: Encoder, recipe: Any, count: int) -> Non
             f"{snapshots} snapshots and checkpoints take {needs / 1e9:.2f} GB, and {home} has {free / 1e9:.2f} GB "
             "free; give a larger save_every or another folder"
         )
+
+
+def _checkpoint(folder: Path, origin: Mapping[str, Any]) -> Path:
+    """The file that a run goes on from, the same for all whose weights are the same at each step. Encoders of another
+    tuning in the folder are refused: the last of them would be lost, and the snapshots be of both."""
+    from brittle.api.watch import FINAL
+
+    mine = _same(json.loads(json.dumps(origin)))
+    snapshots = (path for unit in ("epoch", "step") for path in folder.glob(f"{unit}-[0-9]*.safetensors"))
+    for path in (folder / FINAL, *sorted(snapshots)):
+        if not path.exists():
+            continue
+        found = cards.card(path) if cards.has_one(path) else {}
+        if _same({key: found.get(key) for key in mine}) != mine:
+            raise UsageError(f"{path} is of another tuning; name another folder, or move what is in this one")
+    return folder / f"checkpoint-{files.sha256(json.dumps(mine, sort_keys=True).encode())[:12]}"
+
+
+def _same(origin: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What decides the weights of each step."""
+    from brittle.tuning.parts.recipe import ASIDE
+
+    recipe = origin["recipe"] or {}
+    return {**origin, "recipe": {key: value for key, value in recipe.items() if key not in ASIDE}}
 
 
 def _target_of(method: Spec, dataset: str, data: Dataset) -> Target | None:

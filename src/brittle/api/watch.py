@@ -126,10 +126,11 @@ class Watch:
         """Go on with the log before ``step``; what a stopped run wrote after its checkpoint is made again."""
         rows: list[dict[str, str]] = []
         if self.log.is_file():
-            with io.StringIO(self.log.read_text(encoding="utf8")) as before:
-                rows = [row for row in csv.DictReader(before) if row["step"].isdigit() and int(row["step"]) < step]
+            with io.StringIO(self.log.read_text(encoding="utf8", errors="replace").replace("\0", "")) as before:
+                rows = [row for row in csv.DictReader(before) if (row.get("step") or "").isdecimal()]
+                rows = [row for row in rows if int(row["step"]) < step]
         for row in rows:
-            if row["attacked"]:
+            if row.get("attacked"):
                 self._note(float(row["attacked"]))
         with io.StringIO() as text:
             writer: csv.DictWriter[str] = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")

@@ -23,4 +23,4 @@ def list_(
         lead = "" if kind else "  "
         names = plan.packaged() if shown == "plans" else components.names(shown)
         for name in names:
-            show(f"{lead}{name:16}{'' if shown == 'plans' else components.summary(shown, name)}".rstrip())
+            show(f"{lead}{name:17} {'' if shown == 'plans' else components.summary(shown, name)}".rstrip())

@@ -108,6 +108,8 @@ def tuned(path: Path, base: str, settings: Mapping[str, Any]) -> Encoder:
     """
     from safetensors.torch import load
 
+    from brittle.encoders.parts import extra_tokens
+
     known = card(path)
     data = path.read_bytes()
     sha = files.sha256(data)
@@ -119,7 +121,10 @@ def tuned(path: Path, base: str, settings: Mapping[str, Any]) -> Encoder:
     encoder = _built(path, base or _harmless(path, known["base"]))
     encoder.projector = None  # it was trained with the encoder before tuning
     encoder.about.pop("projector", None)
-    state, expected = load(data), encoder.state_dict()
+    state = load(data)
+    if extra_tokens.KEY in state.keys() - encoder.state_dict().keys():
+        encoder = extra_tokens.extended(encoder, state[extra_tokens.KEY])
+    expected = encoder.state_dict()
     mismatched = sorted(state.keys() ^ expected.keys())
     mismatched += sorted(key for key in state.keys() & expected.keys() if state[key].shape != expected[key].shape)
     if mismatched:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from brittle.core import components
 from brittle.core.budget import check_eps
@@ -25,13 +25,22 @@ class Inner:
         attack: its spec; without a ``task`` one climb of an objective that follows the encoder alone.
         eps: the budget, above 0.
         norm: in which.
+        projector: pooled features [B, D] to [B, P]; what it makes of them is then the grid that an objective sees, of
+            one cell, and what a head would read are the pooled feature and this, each alike.
 
     Raises:
         UsageError: an attack that follows what there is not, or a budget that makes no sense.
     """
 
-    def __init__(self, attack: str, eps: float, norm: Norm = "linf", task: Task | None = None) -> None:
-        self.attack, self.task = components.complete("attacks", attack), task
+    def __init__(
+        self,
+        attack: str,
+        eps: float,
+        norm: Norm = "linf",
+        task: Task | None = None,
+        projector: nn.Module | None = None,
+    ) -> None:
+        self.attack, self.task, self.projector = components.complete("attacks", attack), task, projector
         self.threat = Threat(norm, check_eps(eps, norm))
         if self.threat.eps == 0:
             raise UsageError("eps is 0, under which there is no attack; give a budget such as 8/255")
@@ -44,7 +53,8 @@ class Inner:
         """The teacher's features of the clean images, and the attacked images, away from those."""
         with torch.no_grad():
             anchor = Features(*(part.float() for part in teacher(batch.images)))
-        model = Model(Displacement(), None, _Followed(student, teacher, anchor))
+        followed = _Followed(student, teacher, anchor, self.projector)
+        model = Model(Displacement(), None, followed, reads=("pooled", "grid") if self.projector else None)
         return anchor, self._run(model, student, batch, rng)
 
     def on_task(self, student: Encoder, head: Callable[..., Tensor], batch: Batch, rng: Rng) -> Tensor:
@@ -60,10 +70,10 @@ class Inner:
 class _Followed(Encoder):
     """The teacher to an objective that notes what it leads away from, which is its first look; then the student."""
 
-    def __init__(self, student: Encoder, teacher: Encoder, anchor: Features) -> None:
+    def __init__(self, student: Encoder, teacher: Encoder, anchor: Features, projector: nn.Module | None) -> None:
         mean, std = (part.flatten().tolist() for part in (student.mean, student.std))
         super().__init__(student.dim, student.patch, size=student.size, mean=mean, std=std, about=student.about)
-        self._both, self._anchor = (student, teacher), anchor
+        self._both, self._anchor, self._projector = (student, teacher), anchor, projector
         self._noted = False
 
     def _now(self) -> tuple[bool, Encoder]:
@@ -76,7 +86,10 @@ class _Followed(Encoder):
 
     def forward(self, images: Tensor) -> Features:
         first, encoder = self._now()
-        return self._anchor if first else encoder(images)
+        seen = self._anchor if first else encoder(images)
+        if self._projector is None:
+            return seen
+        return seen._replace(grid=self._projector(seen.pooled)[:, :, None, None])
 
     def at_layers(self, images: Tensor, indices: Sequence[int], *, norm: bool = False) -> list[Features]:
         return self._now()[1].at_layers(images, indices, norm=norm)

@@ -58,7 +58,7 @@ class Distillation(Method):
         inner: the attack on the student.
         loss: [B] of what is seen.
         clean: whether the loss looks at the student's features of clean images.
-        own: what the loss trains beside the student.
+        own: what the loss has beside the student, trained with it unless it is frozen.
     """
 
     def __init__(
