@@ -380,9 +380,7 @@ def test_a_stopped_run_goes_on_where_it_was(
     said = log.read_text()
     assert "Traceback" not in said
     if number != signal.SIGKILL:
-        assert [
-            line for line in said.splitlines() if line.startswith("brittle: ") and "finished cells are kept" in line
-        ]
+        assert [line for line in said.splitlines() if line.startswith("brittle: ") and "what is done is kept" in line]
     assert len(_stored(tmp_path / "r")) == 2
 
     ended, _, err = brittle("run", *LONG, "--output-dir", tmp_path / "r")

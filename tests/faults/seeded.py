@@ -458,8 +458,8 @@ FAULTS = (
     Fault(
         "the-mean-of-the-weights-is-not-resumed",
         "tuning/parts/training.py",
-        '        self.mean = state["mean"]\n',
-        "",
+        'self.mean, self.done = state["mean"], int(state["step"])',
+        'self.done = int(state["step"])',
         ["tuning/test_training.py"],
     ),
     Fault(

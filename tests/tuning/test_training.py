@@ -237,6 +237,22 @@ def test_the_mean_of_the_weights_is_what_is_written() -> None:
     torch.testing.assert_close(next(method.student.parameters()).detach(), mean)
 
 
+def test_a_run_that_is_stopped_keeps_its_last_step(tmp_path: Path) -> None:
+    """Without waiting for the next checkpoint; not so where an error ended it."""
+    straight, path = made(), tmp_path / "checkpoint"
+    run(straight)
+    with pytest.raises(Stopped):
+        run(made(), watcher=Nobody(4), checkpoint=path)
+    assert not path.exists()
+    watcher = Nobody()
+    watcher.stop = lambda step, method: (_ for _ in ()).throw(KeyboardInterrupt) if step == 5 else False
+    with pytest.raises(KeyboardInterrupt):
+        run(made(), watcher=watcher, checkpoint=path)
+    resumed = made()
+    assert [step for step, *_ in run(resumed, checkpoint=path).told] == list(range(6, 13))
+    assert same(resumed, straight)
+
+
 def test_a_long_gradient_is_cut() -> None:
     moved = []
     for clip in (0.0, 1e-6):
@@ -308,9 +324,9 @@ import os, sys, brittle
 from brittle.tuning.parts import training
 training.SAVE_EVERY = -1.0
 real = training._Run.save
-def save(self, step):
-    real(self, step)
-    print(step, flush=True)
+def save(self):
+    real(self)
+    print(self.done, flush=True)
 training._Run.save = save
 brittle.finetune(sys.argv[1], "embedded:random", sys.argv[2], output_dir=sys.argv[3], limit=8)
 """

@@ -61,7 +61,7 @@ def main() -> NoReturn:
     except (SystemExit, KeyboardInterrupt) as stop:  # typer makes an exit of 130 out of Ctrl-C
         code = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
         if code == 130:
-            print("brittle: stopped; finished cells are kept, the same command continues", file=sys.stderr)
+            print("brittle: stopped; what is done is kept, the same command continues", file=sys.stderr)
         sys.exit(code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,5 +82,5 @@ def _code_of(error: OSError) -> int:
 
 
 def _terminated(_signal: int, _frame: object) -> NoReturn:
-    print("brittle: terminated; finished cells are kept, the same command continues", file=sys.stderr)
+    print("brittle: terminated; what is done is kept, the same command continues", file=sys.stderr)
     os._exit(143)

@@ -44,4 +44,4 @@ def finetune(
 
     path = tuning.finetune(str(full), encoder, data, output_dir=folder, seed=seed, limit=limit)
     show(path)
-    progress.say(f"measure it: brittle run -e file:{path} -d {shlex.quote(data)}")
+    progress.say(f"measure it: brittle run -e {shlex.quote(f'file:{path}')} -d {shlex.quote(data)}")

@@ -4,7 +4,8 @@
 import io
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,12 +71,12 @@ def train(
     run = _Run(method, optimiser, tuned, recipe, checkpoint)
     done = run.resume()
     wrapped, prepared = fabric.setup(method, optimiser)
-    step_of = _Step(fabric, wrapped, prepared, recipe, source.seed)
+    step_of = _Step(fabric, wrapped, prepared, run, source.seed)
     run.place()
     steps, count = recipe.total(len(source)), len(source)
     data = loader(source, recipe, range(done, steps), rank=fabric.global_rank, world=fabric.world_size)
     saved = time.monotonic()
-    with progress(what, steps, "steps", done=done) as advance:
+    with progress(what, steps, "steps", done=done) as advance, run.kept(first):
         if first and not done:
             run.averaged(lambda: watcher.stop(0, method))
         for step, batch in enumerate(data, done):
@@ -85,7 +86,6 @@ def train(
             if not math.isfinite(loss):
                 kept = f"; {checkpoint} is of an earlier step" if checkpoint and checkpoint.exists() else ""
                 raise CellError(f"the training loss is {loss} at step {step}; lower lr{kept}")
-            run.average()
             advance(1, f"loss {loss:.4f}, rate {rate:.1e}")
             if first:
                 watcher.step(step + 1, loss, rate)
@@ -94,7 +94,7 @@ def train(
                 break
             if checkpoint and first and time.monotonic() - saved > SAVE_EVERY:
                 saved = time.monotonic()
-                run.save(step + 1)
+                run.save()
     run.finish()
     return first
 
@@ -130,12 +130,12 @@ def _optimiser(weights: Any, recipe: Recipe) -> torch.optim.Optimizer:
 class _Step:
     """One update of the weights."""
 
-    def __init__(self, fabric: Fabric, method: Any, optimiser: Any, recipe: Recipe, seed: int) -> None:
-        self.fabric, self.method, self.optimiser, self.recipe, self.seed = fabric, method, optimiser, recipe, seed
+    def __init__(self, fabric: Fabric, method: Any, optimiser: Any, run: "_Run", seed: int) -> None:
+        self.fabric, self.method, self.optimiser, self.run, self.seed = fabric, method, optimiser, run, seed
 
     def __call__(self, batch: Batch, rate: float, done: float) -> float:
         """The mean loss over the batches of all devices, before one step down its gradient at this rate."""
-        fabric, recipe = self.fabric, self.recipe
+        fabric, recipe = self.fabric, self.run.recipe
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad()
@@ -150,7 +150,8 @@ class _Step:
             total += loss.detach()
         if recipe.clip:
             fabric.clip_gradients(self.method, self.optimiser, max_norm=recipe.clip, error_if_nonfinite=False)
-        self.optimiser.step()
+        with self.run.update():
+            self.optimiser.step()
         return fabric.all_reduce(total, reduce_op="mean").item()  # type: ignore[union-attr]
 
 
@@ -165,7 +166,8 @@ class _Run:
         recipe: Recipe,
         path: Path | None,
     ) -> None:
-        self.method, self.optimiser, self.tuned, self.path, self.ema = method, optimiser, tuned, path, recipe.ema
+        self.method, self.optimiser, self.tuned, self.path, self.recipe = method, optimiser, tuned, path, recipe
+        self.done, self.whole = 0, True
         self.mean = {name: weight.detach().clone() for name, weight in tuned.items()} if recipe.ema else {}
         method.student.train(recipe.mode == "train")
 
@@ -173,10 +175,24 @@ class _Run:
         """Bring the mean to where the weights are now."""
         self.mean = {name: value.to(self.tuned[name]) for name, value in self.mean.items()}
 
-    def average(self) -> None:
-        """Take the weights into their mean."""
+    @contextmanager
+    def update(self) -> Generator[None]:
+        """Inside, the weights become those of the next step, and are taken into their mean."""
+        self.whole = False
+        yield
         for name, value in self.mean.items():
-            value.lerp_(self.tuned[name].detach(), 1 - self.ema)
+            value.lerp_(self.tuned[name].detach(), 1 - self.recipe.ema)
+        self.done, self.whole = self.done + 1, True
+
+    @contextmanager
+    def kept(self, first: bool) -> Generator[None]:
+        """Inside, a run that is stopped keeps the last whole step, if it is the ``first`` process."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            if first and self.path and self.whole:
+                self.save()
+            raise
 
     def averaged(self, ask: Callable[[], bool]) -> bool:
         """What is answered while the weights are their mean."""
@@ -197,12 +213,12 @@ class _Run:
         for name, value in values.items():
             self.tuned[name].copy_(value)
 
-    def save(self, step: int) -> None:
+    def save(self) -> None:
         """Write it all."""
         assert self.path is not None
         if not all(weight.isfinite().all() for weight in self.tuned.values()):
             return  # the next loss says so, and the checkpoint before stays
-        state = {"method": self.method.state_dict(), "optimiser": self.optimiser.state_dict(), "step": step}
+        state = {"method": self.method.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.done}
         stream = io.BytesIO()
         torch.save({**state, "mean": self.mean}, stream)
         files.write_sealed(self.path, stream.getvalue())
@@ -215,5 +231,5 @@ class _Run:
         state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
         self.method.load_state_dict(state["method"], strict=True)
         self.optimiser.load_state_dict(state["optimiser"])
-        self.mean = state["mean"]
-        return int(state["step"])
+        self.mean, self.done = state["mean"], int(state["step"])
+        return self.done
