@@ -125,7 +125,7 @@ def test_a_greedy_ensemble_has_a_place_for_every_member() -> None:
     log = AttackLog()
     log.collect = True
     attacked(model, "sea(steps=6)", batch, THREAT, 0, precision="fp32", log=log)
-    assert len(log.candidates) == 11
+    assert len(log.candidates) == 13
 
 
 def test_the_last_quarter_is_that_of_the_last_climb() -> None:

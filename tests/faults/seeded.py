@@ -100,14 +100,14 @@ FAULTS = (
         "reports/parts/histories.py",
         "(one[0].step, one[1].cell.encoder)",
         "one[1].cell.encoder",
-        ["reports/test_history.py"],
+        ["reports/test_history_report.py"],
     ),
     Fault(
         "an-axis-stops-at-the-first-budget",
         "reports/parts/figures.py",
         "            _draw(axes, panel, looks)\n",
         "            _draw(axes, panel, looks)\n            axes.set_ylim(bottom=0)\n",
-        ["reports/test_history.py"],
+        ["reports/test_history_report.py"],
     ),
     Fault(
         "two-processes-note-at-once",

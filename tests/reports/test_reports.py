@@ -36,7 +36,7 @@ def test_every_report_is_tested() -> None:
     )
 
 
-ALWAYS = sorted(set(components.names("reports")) - {"history"})  # test_history.py: it needs results of snapshots
+ALWAYS = sorted(set(components.names("reports")) - {"history"})  # test_history_report.py: it needs results of snapshots
 
 
 @pytest.mark.parametrize("kind", ALWAYS)
