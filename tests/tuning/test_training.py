@@ -244,10 +244,18 @@ def test_a_run_that_is_stopped_keeps_its_last_step(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         run(made(), watcher=Nobody(4), checkpoint=path)
     assert not path.exists()
-    watcher = Nobody()
-    watcher.stop = lambda step, method: (_ for _ in ()).throw(KeyboardInterrupt) if step == 5 else False
+    method, calls = made(), []
+    real = method.loss
+
+    def loss(seen):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return real(seen)
+
+    method.loss = loss
     with pytest.raises(KeyboardInterrupt):
-        run(made(), watcher=watcher, checkpoint=path)
+        run(method, checkpoint=path)
     resumed = made()
     assert [step for step, *_ in run(resumed, checkpoint=path).told] == list(range(6, 13))
     assert same(resumed, straight)

@@ -90,6 +90,7 @@ def train(
             if first:
                 watcher.step(step + 1, loss, rate)
             enough = first and run.averaged(lambda: watcher.stop(step + 1, method))
+            run.whole = True
             if recipe.patience and fabric.broadcast(enough):
                 break
             if checkpoint and first and time.monotonic() - saved > SAVE_EVERY:
@@ -182,7 +183,7 @@ class _Run:
         yield
         for name, value in self.mean.items():
             value.lerp_(self.tuned[name].detach(), 1 - self.recipe.ema)
-        self.done, self.whole = self.done + 1, True
+        self.done += 1  # whole again once what is due after this step is done too
 
     @contextmanager
     def kept(self, first: bool) -> Generator[None]:
