@@ -19,7 +19,7 @@ from brittle.api import finetune
 from brittle.core import files
 from brittle.encoders.parts.cards import card as card_of
 
-METHOD = "deacl(steps={steps}, batch={batch}, lr=1e-3, warmup=0.09, precision=bf16-mixed)"
+METHOD = "deacl(steps={steps}, batch={batch}, lr=1e-3, warmup=0.09, warmup_from=0.025, precision=bf16-mixed)"
 
 
 def main(

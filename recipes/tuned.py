@@ -1,5 +1,4 @@
-"""Makes the embedded encoders that are tuned for robustness: each method from ``embedded:dino`` on scenes, at one
-budget, packed with its card.
+"""Tunes ``embedded:dino`` on scenes with one method at one budget for all, packed with its card.
 
     python recipes/tuned.py fare --output-dir runs/fare
 

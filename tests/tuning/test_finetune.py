@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -39,8 +40,7 @@ def _weights(encoder: Encoder) -> dict[str, Tensor]:
 
 
 def test_an_encoder_is_one_file_with_its_card_inside(tuned: Path, tmp_path: Path) -> None:
-    with safe_open(tuned, "pt") as stream:
-        card = json.loads(stream.metadata()["brittle"])
+    card = _card(tuned)
     assert card["base"] == "embedded:random"
     assert card["recipe"] == {"epochs": 2, "batch": 2, "save_every": 1}
     assert card["images"] == 4
@@ -96,6 +96,26 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("step", [True, -1, 1.5, math.nan, math.inf, 10**400, "3", [1], None])
+def test_a_step_that_there_cannot_be_is_no_place_in_a_history(tuned: Path, tmp_path: Path, step: object) -> None:
+    save_file(load_file(tuned), tmp_path / "a.safetensors", {"brittle": json.dumps({**_card(tuned), "step": step})})
+    shutil.copy(tuned, tmp_path / "b.safetensors")
+    expand = components.component("encoders", "file").traits.expand
+    assert [Path(each).name for each in expand(str(tmp_path))] == ["a.safetensors", "b.safetensors"]
+    assert "history" not in load_encoder(f"file:{tmp_path / 'a.safetensors'}").about
+
+
+def test_an_epoch_that_there_cannot_be_is_none(tuned: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file(load_file(tuned), path, {"brittle": json.dumps({**_card(tuned), "epoch": math.nan})})
+    assert load_encoder(f"file:{path}").about["history"]["epoch"] is None
+
+
+def _card(path: Path) -> dict[str, object]:
+    with safe_open(path, "pt") as stream:
+        return json.loads(stream.metadata()["brittle"])
+
+
 def test_a_card_beside_weights_is_read_still(tuned: Path, tmp_path: Path) -> None:
     path = tmp_path / "old.safetensors"
     save_file(load_file(tuned), path)
@@ -110,8 +130,7 @@ def test_a_card_beside_weights_is_read_still(tuned: Path, tmp_path: Path) -> Non
 def test_a_file_that_does_not_fit_is_refused(tuned: Path, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "encoder.safetensors"
     data = tuned.read_bytes()
-    with safe_open(tuned, "pt") as stream:
-        card = json.loads(stream.metadata()["brittle"])
+    card = _card(tuned)
     state = load_file(tuned)
     match damage:
         case "flip":
@@ -197,6 +216,17 @@ def test_what_was_measured_before_it_was_stopped_counts_still(tmp_path: Path, mo
     assert load_encoder(f"file:{path}").about["history"]["step"] == 6
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
     assert [int(row["step"]) for row in rows] == [0, 1, 2, 2, 3, 4, 4, 5, 6, 6]
+
+
+def test_a_broken_row_of_the_log_counts_for_nothing(tmp_path: Path) -> None:
+    from brittle.api.watch import COLUMNS, Watch
+    from brittle.tuning.parts.recipe import Recipe
+
+    rows = ["0,0,,,1,0.9,0.3", "1,1,,,1,0.9,0.\0\ufffd", "1,1,,,1,0.9,abc", "2,2", ",,,,,,0.9", "2,2,,,1,0.9,0.2"]
+    (tmp_path / "log.csv").write_text("\n".join([",".join(COLUMNS), *rows, ""]))
+    watch = Watch(tmp_path, Recipe(), 4, {}, None, 0)
+    watch.step(3, 0.5, 0.1)
+    assert (watch.best, watch.since) == (0.3, 1)
 
 
 def test_a_preset_is_a_start_and_settings_go_before_it() -> None:

@@ -137,6 +137,13 @@ def test_the_rate_warms_up_and_ends_at_zero() -> None:
     assert {replace(recipe, schedule="constant").rate(step, 640) for step in range(10, 100)} == {2.0}
 
 
+@pytest.mark.parametrize("recipe", [Recipe(steps=10), Recipe(epochs=3, batch=4), Recipe(epochs=3, batch=100)])
+@pytest.mark.parametrize("every", [0, 1, 2, 3, 7])
+def test_how_often_something_is_due(recipe: Recipe, every: int) -> None:
+    steps = range(recipe.total(12) + 1)
+    assert recipe.often(every, 12) == sum(recipe.due(step, every, 12) for step in steps)
+
+
 def test_the_rate_by_epochs_is_that_of_the_release() -> None:
     """LinearWarmupCosineAnnealingLR of pl_bolts as in DeACL: base .5, from .003 over 10 of 100 epochs."""
     recipe = Recipe(epochs=100, batch=256, lr=0.5, lr_batch=256, warmup=0.1, warmup_from=0.006, rate_by="epoch")

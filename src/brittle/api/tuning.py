@@ -159,7 +159,7 @@ def split(method: str) -> tuple[Spec, Mapping[str, Any]]:
 def _refuse_full(folder: Path, encoder: Encoder, recipe: Any, count: int) -> None:
     """Refuse to begin what the disk has no room for: the snapshots, and the checkpoint twice while it is replaced."""
     size = sum(value.numel() * value.element_size() for value in encoder.state_dict().values())
-    snapshots = sum(recipe.due(step, recipe.save_every, count) for step in range(recipe.total(count) + 1))
+    snapshots = recipe.often(recipe.save_every, count)
     needs = FREE * size * (snapshots + 1 + 2 * 4)  # a checkpoint has weights, their mean, and two moments
     home = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     free = shutil.disk_usage(home).free

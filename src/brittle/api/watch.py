@@ -5,6 +5,7 @@ import csv
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ class Watch:
                 rows = [row for row in csv.DictReader(before) if (row.get("step") or "").isdecimal()]
                 rows = [row for row in rows if int(row["step"]) < step]
         for row in rows:
-            if row.get("attacked"):
+            with suppress(ValueError, TypeError):  # a row of a step alone, or one that was broken
                 self._note(float(row["attacked"]))
         with io.StringIO() as text:
             writer: csv.DictWriter[str] = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")

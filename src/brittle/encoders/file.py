@@ -172,8 +172,8 @@ def _paths(argument: str, one: bool = False) -> list[Path]:
     natural = sorted(
         paths, key=lambda item: [(int(text), "") if place % 2 else (-1, text) for place, text in enumerate(parts[item])]
     )
-    steps = {item: cards.place(item) for item in paths}
-    return sorted(natural, key=lambda item: steps[item]) if all(steps.values()) else natural
+    known = {item: cards.history(item) for item in paths}
+    return sorted(natural, key=lambda item: known[item]["step"]) if all(known.values()) else natural
 
 
 def _whole(paths: list[Path]) -> list[Path]:

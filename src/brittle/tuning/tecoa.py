@@ -37,7 +37,6 @@ def tecoa(
         eps, norm: the budget of the inner ``attack``.
     """
     kind = components.build("tasks", task)
-
     if not {"classes", "per_image"} <= set(kind.abilities):
         raise UsageError(f"tecoa has one vector for each class of an image; {task} has no such classes, take pgd_at")
 

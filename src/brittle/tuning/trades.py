@@ -34,7 +34,6 @@ def trades(
         eps, norm: the budget of the inner ``attack``.
     """
     kind = components.build("tasks", task)
-
     if "classes" not in kind.abilities:
         raise UsageError(f"trades compares predictions of classes; {task} has none, take pgd_at")
 

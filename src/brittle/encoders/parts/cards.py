@@ -18,7 +18,7 @@ from brittle.core.traits import EncoderTraits
 from brittle.types import Encoder
 
 INSIDE = "brittle"  # the card's name in the metadata of a safetensors file
-HISTORY = ("method", "base", "step", "epoch")  # what a result says of where weights belong in a history
+MOST = 2**53  # steps, which are whole numbers in any JSON below it
 LARGEST = 2**27  # bytes that a header can have
 _open: ContextVar[tuple[Path, ...]] = ContextVar("_open", default=())
 """The files whose cards are being followed, so that none leads back to itself."""
@@ -64,12 +64,19 @@ def card(path: Path) -> dict[str, Any]:
         raise UsageError(f"{where}: is no card of an encoder ({why}); write it with brittle finetune") from None
 
 
-def place(path: Path) -> tuple[float, ...]:
-    """Where in a history weights belong: after how many steps; nothing where no card says."""
+def history(path: Path) -> dict[str, Any]:
+    """Where in a history weights belong: the ``method``, its ``base``, the ``step`` and the ``epoch`` that their card
+    names; nothing where none names a step that there can be."""
     try:
-        return (float(json.loads(_inside(path) or "{}")["step"]),)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ()
+        known = json.loads(_inside(path))
+        step, epoch = known["step"], known.get("epoch")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+    if type(step) is not int or not 0 <= step < MOST:
+        return {}
+    whole = type(epoch) in (int, float) and 0 <= epoch < MOST
+    texts = {key: str(known.get(key, "")) for key in ("method", "base")}
+    return {**texts, "step": step, "epoch": float(epoch) if whole else None}
 
 
 def _inside(path: Path) -> str:
@@ -133,8 +140,8 @@ def tuned(path: Path, base: str, settings: Mapping[str, Any]) -> Encoder:
         raise UsageError(f"{path}: does not fit {name} ({share:.0%} of its keys): {', '.join(mismatched[:5])}")
     encoder.load_state_dict(state)
     encoder.about.update(sha256=sha, source=f"file:{path}", fingerprint=fingerprint(path, base))
-    if place(path):
-        encoder.about["history"] = {key: known.get(key, "") for key in HISTORY}
+    if history(path):
+        encoder.about["history"] = history(path)
     return encoder.eval()
 
 

@@ -85,6 +85,11 @@ class Recipe:
         """Steps in all."""
         return self.epochs * self.per_epoch(count) if self.epochs else self.steps
 
+    def often(self, every: int, count: int) -> int:
+        """How many times ``due`` is true over all steps, the start among them."""
+        unit = self.per_epoch(count) if self.epochs else 1
+        return self.total(count) // (every * unit) + 1 if every else 0
+
     def due(self, step: int, every: int, count: int) -> bool:
         """Whether ``every`` so many of epochs or steps ends with ``step`` steps done."""
         unit = self.per_epoch(count) if self.epochs else 1
