@@ -20,17 +20,17 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
     *("--mute-audio", "--hide-scrollbars", "--force-color-profile=srgb", "--remote-debugging-pipe"),
 )
-PIPES = 'in=$1 out=$2; shift 2; exec "$@" 3<&$in 4>&$out'  # where Chromium reads and writes
+PIPES = 'in=/proc/self/fd/$1 out=/proc/self/fd/$2; shift 2; exec "$@" 3<$in 4>$out'  # where Chromium reads and writes
 
 
 class Browser:
     """One tab. ``log`` holds what the console, the page's errors and its policy said, ``requests`` every address that
-    was asked for."""
+    was asked for and not held back by the policy."""
 
     def __init__(self, into: int, out: int) -> None:
         self._into, self._out, self._count, self._rest = into, out, 0, b""
         self.log: list[str] = []
-        self.requests: list[str] = []
+        self.requests: dict[str, str] = {}
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -61,7 +61,9 @@ class Browser:
         said = event.get("params", {})
         match event.get("method"):
             case "Network.requestWillBeSent":
-                self.requests.append(said["request"]["url"])
+                self.requests[said["requestId"]] = said["request"]["url"]
+            case "Network.loadingFailed" if said.get("blockedReason") == "csp":
+                self.requests.pop(said["requestId"], None)
             case "Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded":
                 self.log.append(json.dumps(said)[:500])
             case _:
@@ -87,9 +89,10 @@ class Browser:
         self.call("Page.navigate", url="about:blank")
         self.call("Page.navigate", url=f"{path.as_uri()}{fragment}")
         self.evaluate(
-            "new Promise(done => { const look = () => document.readyState === 'complete' "
-            "? requestAnimationFrame(() => requestAnimationFrame(() => done(true))) : setTimeout(look, 20); look() })"
+            "new Promise(done => { const look = () => document.readyState === 'complete' ? done(true) "
+            ": setTimeout(look, 20); look() })"
         )
+        self.settle()
 
     def press(self, key: str) -> None:
         """A key, such as ``Tab``, ``Enter`` or ``Escape``."""
@@ -100,6 +103,11 @@ class Browser:
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key],
                 **(text if kind == "keyDown" else {}),
             )  # fmt: skip
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what was begun is drawn."""
+        self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
 
     def picture(self, path: Path, whole: bool = True) -> None:
         """A PNG of the page."""

@@ -25,6 +25,7 @@ def html(results: Sequence[Result], /) -> str:
     """HTML. Names in it are text, never markup; its policy forbids every address, and scripts and styles but its
     own."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     filters: Any = environment.filters
     filters.update({"short": shortened, "exact": _exact})
     style, script = _asset("page.css"), _asset("page.js")

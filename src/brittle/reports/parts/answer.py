@@ -11,6 +11,7 @@ from brittle.reports.parts import layout, wording
 from brittle.reports.parts.transfer import unlike
 
 LONGEST = 44  # characters of a name in a sentence
+MOST = 4  # tasks and data sets in the first sentence
 Budget = tuple[str, float]  # norm and eps
 
 
@@ -91,13 +92,17 @@ def lead(every: Sequence[Score], main: Budget | None) -> str:
     said = [words for group in groups.values() if (words := _range(group, main, name(group[0].row)))]
     if not said:
         return "No clean score stands beside an attacked one yet, so there is nothing to compare."
-    return f"Under the strongest attack tried within {budget_text(main)}, {_listed(said)}."
+    more = [f"{len(said) - MOST} more are below"] if len(said) > MOST else []
+    return f"Under the strongest attack tried within {budget_text(main)}, {_listed([*said[:MOST], *more])}."
 
 
 def task_name(rows: Sequence[layout.Row]) -> Callable[[layout.Row], str]:
-    """How to call the task of a row: with its data where there are several of them."""
-    several = len({row.dataset for row in rows}) > 1
-    return lambda row: f"{row.task} on {shortened(row.dataset, LONGEST)}" if several else row.task
+    """How to call the task of a row: with its data where there are several of them, by their settings only where those
+    tell them apart."""
+    names = {row.dataset: row.dataset.partition("(")[0] for row in rows}
+    if len(set(names.values())) < len(names):
+        names = {name: name for name in names}
+    return lambda row: f"{row.task} on {shortened(names[row.dataset], LONGEST)}" if len(names) > 1 else row.task
 
 
 def budget_text(budget: Budget) -> str:
@@ -137,7 +142,8 @@ def sentence(score: Score, main: Budget | None) -> str:
     the budget is named where it is not the main one."""
     clean, attacked, metric = score.clean, score.attacked, score.row.metric
     if clean is None and attacked is None:
-        return f"{metric} was not measured"
+        failed = all(result.failed is not None for result in score.row.results.values())
+        return f"{metric} {'could not be measured: every cell failed' if failed else 'has numbers of other norms only'}"
     if clean is None or attacked is None:
         have, lacking = ("clean", "attacked") if clean else ("attacked", "clean")
         return f"{metric} is {_number(clean or attacked)} {have}; there is no {lacking} number yet"

@@ -229,7 +229,12 @@ def _slopes(scores: Sequence[Score], looks: Mapping[str, int], main: Budget | No
         for points in [dict(sorted(each.items()))]
     ]
     panel = Panel("share kept, by task", [], "share kept (higher is better)", "", drawn)
-    chart = _curves(panel, looks, "task", [(float(place), shortened(task, 22)) for place, task in enumerate(tasks)])
+    chart = _curves(
+        panel,
+        looks,
+        "task",
+        [(float(place), shortened(task, max(8, 44 // len(tasks)))) for place, task in enumerate(tasks)],
+    )
     within = f" within {budget_text(main)}" if main else ""
     caption = (
         f"What the strongest attack{within} leaves of the clean score: attacked / clean, or clean / attacked where "

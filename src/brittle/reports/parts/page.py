@@ -184,9 +184,12 @@ def _cost(results: Sequence[Result]) -> list[tuple[str, str]]:
     total = {name: sum(result.cost.get(name, 0) for result in results) for name in ("seconds", "check_seconds")}
     passes = {name: sum(result.cost.get(name, 0) for result in results) for name in ("forwards", "backwards")}
     peak = max((result.cost.get("peak_bytes", 0) for result in results), default=0)
-    said = [("measuring", _time(total["seconds"])), ("of which checks", _time(total["check_seconds"]))]
-    said += [(f"{name.removesuffix('s')} passes of an image", f"{count:,.0f}") for name, count in passes.items()]
-    return [*said, *([("peak memory", f"{peak / 2**30:.2f} GiB")] if peak else [])] if results else []
+    said = [("measuring", total["seconds"]), ("checks", total["check_seconds"])]
+    made = [(name, _time(seconds)) for name, seconds in said if seconds]
+    made += [
+        (f"{name.removesuffix('s')} passes of an image", f"{count:,.0f}") for name, count in passes.items() if count
+    ]
+    return [*made, *([("peak memory", f"{peak / 2**30:.2f} GiB")] if peak else [])]
 
 
 def _time(seconds: float) -> str:

@@ -11,6 +11,7 @@ from brittle.reports.parts.figures import COLOURS, LONGEST, MARKERS, Panel
 
 WIDTH, HEIGHT = 380, 250  # units of a chart; the page scales it
 LEFT, RIGHT, TOP, BOTTOM = 42, 18, 32, 42  # room around the axes
+NARROW = 34  # characters of a name beside its change
 ROW = 46  # height of a line of pulls
 LETTER, APART = 6.8, 8  # the width of a letter of a label, and between two labels, at least
 SHAPES = {  # outlines around (0, 0), by the name of a marker
@@ -135,7 +136,7 @@ def pulls(title: str, axis: str, rows: Sequence[Pull], ends: tuple[float, float]
     _label(root, WIDTH - RIGHT, height - 3, axis, "end", "axis")
     for place, row in enumerate(rows):
         y = ROW * place + 31
-        _label(root, 8, y - 14, shortened(row.name, LONGEST), "start", "name")
+        _label(root, 8, y - 14, shortened(row.name, NARROW), "start", "name")
         if row.clean and row.attacked:
             SubElement(root, "line", _between(across.at(row.clean.value), y, across.at(row.attacked.value), y, "pull"))
         for number, kind in ((row.clean, "clean"), (row.attacked, "attacked")):
