@@ -237,6 +237,9 @@ def test_each_figure_is_there_when_its_data_are_and_not_otherwise(full: list[Res
         for each in (number(0.9, encoder=f"file:runs/{step}.safetensors"),)
     ]
     assert "history" in figures(page(kept))
+    followed = replace(full[1], curve=[{"step": step, "accuracy": 1 - step / 4, "distance": 0.0} for step in range(3)])
+    (steps,) = figures(page([full[0], followed]))["steps"]
+    assert [round(read_axis(steps, upright=True)(y), 2) for _, y in places(steps)] == [1.0, 0.75, 0.5]
     for absent in ('id="transfer"', 'id="paper"'):
         assert absent not in page(full)
 
@@ -277,18 +280,26 @@ def eval_fraction(label: str) -> float:
     return float(top) / float(bottom or 1)
 
 
+def places(chart: ElementTree.Element) -> list[tuple[float, float]]:
+    """Where the marks of a chart are."""
+    found = [
+        re.findall(r"-?[\d.]+", each.get("transform", "")) for each in chart.iter("path") if each.get("data-number")
+    ]
+    return [(float(x), float(y)) for x, y in found]
+
+
 def drawn(chart: ElementTree.Element) -> dict[str, tuple[float, float]]:
-    """Where the marks of a chart are, by the ids of their results."""
-    marks = [each for each in chart.iter("path") if each.get("data-number")]
-    return {
-        each.get("data-number", ""): tuple(map(float, re.findall(r"-?[\d.]+", each.get("transform", ""))))  # type: ignore[misc]
-        for each in marks
-    }
+    """The same by the ids of their results."""
+    names = [name for each in chart.iter("path") if (name := each.get("data-number"))]
+    assert len(set(names)) == len(names)
+    return dict(zip(names, places(chart)))
 
 
 def test_curves_show_the_strongest_number_at_each_eps(full: list[Result]) -> None:
     by_id = {result.id: result for result in full}
     for chart in figures(page(full))["eps-linf"]:
+        described = chart.findtext("desc") or ""
+        assert described.count("eps (linf) 4/255: ") == 2, "one for each encoder, for those who do not see it"
         x_of, y_of = read_axis(chart, upright=False), read_axis(chart, upright=True)
         marks = drawn(chart)
         assert len(marks) == 6, "two encoders at 0, 4/255 and 8/255"

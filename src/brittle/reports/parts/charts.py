@@ -42,6 +42,7 @@ def figures(
         *_security(rows, looks, left_out),
         _trade_off(scores, encoders, looks, main),
         _slopes(scores, looks, main, left_out),
+        _steps(rows),
         _history(results),
     ]
     return [figure for figure in made if figure and figure.charts]
@@ -93,36 +94,26 @@ def _answer(scores: Sequence[Score], looks: Mapping[str, int], main: Budget | No
 
 def _security(rows: Sequence[Row], looks: Mapping[str, int], left_out: str) -> list[Figure]:
     """Of each norm with more than one eps: the strongest attack's score over eps, from the clean one on."""
-    norms = dict.fromkeys(
-        result.cell.norm for row in rows for result in row.results.values() if result.cell.norm and result.cell.attack
-    )
-    made: list[Figure] = []
-    for norm in norms:
-        panels: dict[tuple[str, str], list[Line]] = {}
-        known: dict[tuple[str, str], tuple[str, Result]] = {}
-        name = task_name(rows)
-        for row in rows:
-            points = _over_eps(row, norm)
-            if row.encoder in looks and sum(1 for eps in points if eps) > 1:
-                key = (row.task, row.dataset)
-                panels.setdefault(key, []).append(_line(row.encoder, points))
-                known[key] = (name(row), next(iter(points.values())))
-        ends = [
-            (0.0, "0"),
-            *(
-                (eps, eps_text(eps, norm))
-                for eps in sorted({x for p in panels.values() for line in p for x in line.x if x})
-            ),
-        ]
-        charts = [
-            _curves(Panel(known[key][0], [], _axis(known[key][1]), "", lines), looks, f"eps ({norm})", ends)
-            for key, lines in panels.items()
-        ]
-        caption = f"At each eps the strongest attack tried; bands are 95 % intervals, eps 0 is clean.{left_out}"
-        shown = {line.name for lines in panels.values() for line in lines}
-        legend = _legend({encoder: look for encoder, look in looks.items() if encoder in shown})
-        made.append(Figure(f"eps-{norm}", f"Scores over the budget, {norm}", caption, legend, charts))
-    return made
+    norms = dict.fromkeys(norm for row in rows for each in row.results.values() if (norm := each.cell.norm))
+    return [_of_norm(norm, rows, looks, left_out) for norm in norms]
+
+
+def _of_norm(norm: str, rows: Sequence[Row], looks: Mapping[str, int], left_out: str) -> Figure:
+    panels: dict[tuple[str, str], Panel] = {}
+    labels = {0.0: "0"}
+    name = task_name(rows)
+    for row in rows:
+        points = _over_eps(row, norm)
+        if row.encoder in looks and sum(eps > 0 for eps in points) > 1:
+            empty = Panel(name(row), [], _axis(next(iter(points.values()))), "", [])
+            panel = panels.get((row.task, row.dataset), empty)
+            panels[row.task, row.dataset] = panel._replace(lines=[*panel.lines, _line(row.encoder, points)])
+            labels |= {eps: eps_text(eps, norm) for eps in points if eps}
+    charts = [_curves(panel, looks, f"eps ({norm})", sorted(labels.items())) for panel in panels.values()]
+    drawn = {line.name for panel in panels.values() for line in panel.lines}
+    legend = _legend({encoder: look for encoder, look in looks.items() if encoder in drawn})
+    caption = f"At each eps the strongest attack tried; bands are 95 % intervals, eps 0 is clean.{left_out}"
+    return Figure(f"eps-{norm}", f"Scores over the budget, {norm}", caption, legend, charts)
 
 
 def _over_eps(row: Row, norm: str) -> dict[float, Result]:
@@ -243,6 +234,26 @@ def _slopes(scores: Sequence[Score], looks: Mapping[str, int], main: Budget | No
     return Figure(
         "tasks", "Across tasks", caption, _legend({line.name: looks[line.name] for line in drawn}), [("", "", chart[2])]
     )
+
+
+def _steps(rows: Sequence[Row]) -> Figure:
+    """The score over the steps of those attacks that were told to follow it."""
+    panels: dict[tuple[str, str], Panel] = {}
+    name = task_name(rows)
+    for row in rows:
+        for column, result in row.results.items():
+            points = [point for point in result.curve if row.metric in point]
+            if points:
+                x, y = [point["step"] for point in points], [point[row.metric] for point in points]
+                none = [nan] * len(points)
+                line = Line(f"{row.encoder}, {column}", False, x, y, none, none, [""] * len(x), [result.id] * len(x))
+                panel = panels.get((row.task, row.dataset), Panel(name(row), [], _axis(result), "", []))
+                panels[row.task, row.dataset] = panel._replace(lines=[*panel.lines, line][:MOST])
+    names = dict.fromkeys(line.name for panel in panels.values() for line in panel.lines)
+    looks = {text: place for place, text in enumerate(names)}
+    charts = [_curves(panel, looks, "step") for panel in panels.values()]
+    caption = f"The score after each step of an attack, from its start on; at most {MOST} attacks of a task are drawn."
+    return Figure("steps", "Over the steps of an attack", caption, _legend(looks), charts)
 
 
 def _history(results: Sequence[Result]) -> Figure | None:

@@ -117,7 +117,9 @@ def _column(name: str, rows: Sequence[layout.Row]) -> Column:
         return Column(name, "", "The images as they are.")
     attacks = dict.fromkeys(unwrapped(result.cell.attack or "") for result in results)
     own = len(attacks) > 1
-    named = ", ".join(f"{result.task['name']}: {unwrapped(result.cell.attack or '')}" for result in results)
+    named = ", ".join(
+        dict.fromkeys(f"{result.task['name']}: {unwrapped(result.cell.attack or '')}" for result in results)
+    )
     about = f"Each task's own attack ({shortened(named, 120)})." if own else attack_about(next(iter(attacks)))
     budget = f"{cell.norm} {eps_text(cell.eps, cell.norm)}"
     return Column(name, budget, f"{about} Within {budget}.")

@@ -11,6 +11,7 @@ from brittle.reports.parts.figures import COLOURS, LONGEST, MARKERS, Panel
 
 WIDTH, HEIGHT = 380, 250  # units of a chart; the page scales it
 LEFT, RIGHT, TOP, BOTTOM = 42, 18, 32, 42  # room around the axes
+DESCRIBED = 24  # marks that are read out
 NARROW = 34  # characters of a name beside its change
 ROW = 46  # height of a line of pulls
 LETTER, APART = 6.8, 8  # the width of a letter of a label, and between two labels, at least
@@ -121,7 +122,7 @@ def curves(
                 interval = f" [{bottom:.3f}, {top:.3f}]" if math.isfinite(bottom) else ""
                 number = Measured(value, bottom, top, f"{where}: {value:.3f}{interval} {mark}".rstrip(), name)
                 _marker(root, looks[line.name], across.at(at), up.at(value), number, hollow=line.attacked)
-    return _text(root)
+    return _finished(root)
 
 
 def pulls(title: str, axis: str, rows: Sequence[Pull], ends: tuple[float, float]) -> str:
@@ -150,7 +151,7 @@ def pulls(title: str, axis: str, rows: Sequence[Pull], ends: tuple[float, float]
                 mark.set("d", SHAPES["o"])
         ends_ = [f"{number.value:.2f}" if number else "–" for number in (row.clean, row.attacked)]
         _label(root, WIDTH - RIGHT, y - 14, " → ".join(ends_), "end", "change")
-    return _text(root)
+    return _finished(root)
 
 
 def scatter(title: str, axis: str, points: Sequence[Point], front: Sequence[Point], higher: bool) -> str:
@@ -178,7 +179,7 @@ def scatter(title: str, axis: str, points: Sequence[Point], front: Sequence[Poin
             SubElement(root, "line", _between(x, up.at(point.y.low), x, up.at(point.y.high), f"bar {colour}"))
     for point in points:
         _marker(root, point.look, across.at(point.x.value), up.at(point.y.value), point.y)
-    return _text(root)
+    return _finished(root)
 
 
 def swatch(look: int) -> str:
@@ -192,7 +193,16 @@ def swatch(look: int) -> str:
 
 
 def _chart(label: str, height: float) -> Element:
-    return Element("svg", {"viewBox": f"0 0 {WIDTH} {height:g}", "role": "img", "aria-label": label})
+    root = Element("svg", {"viewBox": f"0 0 {WIDTH} {height:g}", "role": "img", "aria-label": label})
+    SubElement(root, "desc")
+    return root
+
+
+def _finished(root: Element) -> str:
+    """A chart as text, described by what a pointer on its marks shows."""
+    tips = [title.text or "" for title in root.iter("title")]
+    root[0].text = "; ".join(tips[:DESCRIBED]) + (f"; and {len(tips) - DESCRIBED} more" if tips[DESCRIBED:] else "")
+    return _text(root)
 
 
 def _axes(root: Element, across: Scale, up: Scale, labels: Sequence[tuple[float, str]], x: str, y: str) -> None:
