@@ -109,6 +109,7 @@ def test_the_answer_is_the_share_that_the_strongest_attack_leaves() -> None:
     ]
     lower = [number(0.2, "depth"), number(0.5, "depth", "pgd"), number(0.4, "depth", "embed")]
     assert lead(lower).endswith(" depth has 2.5 times the clean rmse.")
+    assert lead([*some, *lower]).endswith(" of its accuracy; depth has 2.5 times the clean rmse.")
     assert sentences(lower) == ["rmse rises from 0.200 [0.150, 0.250] to 0.500 [0.450, 0.550] under pgd"]
 
 

@@ -93,7 +93,7 @@ def lead(every: Sequence[Score], main: Budget | None) -> str:
     if not said:
         return "No clean score stands beside an attacked one yet, so there is nothing to compare."
     more = [f"{len(said) - MOST} more are below"] if len(said) > MOST else []
-    return f"Under the strongest attack tried within {budget_text(main)}, {_listed([*said[:MOST], *more])}."
+    return f"Under the strongest attack tried within {budget_text(main)}, {'; '.join([*said[:MOST], *more])}."
 
 
 def task_name(rows: Sequence[layout.Row]) -> Callable[[layout.Row], str]:
@@ -174,7 +174,3 @@ def attack_name(result: Result) -> str:
             return shortened(made, 2 * LONGEST)
         case _:
             return shortened(unwrapped(result.cell.attack or ""), LONGEST)
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else parts[0]
