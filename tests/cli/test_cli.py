@@ -265,7 +265,14 @@ def test_a_run_from_beginning_to_end(tmp_path: Path, brittle: Brittle) -> None:
     assert "6 cells, 0 done before, 6 to do" in err
     assert "clean" in table
     assert "downstream" in table
-    for name in ("plan.yaml", "env.json", "report/report.md", "report/report.csv", "report/report.json"):
+    for name in (
+        "plan.yaml",
+        "env.json",
+        "report/report.md",
+        "report/report.csv",
+        "report/report.json",
+        "report/report.html",
+    ):
         assert (tmp_path / "r" / name).stat().st_size
     assert (
         len(list((tmp_path / "r" / "results").glob("*.json")))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from brittle.api.running import REPORTS
 from brittle.results.store import read_run
 
 Run = Callable[..., tuple[int, str, str]]
@@ -40,7 +41,7 @@ def test_no_name_reaches_the_terminal_or_a_report_raw(tmp_path: Path, brittle: R
         "run", "-e", "pixels(size=8)", "-d", f"folder:{data}", "-a", "noise", "--output-dir", out_dir
     )
     assert code == 0, err
-    texts = [out, err, *((out_dir / "report" / f"report.{kind}").read_text("utf8") for kind in ("md", "csv", "json"))]
+    texts = [out, err, *((out_dir / "report" / f"report.{kind}").read_text("utf8") for kind in REPORTS)]
     for kind in ("table", "md", "csv", "transfer", "paper"):
         code, out, err = brittle("report", out_dir, "--format", kind)
         assert code == 0

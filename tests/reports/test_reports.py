@@ -31,7 +31,7 @@ def _make(kind: str, results: list[Result], **settings: object) -> str:
 
 
 def test_every_report_is_tested() -> None:
-    assert set(components.names("reports")) == {"csv", "history", "json", "md", "paper", "table", "transfer"}, (
+    assert set(components.names("reports")) == {"csv", "history", "html", "json", "md", "paper", "table", "transfer"}, (
         "a new report: add it to this file"
     )
 

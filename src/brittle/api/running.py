@@ -28,7 +28,7 @@ from brittle.results.store import Store
 from brittle.types import Attack, Task
 from brittle.types.threat import Norm
 
-REPORTS = ("md", "csv", "json")  # written into every run folder
+REPORTS = ("md", "csv", "json", "html")  # written into every run folder
 
 
 def run(
@@ -130,8 +130,21 @@ def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -
     order = {name: place for place, name in enumerate(cells)}
     mine = sorted((result for result in results if result.id in order), key=lambda result: order[result.id])
     for kind in REPORTS:
-        store.note(f"report/report.{kind}", components.component("reports", kind).function(mine))
+        _report(store, kind, mine)
     return mine
+
+
+def _report(store: Store, kind: str, results: Sequence[Result]) -> None:
+    """Write a report into a run folder. One that cannot be built costs no results: it is said, and an older one, which
+    would show other numbers, is taken away."""
+    name = f"report/report.{kind}"
+    try:
+        text = components.component("reports", kind).function(results)
+    except Exception as error:
+        say(" ".join(f"warning: no {name}: {type(error).__name__}: {error}".split()), always=True)
+        (store.root / name).unlink(missing_ok=True)
+    else:
+        store.note(name, text)
 
 
 def _validate(text: str) -> None:

@@ -16,7 +16,7 @@ from brittle.results import store
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     formats: Annotated[
-        str, typer.Option("--format", help="table, md, csv, json, history ...; several with commas.")
+        str, typer.Option("--format", help="table, html, md, csv, json, history ...; several with commas.")
     ] = "table",
     output: Annotated[
         Path | None, typer.Option("--output", help="Write it to this file; .svg, .png or .pdf for a report's figure.")

@@ -121,7 +121,7 @@ def run(
     results = running.execute(plan, folder, where, executor)
     report = components.component("reports", "json" if as_json else plan.report).function
     show(report(results))
-    progress.say(f"written: {folder}/report/report.md, .csv, .json")
+    progress.say(f"written: {folder}/report/report.html, .md, .csv, .json")
     raise typer.Exit(_exit_code(results, fail_under) or (MissingError.exit_code if missing else 0))
 
 

@@ -17,6 +17,12 @@ def plain(text: str) -> str:
     return _ACTS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def shortened(text: str, most: int) -> str:
+    """A name as a figure or a page can show it: letters that print, the middle left out beyond ``most`` characters."""
+    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in plain(text))
+    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-most // 2 :]}"
+
+
 def show(text: object) -> None:
     """Print it on stdout, whatever is in it and whatever encoding stdout has; the lines of a CSV end as all others."""
     print(plain(str(text).replace("\r\n", "\n")), flush=True)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from brittle.core.errors import UsageError
-from brittle.core.text import plain
+from brittle.core.text import shortened
 
 ENDINGS = (".svg", ".png", ".pdf")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -58,7 +58,7 @@ LONGEST = 44  # characters of a name in a figure
 
 class Line(NamedTuple):
     """A curve: the ``name`` that decides its colour, whether it is dashed as attacked scores are, and of each point x,
-    y (nan breaks the line), the ends of its interval (nan for none) and a mark such as ``!``."""
+    y (nan breaks the line), the ends of its interval (nan for none), a mark such as ``!`` and the id of its result."""
 
     name: str
     attacked: bool
@@ -67,6 +67,7 @@ class Line(NamedTuple):
     low: Sequence[float]
     high: Sequence[float]
     marks: Sequence[str]
+    ids: Sequence[str]
 
 
 class Panel(NamedTuple):
@@ -134,7 +135,7 @@ def _drawn(rows: Sequence[Sequence[Panel | None]], x: str, caption: str) -> Any:
         if not any(value < 0 for panel in drawn for line in panel.lines for value in line.y):
             axes.set_ylim(bottom=0)
     figure.supxlabel(
-        textwrap.fill(_shown(caption, 2000), round(width * 19)), x=0.01, ha="left", fontsize=7.5, color=FAINT
+        textwrap.fill(shortened(caption, 2000), round(width * 19)), x=0.01, ha="left", fontsize=7.5, color=FAINT
     )
     return figure
 
@@ -142,8 +143,8 @@ def _drawn(rows: Sequence[Sequence[Panel | None]], x: str, caption: str) -> Any:
 def _draw(axes: Any, panel: Panel, looks: dict[str, int]) -> None:
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    about = textwrap.fill(", ".join(_shown(part, 2 * LONGEST - 20) for part in panel.about), LONGEST)
-    axes.set_title(_shown(panel.title, 28), pad=17.5 + 9.5 * about.count("\n"))
+    about = textwrap.fill(", ".join(shortened(part, 2 * LONGEST - 20) for part in panel.about), LONGEST)
+    axes.set_title(shortened(panel.title, 28), pad=17.5 + 9.5 * about.count("\n"))
     axes.annotate(about, (0, 1), (0, 4), "axes fraction", "offset points", va="bottom", fontsize=7.5, color=FAINT)
     axes.set_ylabel(panel.y)
     for line in panel.lines:
@@ -173,14 +174,10 @@ def _entries(lines: Sequence[Line], looks: dict[str, int]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     names = [
-        Line2D([], [], label=f" {_shown(name, LONGEST)}", **_look(name, looks))  # one that began with _ would be hidden
+        Line2D(
+            [], [], label=f" {shortened(name, LONGEST)}", **_look(name, looks)
+        )  # one that began with _ would be hidden
         for name in looks
     ]
     kinds = {line.attacked: " attacked" if line.attacked else " clean" for line in lines}
     return [*names, *(Line2D([], [], color=FAINT, marker="o", label=kinds[k], **_kind(k)) for k in sorted(kinds))]
-
-
-def _shown(text: str, most: int) -> str:
-    """A name as a figure can show it: letters that print, the middle left out where it is long."""
-    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in plain(text))
-    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-most // 2 :]}"

@@ -41,6 +41,14 @@ class History(NamedTuple):
     snapshots: Sequence[tuple[Place, Result]]
 
 
+class Panels(NamedTuple):
+    """What a figure shows: panels in rows, the name of their x axis, and a caption."""
+
+    rows: Sequence[Sequence[Panel | None]]
+    x: str
+    caption: str
+
+
 class _Tuning(NamedTuple):
     """What snapshots of one tuning share: its method, how their files are read, and the folder they lie in."""
 
@@ -132,22 +140,32 @@ def _spec(method: str) -> Spec:
 
 
 def figure(results: Sequence[Result]) -> Any:
-    """A panel for each task, data set, attack and budget: the clean and the attacked score of every tuning over its
-    epochs; over steps where there are no epochs, or not one whole one. As a figure of matplotlib.
+    """The ``panels`` as a figure of matplotlib.
 
     Raises:
         UsageError: as ``histories``; or matplotlib is not installed.
     """
+    drawn = panels(results)
+    return curves(drawn.rows, x=drawn.x, caption=drawn.caption)
+
+
+def panels(results: Sequence[Result]) -> Panels:
+    """A panel for each task, data set, attack and budget: the clean and the attacked score of every tuning over its
+    epochs; over steps where there are no epochs, or not one whole one.
+
+    Raises:
+        UsageError: as ``histories``.
+    """
     every = histories(results)
     epochs = [place.epoch for history in every for place, _ in history.snapshots]
     by_epoch = None not in epochs and max(epoch or 0 for epoch in epochs) >= 1
-    panels: dict[Cell, dict[Cell, list[History]]] = {}
+    pairs: dict[Cell, dict[Cell, list[History]]] = {}
     for history in every:
         pair = replace(history.cell, attack=None, eps=None, norm=None)
-        panels.setdefault(pair, {}).setdefault(history.cell, []).append(history)
-    several = {name: len({getattr(pair, name) for pair in panels}) > 1 for name in ("limit", "protocol")}
+        pairs.setdefault(pair, {}).setdefault(history.cell, []).append(history)
+    several = {name: len({getattr(pair, name) for pair in pairs}) > 1 for name in ("limit", "protocol")}
     columns: list[list[Panel]] = []
-    for pair, scores in panels.items():
+    for pair, scores in pairs.items():
         clean = scores.pop(pair, [])
         attacked = sorted(scores, key=lambda cell: (cell.norm or "", cell.eps or 0))
         about = [pair.dataset, *(f"{name}={getattr(pair, name)}" for name, many in several.items() if many)]
@@ -156,7 +174,7 @@ def figure(results: Sequence[Result]) -> Any:
     if not 1 < len(columns) <= WIDEST:
         flat = [panel for row in rows for panel in row if panel]
         rows = [[*flat[start : start + ACROSS]] for start in range(0, len(flat), ACROSS)]
-    return curves(rows, x="epoch" if by_epoch else "step", caption=_caption(every))
+    return Panels(rows, "epoch" if by_epoch else "step", _caption(every))
 
 
 def _panel(cell: Cell, about: Sequence[str], scores: Sequence[History], by_epoch: bool) -> Panel:
@@ -178,6 +196,7 @@ def _line(history: History, by_epoch: bool) -> Line:
             result.metrics.get(result.task["headline"], nan),
             *result.intervals.get(result.task["headline"], (nan, nan)),
             wording.mark(result).strip(),
+            result.id,
         )
         for place, result in history.snapshots
     ]

@@ -108,6 +108,11 @@ def remarks(results: Sequence[Result]) -> list[str]:
 
 
 def caption(results: Sequence[Result]) -> str:
+    """What the numbers are, in one line."""
+    return "; ".join(facts(results))
+
+
+def facts(results: Sequence[Result]) -> list[str]:
     """What the numbers are: images, budget, interval, marks."""
     done = [result for result in results if result.failed is None]
     images = sorted({result.images for result in done})
@@ -136,7 +141,7 @@ def caption(results: Sequence[Result]) -> str:
     parts += [f"{task} heads fitted on {count:,} images of {name}" for task, name, count in fits if count]
     left_out = {result.cell.dataset.partition("(")[0]: result.made_by.get("left_out", 0) for result in done}
     parts += [f"{count} images of {name} that cannot be read left out" for name, count in left_out.items() if count]
-    return "; ".join([*parts, *legend(done)])
+    return [*parts, *legend(done)]
 
 
 def _climbed(attacked: Sequence[Result]) -> list[str]:
