@@ -11,34 +11,41 @@ from brittle import __version__
 from brittle.cli.data import data_app
 from brittle.cli.doctor import doctor, verify
 from brittle.cli.finetune import finetune
-from brittle.cli.list import list_
+from brittle.cli.list import info, list_
 from brittle.cli.report import compare, report
 from brittle.cli.run import run
 from brittle.core.errors import BrittleError, CellError, MissingError, UsageError
 from brittle.core.files import FULL
-from brittle.core.text import plain, printable_output
+from brittle.core.text import plain, printable_output, show
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="How brittle is your vision encoder?",
 )
-for command in (run, report, compare, finetune, verify, doctor):
+for command in (run, report, compare, finetune, info, verify, doctor):
     app.command()(command)
 app.command(name="list")(list_)
 app.add_typer(data_app, name="data")
 
 
+@app.command()
+def version() -> None:
+    """Print the version."""
+    show(f"brittle {__version__}")
+
+
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"brittle {__version__}")
+        version()
         raise typer.Exit
 
 
 @app.callback()
 def options(
-    version: Annotated[
+    _version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:

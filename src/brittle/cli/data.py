@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from brittle.cli.list import describe
 from brittle.core import progress
 from brittle.core.text import show
 
@@ -35,10 +36,8 @@ def data_check(
 def data_info(
     name: Annotated[str, typer.Argument(metavar="SPEC", help="Data set spec or name, such as ade20k.")],
 ) -> None:
-    """Say where to get a data set, its licence and the layout expected."""
-    from brittle.datasets.parts import publisher
-
-    show(publisher.info(name))
+    """Say where to get a data set, its licence, the layout expected and its settings."""
+    describe(name, ("datasets",))
 
 
 @data_app.command(name="download")

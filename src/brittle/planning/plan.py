@@ -127,7 +127,7 @@ def read(name: str, roots: Mapping[str, str] | None = None) -> Plan:
         except UnicodeDecodeError as error:
             raise UsageError(f"{name}: is no UTF-8 text (byte {error.start}); save it as UTF-8") from None
     elif name in packaged():
-        text = (resources("brittle") / "plans" / f"{name}.yaml").read_text(encoding="utf8")
+        text = text_of(name)
     else:
         raise unknown("plan", name, packaged())
     try:
@@ -148,6 +148,11 @@ def read(name: str, roots: Mapping[str, str] | None = None) -> Plan:
         return texts
 
     return plan.model_copy(update={"encoders": placed(plan.encoders), "datasets": placed(plan.datasets)})
+
+
+def text_of(name: str) -> str:
+    """The file of a packaged plan."""
+    return (resources("brittle") / "plans" / f"{name}.yaml").read_text(encoding="utf8")
 
 
 def packaged() -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The cells of a plan: every encoder on every data set, task and attack that fit together."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from brittle.core import budget, components
@@ -92,13 +92,13 @@ def misfit(kind: str, text: str, task: str) -> str:
     abilities = task_of(task).abilities
     for part in tree(kind, text).walk():
         if needs := frozenset(part.traits.needs) - abilities:
-            what = f"{components.singular(part.kind)} {part.spec.name!r} needs {_words(needs | set(part.traits.needs))}"
-            return f"{what}; {task} predicts {_words(abilities)}"
+            what = f"{components.singular(part.kind)} {part.spec.name!r} needs {words(needs | set(part.traits.needs))}"
+            return f"{what}; {task} predicts {words(abilities)}"
     return ""
 
 
-def _words(abilities: frozenset[str]) -> str:
-    """Such as ``classes per pixel``."""
+def words(abilities: Collection[str]) -> str:
+    """What a task with these abilities predicts, such as ``classes per pixel``."""
     what = [word for word in ("classes", "metres") if word in abilities]
     where = [word.replace("_", " ") for word in ("per_image", "per_pixel") if word in abilities]
     return " ".join([*(what or ["predictions" if where else "neither classes nor metres"]), *where])
