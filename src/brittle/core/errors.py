@@ -43,6 +43,10 @@ class MissingError(BrittleError):
     exit_code = 4
 
 
+class UnreachableError(MissingError):
+    """What is missing would have to be downloaded, and cannot be."""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     """``no attack 'pdg'; did you mean 'pgd'?`` or, with nothing near, the names that exist."""
     names = sorted(known)

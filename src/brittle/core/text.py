@@ -4,6 +4,7 @@ break."""
 import codecs
 import re
 import sys
+from textwrap import shorten
 
 _ACTS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
@@ -15,6 +16,11 @@ def plain(text: str) -> str:
     """``text`` with each character written out (``\\x1b``) that a terminal would act on or that cannot be seen; line
     breaks and tabs stay."""
     return _ACTS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def brief(error: object, most: int = 160) -> str:
+    """What an error says, on one line, cut between words."""
+    return shorten(str(error), most, placeholder=" ...") or type(error).__name__
 
 
 def show(text: object) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from brittle.core import budget, components
-from brittle.core.errors import MissingError, UsageError
+from brittle.core.errors import MissingError, UnreachableError, UsageError
 from brittle.core.records import Cell
 from brittle.core.spec import Spec, parse
 from brittle.core.traits import AttackTraits, EncoderTraits
@@ -118,7 +118,8 @@ def unavailable(plan: Plan) -> dict[str, str]:
                     dataset_of(components.canonical(kind, text), "test")
             except MissingError as error:
                 argument = parse(text).argument
-                if argument and not Path(argument).is_absolute() and argument[0] != "~":
+                path = argument and not isinstance(error, UnreachableError)
+                if path and not Path(argument).is_absolute() and argument[0] != "~":
                     error = f"{error}; a relative path is looked for in {Path.cwd()}"
                 source = next((source for name, source in plan.sources.items() if name in text), "")
                 missing[text] = f"{error}{f'; get it from {source}' if source else ''}"

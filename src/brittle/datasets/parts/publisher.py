@@ -4,6 +4,7 @@ from pathlib import Path
 
 from brittle.core import components
 from brittle.core.errors import MissingError, UsageError
+from brittle.core.text import brief
 from brittle.core.traits import DatasetTraits
 from brittle.datasets.parts.listed import library
 
@@ -40,8 +41,7 @@ def download(text: str) -> Path:
             root = str(Path(full.argument).expanduser())
             getattr(library("torchvision.datasets"), reader)(root, download=True, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        why = " ".join(str(error).split())[:120]
         raise MissingError(
-            f"{full.name}: could not be fetched ({why}); {by_hand} yourself; layout: {traits.layout}"
+            f"{full.name}: could not be fetched ({brief(error)}); {by_hand} yourself; layout: {traits.layout}"
         ) from None
     return Path(full.argument).expanduser()
