@@ -44,14 +44,14 @@ def run(
     protocol: str = "standard",
     output_dir: str | Path | None = None,
     checks: str = "fast",
-    name: str = "run",
+    name: str = plans.UNNAMED,
     device: str = "auto",
     batch_size: int = 0,
     precision: str = "auto",
     keep_adversarial: bool = False,
 ) -> list[Result]:
-    """Measure every combination, resuming what ``output_dir`` (default ``runs/NAME``) already holds; the results in the
-    plan's order.
+    """Measure every combination, resuming what ``output_dir`` already holds; the results in the plan's order. It is
+    ``runs/NAME`` by default, or named after encoders and data where no name is given.
 
     Encoders, tasks and attacks may be Python objects in place of specs: a ``torch.nn.Module`` as ``py:`` takes it, a
     ``Task``, a function ``(model, batch, threat, rng) -> images``. What is measured with an object is not taken up
@@ -77,7 +77,7 @@ def run(
             checks=checks,
         )
         where = machine(device, batch_size, precision=precision, keep=keep_adversarial)
-        return execute(plan, Path(output_dir or Path("runs") / name), where)
+        return execute(plan, Path(output_dir or plans.folder(plan)), where)
 
 
 def cells_of(plan: Plan, precision: str) -> dict[str, Cell]:

@@ -36,11 +36,18 @@ FACTS = ("source", "licence", "layout", "protocol")
 
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(metavar="[KIND]", help="encoders, datasets, tasks, attacks, plans ...")
+        str | None, typer.Argument(metavar="KIND", help="encoders, datasets, tasks, attacks, plans ...")
     ] = None,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One of them, to see its settings.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One of them, to see its settings.")] = None,
 ) -> None:
-    """List the components of a kind, or of all; or what one of them is."""
+    """List the components of a kind, or of all; or what one of them is.
+
+    \b
+    Examples:
+      brittle list
+      brittle list attacks
+      brittle list attacks pgd
+    """
     kinds = (*components.KINDS, PLANS)
     if kind is not None and kind not in kinds:
         raise unknown("kind", kind, kinds)
@@ -59,7 +66,13 @@ def list_(
 def info(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A component, such as pgd, or a packaged plan.")],
 ) -> None:
-    """Say what a component is, which settings it has, what they mean, and how it is used."""
+    """Say what a component is, which settings it has, what they mean, and how it is used.
+
+    \b
+    Examples:
+      brittle info pgd
+      brittle info ade20k
+    """
     describe(name, (*components.KINDS, PLANS))
 
 

@@ -25,7 +25,14 @@ def report(
         Path | None, typer.Option("--output-dir", help="Write report.FORMAT there, or all files that a report has.")
     ] = None,
 ) -> None:
-    """Show the results of run folders."""
+    """Show the results of run folders.
+
+    \b
+    Examples:
+      brittle report runs/demo
+      brittle report runs/demo --format md,csv,json --output-dir report
+      brittle report runs/history --format history --output history.svg
+    """
     results = [result for folder in runs for result in store.read_run(folder)]
     names = [name.strip() for name in formats.split(",")]
     if output and (output_dir or len(names) > 1):
@@ -72,7 +79,14 @@ def compare(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Compare two runs, or the encoders of one, image by image: differences with intervals and tests."""
+    """Compare two runs, or the encoders of one, image by image: differences with intervals and tests.
+
+    \b
+    Examples:
+      brittle compare runs/demo
+      brittle compare runs/demo --baseline embedded:dino --format md
+      brittle compare runs/before runs/after
+    """
     from brittle.reports.parts import comparison
     from brittle.results import compare as comparing
 

@@ -131,12 +131,15 @@ class EncoderTraits(Traits):
         fingerprint: what stands for the weights and every setting that changes features, without building the network.
         validate: refuses, before any work starts, what building it would refuse.
         expand: the arguments that one argument stands for, such as the checkpoints of a folder.
+        claims: whether a text without this component's name in front, such as a model's name or a file's path, is one
+            of its arguments; so that a user is told.
         foreign: what it would run or fetch that only a user may ask for, not a card beside weights; empty for nothing.
     """
 
     fingerprint: Callable[..., str]
     validate: Callable[..., None] | None = None
     expand: Callable[[str], list[str]] | None = None
+    claims: Callable[[str], bool] | None = None
     foreign: Callable[..., str] | None = None
 
 

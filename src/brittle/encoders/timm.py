@@ -91,6 +91,13 @@ def validate(argument: str, /, *, checkpoint: str = "", **settings: Any) -> None
         timm(argument, checkpoint=checkpoint, **settings)
 
 
+def claims(text: str) -> bool:
+    """Whether a text begins with the name of a model of timm."""
+    import timm as library
+
+    return bool(text) and library.is_model(text.partition(".")[0])
+
+
 def _identity(argument: str, sha: str, settings: dict[str, Any]) -> str:
     defaults: dict[str, Any] = {"size": 0, "layer": -1, "pooled": "tokens"}
     changed = {key: str(value) for key, value in settings.items() if value != defaults[key]}
@@ -165,4 +172,4 @@ def _loaded(network: Any, argument: str, path: Path) -> str:
     return sha
 
 
-TRAITS = EncoderTraits(fingerprint=fingerprint, validate=validate)
+TRAITS = EncoderTraits(fingerprint=fingerprint, validate=validate, claims=claims)

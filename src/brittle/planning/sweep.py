@@ -10,7 +10,7 @@ from brittle.core.spec import Spec, parse
 from brittle.core.traits import AttackTraits, EncoderTraits
 from brittle.core.tree import tree
 from brittle.planning.identity import dataset_of, task_of, weights_of
-from brittle.planning.plan import DOWNSTREAM, Plan
+from brittle.planning.plan import CLEAN, DOWNSTREAM, Plan
 from brittle.planning.warm_start import warmed
 
 
@@ -29,7 +29,7 @@ def cells_of(plan: Plan) -> tuple[list[Cell], list[str]]:
     attacks = [
         name
         for text in plan.attacks
-        if text != "clean"
+        if text != CLEAN
         for name in ([text] if text == DOWNSTREAM else _canonical("attacks", [text]))
     ]
     tasks = [components.canonical("tasks", text) for text in plan.tasks]
@@ -126,10 +126,23 @@ def unavailable(plan: Plan) -> dict[str, str]:
     return missing
 
 
+def left(plan: Plan, missing: Collection[str]) -> bool:
+    """Whether a plan has both encoders and data sets that are not missing."""
+    return all(any(text not in missing for text in texts) for texts in (plan.encoders, plan.datasets))
+
+
 def expanded(text: str, kind: str) -> list[str]:
     """The components that one spec stands for: a folder of checkpoints gives an encoder for each."""
-    parsed = parse(text)
-    traits = components.component(kind, parsed.name).traits
+    try:
+        parsed = parse(text)
+        traits = components.component(kind, parsed.name).traits
+    except UsageError:
+        for name in components.names(kind) if ":" not in text else ():
+            traits = components.component(kind, name).traits
+            if isinstance(traits, EncoderTraits) and traits.claims and traits.claims(text.partition("(")[0]):
+                meant = f"did you mean '{name}:{text}'?"
+                raise UsageError(f"no {components.singular(kind)} {text!r}; {meant}") from None
+        raise
     expand = traits.expand if isinstance(traits, EncoderTraits) else None
     if isinstance(traits, AttackTraits) and traits.stored:
         expand = traits.stored.expand
