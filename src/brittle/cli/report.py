@@ -6,11 +6,14 @@ from typing import Annotated
 import typer
 
 from brittle.core import components, files, progress
-from brittle.core.errors import UsageError
+from brittle.core.errors import UsageError, unknown
 from brittle.core.text import show
 from brittle.core.traits import ReportTraits
 from brittle.reports.parts import figures
 from brittle.results import store
+
+TINTS = {r"better (by|in)|more robust than": "green", r"worse (by|in)|less robust than": "red"}
+"""Which words of a verdict have which colour."""
 
 
 def report(
@@ -77,7 +80,11 @@ def compare(
     second: Annotated[
         Path | None, typer.Argument(metavar="[RUN_B]", help="Another; without it, RUN_A's encoders are compared.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    baseline: Annotated[
+        str, typer.Option("--baseline", metavar="ENC", help="The encoder that each other is compared with.")
+    ] = "",
+    form: Annotated[str, typer.Option("--format", metavar="NAME", help="table, md, csv, latex or json.")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Compare two runs, or the encoders of one, image by image: differences with intervals and tests.
 
@@ -87,10 +94,13 @@ def compare(
       brittle compare runs/demo --baseline embedded:dino --format md
       brittle compare runs/before runs/after
     """
-    from brittle.reports.parts import comparison
+    from brittle.reports.parts import comparison_formats
     from brittle.results import compare as comparing
 
-    comparisons, notes = comparing.compare(first, second)
+    form = "json" if as_json else form
+    if form not in comparison_formats.FORMATS:
+        raise unknown("format", form, comparison_formats.FORMATS)
+    comparisons, notes = comparing.compare(first, second, baseline)
     for note in notes:
         progress.say(note)
-    show(comparison.as_json(comparisons) if as_json else comparison.table(comparisons))
+    show(comparison_formats.FORMATS[form](comparisons), TINTS if form == "table" else {})

@@ -2,13 +2,17 @@
 break."""
 
 import codecs
+import os
 import re
 import sys
+from collections.abc import Mapping
 from textwrap import shorten
+from typing import TextIO
 
 _ACTS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )  # moves the cursor, colours, erases, turns the direction, cannot be seen or cannot be encoded
+COLOURS = {"red": 31, "green": 32, "yellow": 33}
 _ASCII = {"–": "-", "…": "...", "─": "-", "━": "-", "│": "|", "±": "+-", "×": "x"}  # noqa: RUF001
 
 
@@ -23,9 +27,22 @@ def brief(error: object, most: int = 160) -> str:
     return shorten(str(error), most, placeholder=" ...") or type(error).__name__
 
 
-def show(text: object) -> None:
-    """Print it on stdout, whatever is in it and whatever encoding stdout has; the lines of a CSV end as all others."""
-    print(plain(str(text).replace("\r\n", "\n")), flush=True)
+def show(text: object, tints: Mapping[str, str] | None = None) -> None:
+    """Print it on stdout, whatever is in it and whatever encoding stdout has; the lines of a CSV end as all others.
+
+    Args:
+        tints: patterns to the colour of what they find, on a terminal that shows colours.
+    """
+    print(tinted(plain(str(text).replace("\r\n", "\n")), tints or {}, sys.stdout), flush=True)
+
+
+def tinted(text: str, tints: Mapping[str, str], stream: TextIO) -> str:
+    """``text`` with what each pattern finds in a colour, where ``stream`` is a terminal and nobody said NO_COLOR."""
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    for pattern, colour in tints.items():
+        text = re.sub(pattern, lambda found: f"\x1b[{COLOURS[colour]}m{found[0]}\x1b[0m", text, flags=re.MULTILINE)
+    return text
 
 
 def printable_output() -> None:
