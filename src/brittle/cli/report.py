@@ -103,4 +103,4 @@ def compare(
     comparisons, notes = comparing.compare(first, second, baseline)
     for note in notes:
         progress.say(note)
-    show(comparison_formats.FORMATS[form](comparisons), TINTS if form == "table" else {})
+    show(comparison_formats.FORMATS[form](comparisons), TINTS)
