@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -277,6 +278,9 @@ def test_lists_with_commas_are_options_given_several_times(tmp_path: Path, britt
     together = cells("-t", "classification,depth", "-a", "embed,worst(attacks=[pgd, noise])", "--eps", "4/255, 8/255")
     assert len(apart) == 2 * (1 + 2 * 2)
     assert apart == together
+    warm = [line for line in apart if line.endswith(" / worst(attacks=[pgd, noise]) 8/255 linf (warm)")]
+    assert len(warm) == 2
+    assert "warm(" not in "".join(apart)
 
 
 def test_runs_that_nobody_named_lie_apart(tmp_path: Path, brittle: Brittle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,6 +323,10 @@ def test_a_run_from_beginning_to_end(tmp_path: Path, brittle: Brittle) -> None:
     code, table, err = brittle(*arguments)
     assert code == 0
     assert "6 cells, 0 done before, 6 to do" in err
+    ends = [line for line in err.splitlines() if line.startswith("[")]
+    assert [line[:5] for line in ends] == [f"[{i}/6]" for i in range(1, 7)]
+    score = r": (accuracy|rmse) \d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]( [!?])?"
+    assert all(re.search(f"{score}$", line) for line in ends), ends
     assert "clean" in table
     assert "downstream" in table
     for name in ("plan.yaml", "env.json", "report/report.md", "report/report.csv", "report/report.json"):

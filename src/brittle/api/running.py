@@ -12,7 +12,7 @@ from brittle.api.world import world
 from brittle.core import components
 from brittle.core.budget import default_eps
 from brittle.core.errors import BrittleError
-from brittle.core.progress import say
+from brittle.core.progress import say, whole
 from brittle.core.records import Cell, Result
 from brittle.core.traits import EncoderTraits, Passes
 from brittle.core.tree import tree
@@ -110,6 +110,12 @@ def passes_of(cell: Cell) -> Passes:
     return Passes(images * (attack.forwards + scores), images * attack.backwards)
 
 
+def _cost(cell: Cell) -> float:
+    """What an attacked number takes, in forward passes; 0 for a clean one, most of which is its head."""
+    passes = passes_of(cell)
+    return passes.forwards + 2 * passes.backwards if cell.attack else 0
+
+
 def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -> list[Result]:
     """Measure what a run folder lacks of a plan, and write plan, environment and reports into it."""
     store = Store(folder)
@@ -125,7 +131,8 @@ def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -
     look_at(cells[name] for name in lacking)
     if lacking:
         say(said(*needs_of((cells[name] for name in lacking), where.device)))
-        launch(Work({name: cells[name] for name in lacking}, store, where, plan.checks))
+        with whole({name: _cost(cells[name]) for name in lacking}):
+            launch(Work({name: cells[name] for name in lacking}, store, where, plan.checks))
     results = store.results()
     order = {name: place for place, name in enumerate(cells)}
     mine = sorted((result for result in results if result.id in order), key=lambda result: order[result.id])

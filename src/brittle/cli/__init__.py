@@ -16,7 +16,7 @@ from brittle.cli.report import compare, report
 from brittle.cli.run import run
 from brittle.core.errors import BrittleError, CellError, MissingError, UsageError
 from brittle.core.files import FULL
-from brittle.core.text import plain, printable_output, show
+from brittle.core.text import folded, plain, printable_output, show, tinted
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,7 +63,7 @@ def main() -> NoReturn:
     except BrittleError as error:
         if verbose:
             raise
-        print(f"brittle: {plain(' '.join(str(error).split()))}", file=sys.stderr)
+        _complain(f"brittle: {plain(' '.join(str(error).split()))}")
         sys.exit(error.exit_code)
     except (SystemExit, KeyboardInterrupt) as stop:  # typer makes an exit of 130 out of Ctrl-C
         code = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
@@ -76,8 +76,12 @@ def main() -> NoReturn:
     except OSError as error:
         if verbose:
             raise
-        print(plain(f"brittle: {error.strerror or error}: {error.filename or ''}".rstrip(": ")), file=sys.stderr)
+        _complain(plain(f"brittle: {error.strerror or error}: {error.filename or ''}".rstrip(": ")))
         sys.exit(_code_of(error))
+
+
+def _complain(line: str) -> None:
+    print(tinted(folded(line, sys.stderr), {r"\Abrittle:": "red"}, sys.stderr), file=sys.stderr)
 
 
 def _code_of(error: OSError) -> int:

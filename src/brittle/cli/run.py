@@ -17,6 +17,7 @@ from brittle.core.text import show
 from brittle.planning import plan as plans
 from brittle.planning import sweep
 from brittle.planning.plan import Plan
+from brittle.planning.warm_start import titled
 from brittle.results import store
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def _outline(plan: Plan, missing: dict[str, str], folder: store.Store, where: "M
     cells = running.cells_of(plan, where.precision)
     to_do = set(folder.missing(list(cells)))
     for key, cell in cells.items():
-        show(f"{'to do' if key in to_do else 'done '}  {key}  {cell}")
+        show(f"{'to do' if key in to_do else 'done '}  {key}  {titled(cell)}")
     passes = [running.passes_of(cells[key]) for key in to_do]
     forwards, backwards = sum(each.forwards for each in passes), sum(each.backwards for each in passes)
     progress.say(disk.said(*disk.needs_of((cells[key] for key in to_do), where.device)))

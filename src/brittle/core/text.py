@@ -4,9 +4,10 @@ break."""
 import codecs
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
-from textwrap import shorten
 from typing import TextIO
 
 _ACTS = re.compile(
@@ -24,7 +25,7 @@ def plain(text: str) -> str:
 
 def brief(error: object, most: int = 160) -> str:
     """What an error says, on one line, cut between words."""
-    return shorten(str(error), most, placeholder=" ...") or type(error).__name__
+    return textwrap.shorten(str(error), most, placeholder=" ...") or type(error).__name__
 
 
 def show(text: object, tints: Mapping[str, str] | None = None) -> None:
@@ -34,6 +35,14 @@ def show(text: object, tints: Mapping[str, str] | None = None) -> None:
         tints: patterns to the colour of what they find, on a terminal that shows colours.
     """
     print(tinted(plain(str(text).replace("\r\n", "\n")), tints or {}, sys.stdout), flush=True)
+
+
+def folded(text: str, stream: TextIO) -> str:
+    """``text`` in lines that a terminal breaks between words; as it is where ``stream`` is none."""
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def tinted(text: str, tints: Mapping[str, str], stream: TextIO) -> str:

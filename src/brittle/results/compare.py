@@ -12,7 +12,7 @@ from brittle.core.budget import eps_text
 from brittle.core.errors import UsageError, unknown
 from brittle.core.records import MAY_DIFFER, Cell, Comparison, Result
 from brittle.planning import identity
-from brittle.planning.warm_start import smaller, unwrapped
+from brittle.planning.warm_start import smaller, titled, unwrapped
 from brittle.reports.parts.seeds import over_seeds
 from brittle.reports.parts.wording import attack_text
 from brittle.results.paired_tests import Statistics, holm, paired
@@ -51,7 +51,7 @@ def compare(first: Path, second: Path | None = None, baseline: str = "") -> tupl
             try:
                 comparisons.append(_compared(pairs_of_seeds, (folders[0], folders[-1]), names, notes))
             except UsageError as error:
-                notes.append(f"not compared: {left[keys[0]].cell}: {error}")
+                notes.append(f"not compared: {titled(left[keys[0]].cell)}: {error}")
     if not comparisons:
         more = f"; and {len(notes) - 1} more such lines" if len(notes) > 1 else ""
         raise UsageError(f"nothing to compare: {notes[0] if notes else 'no row has a partner'}{more}")
@@ -98,7 +98,7 @@ def _by_encoder(folder: Path, notes: list[str]) -> dict[str, dict[str, Result]]:
         if result.failed is None:
             results.setdefault(result.cell.encoder, {})[_key(result.cell)] = result
         else:
-            notes.append(f"failed in {folder}: {result.cell}")
+            notes.append(f"failed in {folder}: {titled(result.cell)}")
     if not results:
         raise UsageError(f"every cell of {folder} failed; run it again")
     return results
@@ -178,9 +178,8 @@ def _matched(a: Result, b: Result, folders: tuple[Path, Path], notes: list[str])
     if not shared:
         raise UsageError(f"no image is in both ({len(ids[0])} and {len(ids[1])}, such as {ids[0][0]} and {ids[1][0]})")
     if not len(shared) == len(ids[0]) == len(ids[1]):
-        notes.append(
-            f"{a.cell}: compared on the {len(shared)} images that are in both, of {len(ids[0])} and {len(ids[1])}"
-        )
+        counts = f"{len(shared)} images that are in both, of {len(ids[0])} and {len(ids[1])}"
+        notes.append(f"{titled(a.cell)}: compared on the {counts}")
     left, right = (
         {
             key: torch.from_numpy(value)[[place[name] for name in shared]]
