@@ -251,6 +251,8 @@ def test_info(brittle: Brittle) -> None:
 
 
 def test_help_is_short_for_h_and_shows_examples_and_defaults(brittle: Brittle) -> None:
+    for words in ((), ("data",)):
+        assert "..." not in brittle(*words, "-h")[1].split("Commands:")[1], "no line on a command is cut"
     for words in ((), ("run",), ("report",), ("compare",), ("finetune",), ("info",), ("data", "check")):
         code, out, _ = brittle(*words, "-h")
         assert (code, out) == (0, brittle(*words, "--help")[1])

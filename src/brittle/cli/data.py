@@ -19,7 +19,7 @@ def data_check(
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
-    """Read a whole data set and say what is in it; exit 3 if something in it is wrong.
+    """Read a whole data set and say what is in it. Exit 3 if something in it is wrong.
 
     \b
     Examples:
@@ -42,7 +42,7 @@ def data_check(
 def data_info(
     name: Annotated[str, typer.Argument(metavar="SPEC", help="Data set spec or name, such as ade20k.")],
 ) -> None:
-    """Say where to get a data set, its licence, the layout expected and its settings.
+    """Say where to get a data set and how it must lie. With its licence and its settings.
 
     \b
     Examples:
@@ -55,7 +55,7 @@ def data_info(
 def data_download(
     name: Annotated[str, typer.Argument(metavar="SPEC", help="Data set spec, such as cifar10:DIR.")],
 ) -> None:
-    """Fetch a data set into its folder, where torchvision or the hub has a reader for it.
+    """Fetch a data set into its folder. Where torchvision or the hub has a reader for it.
 
     \b
     Examples:

@@ -49,7 +49,7 @@ def finetune(
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
-    """Tune an encoder for robustness; what comes out is an encoder again, file:DIR/encoder.safetensors.
+    """Tune an encoder for robustness. What comes out is an encoder again, file:DIR/encoder.safetensors.
 
     \b
     Examples:

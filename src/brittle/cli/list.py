@@ -40,7 +40,7 @@ def list_(
     ] = None,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One of them, to see its settings.")] = None,
 ) -> None:
-    """List the components of a kind, or of all; or what one of them is.
+    """List the components of a kind, or of all. With a name as well: what that one is, as info says.
 
     \b
     Examples:
@@ -66,7 +66,7 @@ def list_(
 def info(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A component, such as pgd, or a packaged plan.")],
 ) -> None:
-    """Say what a component is, which settings it has, what they mean, and how it is used.
+    """Say what a component is and what its settings mean. With their values and defaults, and an example.
 
     \b
     Examples:

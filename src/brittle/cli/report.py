@@ -9,7 +9,8 @@ from brittle.core import components, files, progress
 from brittle.core.errors import UsageError, unknown
 from brittle.core.text import show
 from brittle.core.traits import ReportTraits
-from brittle.reports.parts import figures
+from brittle.planning.plan import DOWNSTREAM
+from brittle.reports.parts import figures, layout
 from brittle.results import store
 
 TINTS = {r"better (by|in)|more robust than": "green", r"worse (by|in)|less robust than": "red"}
@@ -37,6 +38,8 @@ def report(
       brittle report runs/history --format history --output history.svg
     """
     results = [result for folder in runs for result in store.read_run(folder)]
+    if len({result.task.get(DOWNSTREAM, True) for result in results}) > 1:  # one column for one attack
+        results = layout.as_downstream(results)
     names = [name.strip() for name in formats.split(",")]
     if output and (output_dir or len(names) > 1):
         raise UsageError("--output is for one report; give --output-dir for several")
@@ -86,7 +89,8 @@ def compare(
     form: Annotated[str, typer.Option("--format", metavar="NAME", help="table, md, csv, latex or json.")] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Compare two runs, or the encoders of one, image by image: differences with intervals and tests.
+    """Say which encoder is better, by paired tests. Of two runs, or of the encoders of one, image by image: by how
+    much, with its interval, and whether chance explains it.
 
     \b
     Examples:

@@ -128,7 +128,7 @@ def run(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")] = False,
 ) -> None:
-    """Measure encoders on data sets, tasks and attacks; without a plan, -e or -d: the embedded default.
+    """Measure encoders on data sets, tasks and attacks. Without a plan, -e or -d: the embedded default.
 
     -e, -d, -t, -a, --eps and --seed may be given several times; all but --seed take lists with commas as well.
 

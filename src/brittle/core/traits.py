@@ -153,6 +153,8 @@ class DatasetTraits(Traits):
             windows; and ``background``, the class that the paper's protocol leaves out.
         download: (folder, settings as keywords) fetches it and says where it is; or torchvision's class and the
             arguments of each call.
+        small: settings that it is given in a run of few test images, where none of them is set, so that heads do not
+            take longer than what they are for.
         own: whoever uses it says what its classes and numbers mean, so that is doubted where it looks odd.
     """
 
@@ -162,6 +164,7 @@ class DatasetTraits(Traits):
     protocol: str = "not stated"
     rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     download: Callable[..., Path] | tuple[str, Sequence[Mapping[str, Any]]] | None = None
+    small: Mapping[str, int] = field(default_factory=dict[str, int])
     own: bool = False
 
 

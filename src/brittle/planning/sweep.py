@@ -7,11 +7,14 @@ from brittle.core import budget, components
 from brittle.core.errors import MissingError, UnreachableError, UsageError
 from brittle.core.records import Cell
 from brittle.core.spec import Spec, parse
-from brittle.core.traits import AttackTraits, EncoderTraits
+from brittle.core.traits import AttackTraits, DatasetTraits, EncoderTraits
 from brittle.core.tree import tree
 from brittle.planning.identity import dataset_of, task_of, weights_of
 from brittle.planning.plan import CLEAN, DOWNSTREAM, Plan
 from brittle.planning.warm_start import warmed
+
+FEW = 64
+"""Fewer test images than this are a trial, for which data sets that are made on the fly are smaller."""
 
 
 def cells_of(plan: Plan) -> tuple[list[Cell], list[str]]:
@@ -25,7 +28,8 @@ def cells_of(plan: Plan) -> tuple[list[Cell], list[str]]:
     sizes = sorted({budget.check_eps(value, plan.norm) for value in plan.eps})
     missing = unavailable(plan)
     encoders = _canonical("encoders", [text for text in plan.encoders if text not in missing])
-    datasets = [components.canonical("datasets", text) for text in plan.datasets if text not in missing]
+    notes = [f"missing {text}: {why}" for text, why in missing.items()]
+    datasets = [_sized(text, plan.limit, notes) for text in plan.datasets if text not in missing]
     attacks = [
         name
         for text in plan.attacks
@@ -34,7 +38,6 @@ def cells_of(plan: Plan) -> tuple[list[Cell], list[str]]:
     ]
     tasks = [components.canonical("tasks", text) for text in plan.tasks]
     cells: list[Cell] = []
-    notes = [f"missing {text}: {why}" for text, why in missing.items()]
     for dataset in datasets:
         for task in _tasks(tasks, dataset, notes):
             chosen = _fitting(attacks, task, notes)
@@ -59,6 +62,18 @@ def _canonical(kind: str, texts: Sequence[str]) -> list[str]:
     """Canonical specs of all that some texts stand for, each once."""
     every = (components.canonical(kind, one) for text in texts for one in expanded(text, kind))
     return list(dict.fromkeys(every))
+
+
+def _sized(text: str, limit: int | None, notes: list[str]) -> str:
+    """The canonical spec of a data set; of one that has settings for few test images, with these where there are few
+    and none of them is set."""
+    spec = parse(text)
+    traits = components.component("datasets", spec.name).traits
+    small = traits.small if isinstance(traits, DatasetTraits) and limit is not None and limit < FEW else {}
+    if small and not small.keys() & spec.settings.keys():
+        spec = Spec(spec.name, spec.argument, {**spec.settings, **small})
+        notes.append(f"{text} is {spec}, as fewer than {FEW} test images are measured; name its sizes for others")
+    return components.canonical("datasets", str(spec))
 
 
 def _tasks(named: Sequence[str], dataset: str, notes: list[str]) -> list[str]:

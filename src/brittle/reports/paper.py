@@ -47,6 +47,7 @@ def paper(results: Sequence[Result], /) -> str:
     """Markdown: a row for each of the paper's 28 (arXiv 2407.12588), a dash where we have measured nothing; below it
     what was done otherwise than in the paper's code."""
     reference = json.loads((resources("brittle") / "assets" / "paper_results.json").read_text(encoding="utf8"))
+    results = layout.as_downstream(results)
     _, lines = layout.layout(results)
     out = io.StringIO()
     out.write(

@@ -21,7 +21,7 @@ from brittle.reports.parts.comparison import (
     verdict,
     whole,
 )
-from brittle.reports.parts.spreadsheet import sheet
+from brittle.reports.parts.spreadsheet import ATTACK, attack_columns, sheet
 from brittle.reports.parts.wording import checks
 
 TEX = {
@@ -119,7 +119,7 @@ def as_csv(comparisons: Sequence[Comparison]) -> str:
         facts = record(comparison)
         only = dict(zip(("only_a", "only_b"), facts.pop("discordant") or (None, None)))
         sides = {f"{side}_{name}": value for side in "ab" for name, value in facts.pop(side).items()}
-        rows.append({**facts, **only, **sides})
+        rows.append({**facts, **dict(zip(ATTACK, attack_columns(comparison.a.cell))), **only, **sides})
     return sheet(list(rows[0]), [list(each.values()) for each in rows])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from brittle.core import components
 from brittle.core.budget import eps_text
 from brittle.core.records import Cell, Result
+from brittle.planning.plan import DOWNSTREAM
 from brittle.planning.warm_start import smaller, titled, unwrapped
 from brittle.reports.parts.layout import GAP, attack_of, columns_of
 from brittle.reports.parts.seeds import over_seeds
@@ -118,14 +119,14 @@ def caption(results: Sequence[Result]) -> str:
     images = sorted({result.images for result in done})
     attacked = [result for result in done if result.cell.attack]
     budgets = sorted({(result.cell.norm or "", result.cell.eps or 0.0) for result in attacked})
-    own = sorted({str(result.task["attack"]) for result in attacked if result.cell.attack == result.task["attack"]})
+    own = sorted({str(result.task["attack"]) for result in attacked if attack_of(result) == DOWNSTREAM})
     parts = [f"{' / '.join(str(count) for count in images) or 'no'} test images", "95 % intervals"]
     parts += [", ".join(f"{norm} {eps_text(eps, norm)}" for norm, eps in budgets)] if budgets else []
     parts += _warm_starts(results)
     parts += (
         ["attacked in bf16, scored in float32"] if any(r.made_by.get("precision") == "bf16" for r in attacked) else []
     )
-    parts += [f"downstream = {', '.join(own)}"] if own else []
+    parts += [f"{DOWNSTREAM} = {', '.join(own)}"] if own else []
     parts += _climbed(attacked)
     parts += _seeds(results)
     parts += list(dict.fromkeys(why for result in done if (why := unlike(result))))
