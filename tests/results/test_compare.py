@@ -167,6 +167,7 @@ def test_what_is_lower_is_better_where_less_is(put, brittle: Brittle) -> None:
     assert f"better by {gap} [" in said
     ((row,), back) = (json.loads(brittle("compare", *pair, "--json")[1]) for pair in ((first, second), (second, first)))
     assert (row["verdict"], back[0]["verdict"]) == ("b is better", "b is worse")
+    assert f"better by {gap} [{row['low']:.3f}, {row['high']:.3f}]" in said
     assert 0 < row["low"] < row["high"]
     assert alike not in said
 
