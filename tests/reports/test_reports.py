@@ -11,6 +11,7 @@ import pytest
 
 from brittle.core import components
 from brittle.core.records import Finding, Result
+from brittle.core.text import tinted
 from brittle.reports.parts import layout, transfer, wording
 from brittle.results.store import Store
 
@@ -190,8 +191,26 @@ def test_a_column_is_called_what_the_plan_calls_it(
     assert "| pgd |" not in out, "one attack has one column"
 
 
+def test_colours_are_for_marks_failures_and_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    plain = "0.467 [0.397, 0.536] !   0.5 ?\n  pgd     failed \n; ! a check failed\n- fail: noise\n- warn: start"
+    seen = tinted(plain, wording.TINTS, Terminal()).replace("\x1b[31m", "<r>").replace("\x1b[33m", "<y>")
+    assert seen.replace("\x1b[0m", "</>").splitlines() == [
+        "0.467 [0.397, 0.536]<r> !</>   0.5<y> ?</>",
+        "  pgd     <r>failed</> ",
+        "; ! a check failed",
+        "<r>- fail</>: noise",
+        "<y>- warn</>: start",
+    ]
+
+
 @pytest.mark.parametrize(
-    ("low", "high", "text"),
+    ("low", "high", "words"),
     [
         (0.9999999, 1.0, "[0.999, 1.000]"),
         (1.0, 1.0, "[1.000, 1.000]"),
@@ -201,8 +220,8 @@ def test_a_column_is_called_what_the_plan_calls_it(
         (1.00004, 1.2, "[1.000, 1.200]"),
     ],
 )
-def test_an_interval_is_no_narrower_at_its_ends_than_it_is(low: float, high: float, text: str) -> None:
-    assert wording.ends(low, high) == text
+def test_an_interval_is_no_narrower_at_its_ends_than_it_is(low: float, high: float, words: str) -> None:
+    assert wording.ends(low, high) == words
 
 
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1"])

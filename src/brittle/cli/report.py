@@ -10,7 +10,7 @@ from brittle.core.errors import UsageError, unknown
 from brittle.core.text import show
 from brittle.core.traits import ReportTraits
 from brittle.planning.plan import DOWNSTREAM
-from brittle.reports.parts import figures, layout
+from brittle.reports.parts import figures, layout, wording
 from brittle.results import store
 
 TINTS = {r"better (by|in)|more robust than": "green", r"worse (by|in)|less robust than": "red"}
@@ -53,7 +53,7 @@ def report(
             files.write_whole(path, figures.rendered(figure, path.suffix.lower()) if _drawn(path) else text.encode())
             progress.say(f"written: {path}")
         if not paths:
-            show(text)
+            show(text, wording.TINTS)
 
 
 def _drawn(path: Path) -> bool:

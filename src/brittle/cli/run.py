@@ -18,6 +18,7 @@ from brittle.planning import plan as plans
 from brittle.planning import sweep
 from brittle.planning.plan import Plan
 from brittle.planning.warm_start import titled
+from brittle.reports.parts import wording
 from brittle.results import store
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def run(
         raise MissingError(f"nothing is left to measure: {len(missing)} encoders and data sets are missing")
     results = running.execute(plan, folder, where, executor)
     report = components.component("reports", "json" if as_json else plan.report).function
-    show(report(results))
+    show(report(results), wording.TINTS)
     progress.say(f"written: {folder}/report/report.md, .csv, .json")
     raise typer.Exit(_exit_code(results, fail_under) or (MissingError.exit_code if missing else 0))
 

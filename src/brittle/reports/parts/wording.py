@@ -15,6 +15,10 @@ from brittle.reports.parts.transfer import unlike
 # --- text -------------------------------------------------------------------------------------------------------------
 
 
+TINTS = {r"(?<=[\d\]]) !|^- fail(ed)?\b|(?<=  )failed(?= *$)": "red", r"(?<=[\d\]]) \?|^- warn\b": "yellow"}
+"""Which marks and verdicts of a report have which colour on a terminal."""
+
+
 def mark(result: Result) -> str:
     """`` !`` where a check failed, `` ?`` where an attacked number has none, else nothing."""
     if any(finding.verdict == "fail" for finding in result.findings):
