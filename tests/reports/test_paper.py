@@ -150,7 +150,7 @@ def test_the_commands_of_the_docs_run(brittle: Brittle, command: tuple, root: Pa
         code, out, err = brittle(*words, *limits, *few)
         assert code == 0, f"{line}: {err}"
         if "--dry-run" in line:
-            assert re.search(r"\d+ heads, at most [\d,]+ steps .* features take [\d.,]+ GB on disk", err)
+            assert re.search(r"\d+ heads, at most [\d,]+ steps .* features take [\d.,]+ [GM]B on disk", err)
         else:
             assert "Otherwise than in the paper's code" in out
     assert {result.cell.protocol for result in store.read_run(tmp_path)} == {"paper(quirks=all)"}
