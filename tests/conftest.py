@@ -142,6 +142,7 @@ def result_of(cell_of: Callable[..., Cell]) -> Callable[..., Result]:
         if failed is not None:
             return Result(id=name, cell=cell, task=facts, failed=failed)
         values: dict[str, object] = {
+            "task": facts,
             "metrics": {"accuracy": value},
             "metrics_uint8": {"accuracy": value},
             "intervals": {"accuracy": (max(0.0, value - 0.1), min(1.0, value + 0.1))},
@@ -151,7 +152,7 @@ def result_of(cell_of: Callable[..., Cell]) -> Callable[..., Result]:
             "cost": {"seconds": 1.25e-05, "forwards": 16},
             "made_by": {"device": "cpu x1", "note": "caf\u00e9"},
         }
-        return Result(id=name, cell=cell, task=facts, **{**values, **changes})  # type: ignore[arg-type]
+        return Result(id=name, cell=cell, **{**values, **changes})  # type: ignore[arg-type]
 
     return make
 

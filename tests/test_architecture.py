@@ -285,7 +285,9 @@ def test_the_command_line_starts_without_torch(name) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "attacks"], ["--version"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["list"], ["list", "attacks"], ["--version"], ["info", "segpgd"], ["data", "info", "mnist"]]
+)
 def test_help_and_list_answer_without_torch(words) -> None:
     done = light(f"from brittle import cli\ncli.app({words}, standalone_mode=False)")
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,6 +49,11 @@ def _images(root: Path, *names: str) -> Path:
         (("-d", "scnes"), "did you mean 'scenes'?"),
         (("-t", "dept"), "did you mean 'depth'?"),
         (("-a", "pgd(restart=3)"), "did you mean 'restarts'?"),
+        (("-a", "embed,pdg"), "did you mean 'pgd'?"),
+        (("-a", "pgd(step=40)"), "did you mean steps=40?"),
+        (("-e", "dino"), "did you mean 'embedded:dino'?"),
+        (("-e", "vit_small_patch14_dinov2"), "did you mean 'timm:vit_small_patch14_dinov2'?"),
+        (("-e", "resnet18.a1_in1k(size=64)"), "did you mean 'timm:resnet18.a1_in1k(size=64)'?"),
         (("-a", "pgd(steps=-1)"), "steps"),
         (("-a", "pgd(steps=2.5)"), "steps"),
         (("-a", "pgd(keep=first)"), "keep"),
@@ -85,6 +91,7 @@ def test_a_mistake_is_one_line_and_exit_2(
     [
         ("encoders: [pixels]\nencoders: [pixels]\ndatasets: [scenes]\n", "stands twice"),
         ("encoders: [pixels]\ndatasets: [scenes]\nattack: [pgd]\n", "did you mean 'attacks'?"),
+        ("encoder: [pixels]\ndatasets: [scenes]\n", "did you mean 'encoders'?"),
         ("[1", "no YAML"),
         ("- a", "keys and values"),
     ],
@@ -229,11 +236,66 @@ def test_list(brittle: Brittle) -> None:
     assert brittle("list", "plans")[1].split() == ["demo", "paper"]
 
 
+def test_info(brittle: Brittle) -> None:
+    code, out, err = brittle("info", "segpgd")
+    assert (code, err) == (0, "")
+    assert out.index("objective segpgd") < out.index("attack segpgd")
+    assert "keep=score" in out
+    assert 'brittle run -e embedded:dino -d scenes -a "segpgd(steps=20)"' in out
+    assert brittle("list", "attacks", "pgd")[1] == brittle("info", "pgd(steps=40)")[1]
+    assert "encoders:" in brittle("info", "demo")[1]
+    code, out, err = brittle("info", "pdg")
+    assert (code, out) == (2, "")
+    assert "did you mean 'pgd'?" in _one_line(err)
+    assert "did you mean 'embed'?" in brittle("list", "attacks", "embd")[2]
+
+
+def test_help_is_short_for_h_and_shows_examples_and_defaults(brittle: Brittle) -> None:
+    for words in ((), ("data",)):
+        assert "..." not in brittle(*words, "-h")[1].split("Commands:")[1], "no line on a command is cut"
+    for words in ((), ("run",), ("report",), ("compare",), ("finetune",), ("info",), ("data", "check")):
+        code, out, _ = brittle(*words, "-h")
+        assert (code, out) == (0, brittle(*words, "--help")[1])
+        assert not words or "Examples:" in out
+    assert "embed, downstream" in brittle("run", "-h")[1]
+    assert brittle("version")[1] == brittle("--version")[1]
+
+
 def test_doctor(brittle: Brittle) -> None:
     code, out, err = brittle("doctor")
     assert code == 0
     assert json.loads(out)["versions"]["torch"]
     assert "all well" in err
+
+
+def test_lists_with_commas_are_options_given_several_times(tmp_path: Path, brittle: Brittle) -> None:
+    def cells(*words: object) -> list[str]:
+        arguments = ("run", "-e", ENCODER, "-d", DATA, "--limit", "8", "--dry-run", "--output-dir", tmp_path, *words)
+        code, out, _ = brittle(*arguments)
+        assert code == 0
+        return out.splitlines()
+
+    apart = cells("-t", "classification", "-t", "depth", "-a", "embed", "-a", "worst(attacks=[pgd, noise])",
+                  "--eps", "4/255", "--eps", "8/255")  # fmt: skip
+    together = cells("-t", "classification,depth", "-a", "embed,worst(attacks=[pgd, noise])", "--eps", "4/255, 8/255")
+    assert len(apart) == 2 * (1 + 2 * 2)
+    assert apart == together
+    warm = [line for line in apart if line.endswith(" / worst(attacks=[pgd, noise]) 8/255 linf (warm)")]
+    assert len(warm) == 2
+    assert "warm(" not in "".join(apart)
+
+
+def test_runs_that_nobody_named_lie_apart(tmp_path: Path, brittle: Brittle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in ((), ("-a", "embed"), ("--limit", "4"), ("-e", "pixels(size=16)")):
+        run = ("run", "-q", *SMALL, "-t", "representation", "-a", "noise", *words)
+        assert brittle(*run)[0] == 0
+    found = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "runs").iterdir())
+    assert found == [
+        "pixels+1-scenes",
+        "pixels-scenes",
+        "pixels-scenes",
+    ]  # another attack is in the folder of the first
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -263,6 +325,10 @@ def test_a_run_from_beginning_to_end(tmp_path: Path, brittle: Brittle) -> None:
     code, table, err = brittle(*arguments)
     assert code == 0
     assert "6 cells, 0 done before, 6 to do" in err
+    ends = [line for line in err.splitlines() if line.startswith("[")]
+    assert [line[:5] for line in ends] == [f"[{i}/6]" for i in range(1, 7)]
+    score = r": (accuracy|rmse) \d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]( [!?])?"
+    assert all(re.search(f"{score}$", line) for line in ends), ends
     assert "clean" in table
     assert "downstream" in table
     for name in (

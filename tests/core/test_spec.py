@@ -201,3 +201,29 @@ def test_summaries_are_read_without_an_import() -> None:
     for kind in components.KINDS:
         for name in components.names(kind):
             assert components.summary(kind, name), f"{kind}/{name}.py says nothing of itself"
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("embed,pgd", ["embed", "pgd"]),
+        ("embed, pgd(steps=3, keep=last) ", ["embed", "pgd(steps=3, keep=last)"]),
+        ("worst(attacks=[pgd, embed]),pgd", ["worst(attacks=[pgd, embed])", "pgd"]),
+        ("worst(attacks='a),b'),pgd", ["worst(attacks='a),b')", "pgd"]),
+        ("embed,pdg", ["embed", "pdg"]),  # a slip of the pen is told as one
+        ("stored:runs/a,b/c", ["stored:runs/a,b/c"]),
+        ("stored:runs/a,pgd", ["stored:runs/a", "pgd"]),
+        ("pgd", ["pgd"]),
+    ],
+)
+def test_lists_with_commas(text: str, pieces: list[str]) -> None:
+    assert spec.listed(text, {"embed", "pgd", "worst", "stored"}) == pieces
+
+
+@given(
+    st.lists(st.builds(Spec, NAMES, st.just(""), st.dictionaries(NAMES, VALUES, max_size=2)), min_size=1, max_size=3)
+)
+@settings(max_examples=60, deadline=None)
+def test_specs_joined_by_commas_come_apart_again(specs: list[Spec]) -> None:
+    texts = [str(each) for each in specs]
+    assert spec.listed(",".join(texts), ()) == texts

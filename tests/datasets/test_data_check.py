@@ -191,7 +191,7 @@ def test_the_command_ends_with_4_where_nothing_is_there(tmp_path, monkeypatch, c
 def test_info_needs_no_data(monkeypatch, capsys) -> None:
     code, out, _ = command(monkeypatch, capsys, "data", "info", "nyu_depth_v2")
     assert code == 0
-    assert "crop='eigen'" in out
+    assert "crop=eigen" in out
     assert "splits.mat" in out
     assert command(monkeypatch, capsys, "data", "info", "nyu")[0] == 2
 

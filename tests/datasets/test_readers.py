@@ -12,7 +12,7 @@ import torch
 from brittle.api import load_dataset, running
 from brittle.core import components
 from brittle.core.errors import BrittleError, MissingError, UsageError
-from brittle.datasets.parts import audit, idx, publisher
+from brittle.datasets.parts import audit, idx
 from brittle.evaluation import loading, probe
 from brittle.planning import identity
 from brittle.types import as_float
@@ -242,13 +242,6 @@ def test_what_is_missing_is_said_in_one_line(name, tmp_path, monkeypatch) -> Non
         assert isinstance(error.value, (MissingError, UsageError))
         assert "\n" not in str(error.value)
         assert argument in str(error.value)
-
-
-@pytest.mark.parametrize("name", components.names("datasets"))
-def test_info_says_where_to_get_it_its_licence_and_its_layout(name) -> None:
-    lines = publisher.info(name).splitlines()
-    assert [line.split()[0] for line in lines[:6]] == ["what", "source", "licence", "layout", "protocol", "settings"]
-    assert all(len(line.split()) > 1 for line in lines)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name[-3:] not in ("47k", "hub", "50k")])

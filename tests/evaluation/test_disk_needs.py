@@ -62,7 +62,7 @@ def test_what_cannot_be_told_is_said_once_for_each_reason(quick: None, tmp_path:
     assert [line.partition(" on scenes(")[0] for line in unknown] == [f"file:{broken}", few.encoder]
     assert unknown[1].endswith("has 0 layers; this head reads 4, take head=linear")
     line = disk.said(needs, unknown)
-    assert line.startswith("1 heads, at most ")
+    assert line.startswith("1 head, at most ")
     assert line.endswith(f"; without {unknown[0]}; without {unknown[1]}")
     assert "\n" not in line
 
@@ -137,7 +137,7 @@ def test_a_dry_run_says_it(brittle, kept: Path) -> None:
     code, _, err = brittle("run", "-e", "embedded:random", "-d", DATA, "--dry-run")
     assert code == 0
     assert "3 heads, at most " in err
-    assert " of which 100 GB are kept" in err
+    assert " of which at most 100 GB are kept" in err
 
 
 def test_what_another_process_removes_at_once_is_not_lost(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

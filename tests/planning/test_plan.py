@@ -26,6 +26,25 @@ def _plan(tiny: str, encoder: str, **changes: object) -> Plan:
     return plan.make(**{"encoders": [encoder], "datasets": [tiny], **changes})
 
 
+@pytest.mark.parametrize(
+    ("text", "limit", "wanted"),
+    [
+        ("scenes", 63, "scenes(train=768, val=256)"),
+        ("scenes(size=32)", 8, "scenes(train=768, val=256, size=32)"),
+        ("scenes", 64, "scenes"),
+        ("scenes", None, "scenes"),
+        ("scenes(train=4096)", 8, "scenes"),
+        ("scenes(val=16)", 8, "scenes(val=16)"),
+    ],
+)
+def test_heads_of_a_small_run_have_less_to_fit(text: str, limit: int | None, wanted: str, encoder: str) -> None:
+    cells, notes = sweep.cells_of(_plan(text, encoder, tasks=["representation"], attacks=["noise"], limit=limit))
+    assert {cell.dataset for cell in cells} == {wanted}
+    assert ["train=768, val=256" in note for note in notes if "test images are measured" in note] == (
+        [True] if "768" in wanted else []
+    )
+
+
 def _read(folder: Path, text: str) -> Plan:
     path = folder / "p.yaml"
     path.write_text(text, encoding="utf8")

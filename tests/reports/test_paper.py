@@ -30,9 +30,9 @@ def test_a_dry_run_lists_every_row_and_what_it_lacks(
     code, out, _ = brittle("run", "paper", "--dry-run", "--data-root", "images", "--weights-root", "checkpoints")
     rows = [line for line in out.splitlines() if line.startswith("lacks")]
     assert code == 0
-    assert len(rows) == 28
-    assert all("images/" in row and "checkpoints/" in row for row in rows)
-    assert all("get it from" in row for row in rows)
+    assert len(rows) == 4 + 7  # encoders and data sets, each once
+    assert [row for row in rows if "checkpoints/" in row] == [row for row in rows if "get it from" in row]
+    assert sum("images/" in row for row in rows) == 7
 
 
 def test_a_real_run_without_anything_says_what_is_missing(
@@ -41,7 +41,9 @@ def test_a_real_run_without_anything_says_what_is_missing(
     monkeypatch.chdir(tmp_path)
     code, _, err = brittle("run", "paper")
     assert code == 4
-    assert "Traceback" not in err
+    lines = err.splitlines()
+    assert [line.split()[0] for line in lines] == ["missing"] * 11 + ["brittle:"]
+    assert all(len(line) < 1000 for line in lines)
 
 
 def test_ours_stands_beside_the_papers(result_of: Callable[..., Result]) -> None:
@@ -148,7 +150,7 @@ def test_the_commands_of_the_docs_run(brittle: Brittle, command: tuple, root: Pa
         code, out, err = brittle(*words, *limits, *few)
         assert code == 0, f"{line}: {err}"
         if "--dry-run" in line:
-            assert re.search(r"\d+ heads, at most [\d,]+ steps .* features take [\d.,]+ GB on disk", err)
+            assert re.search(r"\d+ heads, at most [\d,]+ steps .* features take [\d.,]+ [GM]B on disk", err)
         else:
             assert "Otherwise than in the paper's code" in out
     assert {result.cell.protocol for result in store.read_run(tmp_path)} == {"paper(quirks=all)"}

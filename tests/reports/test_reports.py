@@ -5,12 +5,15 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from brittle.core import components
 from brittle.core.records import Finding, Result
+from brittle.core.text import tinted
 from brittle.reports.parts import layout, transfer, wording
+from brittle.results.store import Store
 
 Results = Callable[..., Result]
 
@@ -155,6 +158,70 @@ def test_csv_is_read_back(full: list[Result], result_of: Results) -> None:
         assert float(line["accuracy_uint8"]) == result.metrics_uint8["accuracy"]
     assert lines[5]["failed"] == bad.failed
     assert lines[5]["accuracy"] == ""
+
+
+def test_csv_has_attack_settings_and_budget_in_columns_of_their_own(result_of: Results) -> None:
+    attacks = ("worst(attacks=[pgd, embed])", f"warm(attack='pgd(steps=5)', eps=[{2 / 255}])", "stored:a/b", None)
+    made = [result_of(str(i) * 20, attack=attack) for i, attack in enumerate(attacks)]
+    rows = list(reader.DictReader(io.StringIO(_make("csv", made))))
+    found = [[row[name] for name in ("attack", "settings", "warm", "norm")] for row in rows]
+    assert found == [
+        ["worst", "attacks=[pgd, embed]", "", "linf"],
+        ["pgd", "steps=5", "2/255", "linf"],
+        ["stored:a/b", "", "", "linf"],
+        ["", "", "", ""],
+    ]
+
+
+def test_a_column_is_called_what_the_plan_calls_it(
+    result_of: Results, brittle: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    for name, attacks in (("named", ["pgd"]), ("own", ["embed", "downstream"]), ("none", None)):
+        store = Store(tmp_path / name)
+        store.put(result_of("1" * 20, attack="pgd", encoder=f"pixels(size={len(name)})"), b"")
+        if attacks:
+            store.note("plan.yaml", json.dumps({"attacks": attacks}))
+    heads = {name: brittle("report", tmp_path / name, "--format", "md")[1].splitlines()[0] for name in ("named", "own")}
+    assert "| pgd |" in heads["named"]
+    assert "| downstream |" in heads["own"]
+    out = brittle("report", tmp_path / "named", "--format", "md")[1]
+    assert "downstream" not in out
+    out = brittle("report", *(tmp_path / name for name in ("named", "own", "none")), "--format", "md")[1]
+    assert "| downstream |" in out
+    assert "| pgd |" not in out, "one attack has one column"
+
+
+def test_colours_are_for_marks_failures_and_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    plain = "0.467 [0.397, 0.536] !   0.5 ?\n  pgd     failed \n; ! a check failed\n- fail: noise\n- warn: start"
+    seen = tinted(plain, wording.TINTS, Terminal()).replace("\x1b[31m", "<r>").replace("\x1b[33m", "<y>")
+    assert seen.replace("\x1b[0m", "</>").splitlines() == [
+        "0.467 [0.397, 0.536]<r> !</>   0.5<y> ?</>",
+        "  pgd     <r>failed</> ",
+        "; ! a check failed",
+        "<r>- fail</>: noise",
+        "<y>- warn</>: start",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.9999999, 1.0, "[0.999, 1.000]"),
+        (1.0, 1.0, "[1.000, 1.000]"),
+        (0.0, 0.0001, "[0.000, 0.001]"),
+        (0.0, 0.0, "[0.000, 0.000]"),
+        (0.5, 1.2, "[0.500, 1.200]"),
+        (1.00004, 1.2, "[1.000, 1.200]"),
+    ],
+)
+def test_an_interval_is_no_narrower_at_its_ends_than_it_is(low: float, high: float, words: str) -> None:
+    assert wording.ends(low, high) == words
 
 
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1"])

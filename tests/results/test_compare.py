@@ -1,6 +1,7 @@
 """``brittle compare``: rows are paired by their cells, images by their ids, and what does not fit is refused in one
 line."""
 
+import csv
 import hashlib
 import io
 import json
@@ -65,20 +66,24 @@ def test_the_encoders_of_one_run(put, brittle: Brittle) -> None:
 
 def test_two_runs_of_one_encoder_each(put, brittle: Brittle) -> None:
     first, second = put("a", "pixels(size=8)", GOOD), put("b", "pixels(size=4)", BAD)
+    ((found,), _) = compare(first, second)
+    gap = f"worse by {found.paired.difference:.3f} ["
     code, out, err = brittle("compare", first, second)
     assert (code, err) == (0, "")
     said = " ".join(out.split())
     for words in (
         "A = pixels(size=8), B = pixels(size=4)",
-        "80 images",
+        "80 images in both",
         "p (Holm)",
         "McNemar",
         "clean",
         "higher is better",
+        "pixels(size=4) against pixels(size=8): worse in 1 of 1 clean number",
+        f"clean accuracy: {gap}",
+        f"0.387 {gap}",
     ):
         assert words in said, words
-    assert f"{GOOD.mean() - BAD.mean():+.3f}"[:5] in out
-    assert f"{int(GOOD.sum() - BAD.sum())} : 0" in out
+    assert found.paired.discordant == (int(GOOD.sum() - BAD.sum()), 0)
 
 
 def test_two_runs_of_the_same_encoders(put) -> None:
@@ -110,6 +115,7 @@ def test_seeds_are_compared_as_their_mean(put) -> None:
     assert (found.a.made_by["seeds"], found.b.made_by["seeds"]) == ([0, 1], [0, 1])
     assert [note.split(":")[0] for note in notes] == ["rows without a partner"]
     assert "± 0.088" in comparison.table([found])
+    assert "± is the standard deviation over 2 seeds" in " ".join(comparison.table([found]).split())
 
 
 def test_the_same_data_by_another_path_is_paired(put) -> None:
@@ -146,6 +152,86 @@ def test_of_several_limits_the_largest_counts(put) -> None:
     run = put("r", "pixels(size=4)", BAD, limit=None)
     (one,), _ = compare(run)
     assert one.paired.images == 80
+
+
+def test_what_is_lower_is_better_where_less_is(put, brittle: Brittle) -> None:
+    """RMSE is lower for B: it is better, whatever the sign of the difference."""
+    facts = {"name": "classification", "headline": "accuracy", "higher_is_better": False, "attack": "pgd"}
+    first = put("a", "pixels(size=8)", GOOD, attack="pgd", task=facts)
+    second = put("b", "pixels(size=4)", BAD, attack="pgd", task=facts)
+    said = " ".join(brittle("compare", first, second)[1].split())
+    ((found,), _) = compare(first, second)
+    gap, alike = f"{found.paired.difference:.3f}", "no evidence of a difference"
+    assert "pixels(size=4) is more robust than pixels(size=8): better in 1 of 1 attacked number" in said
+    assert f"pixels(size=4) is more robust under pgd 8/255 by {gap} [" in said
+    assert f"better by {gap} [" in said
+    ((row,), back) = (json.loads(brittle("compare", *pair, "--json")[1]) for pair in ((first, second), (second, first)))
+    assert (row["verdict"], back[0]["verdict"]) == ("b is better", "b is worse")
+    assert f"better by {gap} [{row['low']:.3f}, {row['high']:.3f}]" in said
+    assert 0 < row["low"] < row["high"]
+    assert alike not in said
+
+
+def test_without_evidence_it_is_said_how_far_either_may_be_ahead(put, brittle: Brittle) -> None:
+    few = GOOD.copy()
+    few[np.flatnonzero(GOOD)[:3]] = False
+    first, second = put("a", "pixels(size=8)", GOOD), put("b", "pixels(size=4)", few)
+    said = " ".join(brittle("compare", first, second)[1].split())
+    (row,) = json.loads(brittle("compare", first, second, "--json")[1])
+    assert row["low"] < 0 < row["high"]
+    assert f"{row['high']:.3f} worse to {-row['low']:.3f} better" in said
+    assert "pixels(size=4) against pixels(size=8): no evidence of a difference in 1 clean number" in said
+    assert " * " not in said.replace("* below", "")
+
+
+def test_a_difference_of_one_row_alone_is_none_among_many(put) -> None:
+    """p of one row is below .05; corrected for the four made together it is not."""
+    few = GOOD.copy()
+    few[np.flatnonzero(GOOD)[:7]] = False
+    for attack, other in ((None, GOOD), ("pgd", few), ("embed", GOOD), ("noise", GOOD)):
+        put("r", "pixels(size=8)", GOOD, attack=attack)
+        run = put("r", "pixels(size=4)", other, attack=attack)
+    made, _ = compare(run)
+    (found,) = [each for each in made if each.paired.p < 0.05]
+    assert found.p_holm >= 0.05
+    assert comparison.verdict(found) == ""
+    assert "is not shown to differ in robustness from" in comparison.whole(made)
+
+
+def test_one_encoder_is_the_baseline_of_all_others(put, brittle: Brittle) -> None:
+    for name in ("pixels(size=8)", "pixels(size=4)", "pixels(size=2)"):
+        run = put("r", name, GOOD)
+        other = put("s", name.replace("size=2", "size=16"), BAD)
+    rows = json.loads(brittle("compare", run, "--baseline", "pixels(size=4)", "--json")[1])
+    assert {row["a"]["name"] for row in rows} == {"pixels(size=4)"}
+    assert {row["b"]["name"] for row in rows} == {"pixels(size=8)", "pixels(size=2)"}
+    rows = json.loads(brittle("compare", run, other, "--baseline", "pixels(size=16)", "--json")[1])
+    assert {row["a"]["name"] for row in rows} == {"pixels(size=16)"}
+    assert len(rows) == 3
+    assert all(row["a"]["value"] == pytest.approx(BAD.mean()) for row in rows)
+    assert all(row["b"]["value"] == pytest.approx(GOOD.mean()) for row in rows)
+    code, _, err = brittle("compare", run, "--baseline", "pixels(size=9)")
+    assert (code, "did you mean" in err) == (2, True)
+
+
+def test_every_format_says_the_same(put, brittle: Brittle) -> None:
+    for attack in (None, "pgd(steps=3)"):
+        put("r", "pixels(size=8)", GOOD, attack=attack)
+        run = put("r", "timm:a_b&50%", BAD, attack=attack)
+    gap = f"worse by {compare(run)[0][0].paired.difference:.3f}"
+    for form, words in (
+        ("md", [f"| pgd(steps=3) 8/255 | 0.775 | 0.387 | **{gap}", "**timm:a_b&50% is less robust than"]),
+        ("latex", [rf"\textbf{{{gap}", r"timm:a\_b\&50\%", r"\bottomrule"]),
+        ("csv", ["a_name,", "b is worse", "only_a", "pgd"]),
+    ):
+        code, out, _ = brittle("compare", run, "--format", form)
+        assert code == 0
+        assert all(each in out for each in words), (form, out)
+    rows = list(csv.DictReader(io.StringIO(brittle("compare", run, "--format", "csv")[1])))
+    wanted = json.loads(brittle("compare", run, "--format", "json")[1])
+    assert [float(row["difference"]) for row in rows] == [row["difference"] for row in wanted]
+    assert [(int(row["only_a"]), int(row["only_b"])) for row in rows] == [tuple(row["discordant"]) for row in wanted]
+    assert "did you mean 'latex'?" in brittle("compare", run, "--format", "latx")[2]
 
 
 def _refused(brittle: Brittle, code: int, words: str, *runs: Path) -> None:
@@ -201,7 +287,8 @@ def test_numbers_are_marked_where_a_check_failed(put, brittle: Brittle) -> None:
     put("b", "pixels(size=4)", BAD)
     code, out, _ = brittle("compare", first, second)
     assert code == 0
-    attacked, clean = (next(line for line in out.splitlines() if words in line) for words in ("pgd 8/255", " clean "))
+    rows = [line for line in out.splitlines() if "worse by" in line and "[" in line and "*" in line]
+    attacked, clean = (next(line for line in rows if words in line) for words in ("pgd 8/255", " clean "))
     assert "0.775 !" in attacked
     assert "0.387 ?" in attacked
     assert not set("!?") & set(clean)
@@ -221,9 +308,13 @@ def test_a_narrow_terminal_cuts_no_number(put, brittle: Brittle, monkeypatch: py
     wanted = json.loads(brittle("compare", run, "--json")[1])
     assert len(wanted) == 6
     for row in wanted:
-        assert f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]" in out
+        differs = row["verdict"] != "no evidence of a difference"
+        ends = sorted(map(abs, (row["low"], row["high"]))) if differs else [row["low"], row["high"]]
+        words = (f"[{ends[0]:.3f}, {ends[1]:.3f}]",) if differs else (f"{ends[1]:.3f} worse", f"{-ends[0]:.3f} better")
+        assert all(each in out for each in words), words
         assert all(f"{row[side]['value']:.3f}" in out for side in "ab")
         assert f"{row['p_holm']:.2g}" in out
+    assert len({row["verdict"] for row in wanted}) > 1
 
 
 def test_rows_without_a_partner_are_named_with_the_reason(put, brittle: Brittle) -> None:

@@ -12,7 +12,7 @@ from brittle.api.world import world
 from brittle.core import components
 from brittle.core.budget import default_eps
 from brittle.core.errors import BrittleError
-from brittle.core.progress import say
+from brittle.core.progress import say, whole
 from brittle.core.records import Cell, Result
 from brittle.core.traits import EncoderTraits, Passes
 from brittle.core.tree import tree
@@ -44,14 +44,14 @@ def run(
     protocol: str = "standard",
     output_dir: str | Path | None = None,
     checks: str = "fast",
-    name: str = "run",
+    name: str = plans.UNNAMED,
     device: str = "auto",
     batch_size: int = 0,
     precision: str = "auto",
     keep_adversarial: bool = False,
 ) -> list[Result]:
-    """Measure every combination, resuming what ``output_dir`` (default ``runs/NAME``) already holds; the results in the
-    plan's order.
+    """Measure every combination, resuming what ``output_dir`` already holds; the results in the plan's order. It is
+    ``runs/NAME`` by default, or named after encoders and data where no name is given.
 
     Encoders, tasks and attacks may be Python objects in place of specs: a ``torch.nn.Module`` as ``py:`` takes it, a
     ``Task``, a function ``(model, batch, threat, rng) -> images``. What is measured with an object is not taken up
@@ -77,7 +77,7 @@ def run(
             checks=checks,
         )
         where = machine(device, batch_size, precision=precision, keep=keep_adversarial)
-        return execute(plan, Path(output_dir or Path("runs") / name), where)
+        return execute(plan, Path(output_dir or plans.folder(plan)), where)
 
 
 def cells_of(plan: Plan, precision: str) -> dict[str, Cell]:
@@ -110,6 +110,12 @@ def passes_of(cell: Cell) -> Passes:
     return Passes(images * (attack.forwards + scores), images * attack.backwards)
 
 
+def _cost(cell: Cell) -> float:
+    """What an attacked number takes, in forward passes; 0 for a clean one, most of which is its head."""
+    passes = passes_of(cell)
+    return passes.forwards + 2 * passes.backwards if cell.attack else 0
+
+
 def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -> list[Result]:
     """Measure what a run folder lacks of a plan, and write plan, environment and reports into it."""
     store = Store(folder)
@@ -125,7 +131,8 @@ def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -
     look_at(cells[name] for name in lacking)
     if lacking:
         say(said(*needs_of((cells[name] for name in lacking), where.device)))
-        launch(Work({name: cells[name] for name in lacking}, store, where, plan.checks))
+        with whole({name: _cost(cells[name]) for name in lacking}):
+            launch(Work({name: cells[name] for name in lacking}, store, where, plan.checks))
     results = store.results()
     order = {name: place for place, name in enumerate(cells)}
     mine = sorted((result for result in results if result.id in order), key=lambda result: order[result.id])

@@ -46,6 +46,7 @@ def apgd(
 
     Args:
         objective: spec of what is climbed, such as ``task_loss`` or ``dlr``.
+        steps, restarts: how many steps a climb takes, and how many climbs.
         targets: climb towards each of this many most likely wrong classes in turn, the ``rank`` of the objective, on
             the images not yet beaten; fewer where there are fewer classes. 0: away from the right one.
         scout: this many of the steps, a fifth of them at most, go to a plain climb as in ``pgd``, from its own start.
@@ -84,9 +85,8 @@ def apgd(
 
     if not targets:
         return climb(objective)(model, batch, threat, rng)
-    return ensemble.worst_of(
-        (climb(text) for text in _towards(objective, targets, model, batch)), model, batch, threat, rng
-    )
+    members = map(climb, _towards(objective, targets, model, batch))
+    return ensemble.worst_of(members, model, batch, threat, rng)
 
 
 def _towards(objective: str, targets: int, model: Model, batch: Batch) -> Iterator[str]:

@@ -11,7 +11,11 @@ from brittle.types.threat import Threat
 
 def curve(model: Model, batch: Batch, threat: Threat, rng: Rng, /, *, attack: str = "pgd") -> Tensor:
     """The images of ``attack``; a result's ``curve`` has the metrics and the mean L2 move of the pooled feature at the
-    start, after each step, and of the images returned. Of an ensemble, the first member's steps."""
+    start, after each step, and of the images returned. Of an ensemble, the first member's steps.
+
+    Args:
+        attack: spec of the attack that is followed.
+    """
     return components.build("attacks", attack, model, batch, threat, rng)
 
 

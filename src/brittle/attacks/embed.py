@@ -6,7 +6,7 @@ from torch import Tensor
 from brittle.attacks.parts.ascent import Keep, ascend, by_score, passes
 from brittle.core.traits import AttackTraits, Passes
 from brittle.objectives.embedding import Distance, Layer, Tokens, embedding
-from brittle.types import AtLeastOne, Batch, Count, Model, Positive
+from brittle.types import AtLeastOne, Batch, Count, Model, Step
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
@@ -22,14 +22,25 @@ def embed(
     tokens: Tokens = "head",
     layer: Layer = "final",
     steps: Count = 20,
-    step: Positive = 0.25,
+    step: Step = 0.25,
     random_start: bool = True,
     restarts: AtLeastOne = 1,
     keep: Keep = "best",
 ) -> Tensor:
     """EmbedAttack (arXiv 2407.12588, 2024): what the task's head reads is moved, the pooled feature, the patch features
-    or both, as the paper's code does; with ``tokens=cls`` one set of images serves every task. ``distance``, ``tokens``
-    and ``layer`` as in ``embedding``, the rest as in ``pgd``."""
+    or both, as the paper's code does; with ``tokens=cls`` one set of images serves every task.
+
+    Args:
+        distance: between clean and attacked features, as in the objective ``embedding``.
+        tokens: ``head`` moves what the head reads, ``cls`` the pooled feature, ``grid`` the patch features, ``all``
+            both, ``attention`` the share of its attention that each token gives to each other.
+        layer: of which block or stage, counted as in Python; ``final`` for the encoder's output.
+        steps: how many.
+        step: length of a step as a fraction of eps.
+        random_start: begin at a random point of the ball, else at the clean image.
+        restarts: how many times to climb.
+        keep: ``best`` iterate per image, the one of worst ``score``, the ``last``, or the last that ``fooled``.
+    """
     climbed = embedding(model, batch, distance=distance, tokens=tokens, layer=layer)
     return ascend(
         climbed,

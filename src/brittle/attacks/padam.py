@@ -8,7 +8,7 @@ from torch import Tensor
 from brittle.attacks.parts.ascent import Climb, Keep, by_score, passes
 from brittle.core import components
 from brittle.core.traits import AttackTraits
-from brittle.types import AtLeastOne, Batch, Model, Positive
+from brittle.types import AtLeastOne, Batch, Model, Step
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
@@ -22,7 +22,7 @@ def padam(
     *,
     objective: str = "task_loss",
     steps: AtLeastOne = 200,
-    step: Positive = 0.25,
+    step: Step = 0.25,
     restarts: AtLeastOne = 1,
     keep: Keep = "score",
 ) -> Tensor:
@@ -31,6 +31,7 @@ def padam(
 
     Args:
         objective: spec of what is climbed: theirs are ``task_loss`` and ``cosine``.
+        steps: how many.
         step: Adam's rate, about the most that a value moves in one step, as a fraction of eps; in l2 about the length
             of a step.
         restarts: how many times to climb.

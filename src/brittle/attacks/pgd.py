@@ -5,7 +5,7 @@ from torch import Tensor
 from brittle.attacks.parts.ascent import Keep, ascend, by_score, passes
 from brittle.core import components
 from brittle.core.traits import AttackTraits
-from brittle.types import AtLeastOne, Batch, Count, Model, Positive
+from brittle.types import AtLeastOne, Batch, Count, Model, Step
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
@@ -19,7 +19,7 @@ def pgd(
     *,
     objective: str = "task_loss",
     steps: Count = 20,
-    step: Positive = 0.25,
+    step: Step = 0.25,
     random_start: bool = True,
     restarts: AtLeastOne = 1,
     keep: Keep = "best",
@@ -28,7 +28,9 @@ def pgd(
 
     Args:
         objective: spec of what is climbed.
+        steps: how many.
         step: length of a step as a fraction of eps.
+        random_start: begin at a random point of the ball, else at the clean image.
         restarts: how many times to climb.
         keep: ``best`` iterate per image, the one of worst ``score``, the ``last``, or the last that ``fooled``.
     """

@@ -63,7 +63,11 @@ def _images(argument: str) -> ImageStore:
 
 
 def stored(argument: str, model: Model, batch: Batch, threat: Threat, rng: Rng, /) -> Tensor:
-    """The images kept under ``argument`` for the images of ``batch``.
+    """The images kept under ``argument`` for the images of ``batch``, as in ``stored:RUN``.
+
+    Args:
+        argument: a run folder, or one set of images in its folder ``adversarial``; ``brittle run ...
+            --keep-adversarial`` keeps them.
 
     Raises:
         MissingError: one of the images is not among them.

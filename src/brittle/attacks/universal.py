@@ -11,7 +11,7 @@ from brittle.attacks.parts.slope import finite, slope
 from brittle.core import components
 from brittle.core.errors import UsageError
 from brittle.core.traits import AttackTraits
-from brittle.types import AtLeastOne, Batch, Model, Objective, Positive
+from brittle.types import AtLeastOne, Batch, Model, Objective, Step
 from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
@@ -27,7 +27,7 @@ def universal(
     *,
     objective: str = "task_loss",
     steps: AtLeastOne = 100,
-    step: Positive = 0.1,
+    step: Step = 0.1,
     pictures: AtLeastOne = 256,
 ) -> Tensor:
     """A universal perturbation (Moosavi-Dezfooli et al. 2017) climbed with signed gradients (Shafahi et al. 2020) on
@@ -35,7 +35,9 @@ def universal(
     to the test images.
 
     Args:
+        objective: spec of what is climbed.
         steps, step: how many, and how long as a fraction of eps; each step takes one batch.
+        pictures: how many images of the train split it is climbed on.
     """
     delta = learn(model, [batch], threat, 0, objective=objective, steps=steps, step=step, pictures=pictures)
     return threat.project(batch.images, batch.images + delta)

@@ -20,6 +20,10 @@ def warm(
 
     A batch with a ``start`` has been through the smaller budgets already. A run with several budgets uses this attack
     for its cells automatically.
+
+    Args:
+        attack: spec of the attack that climbs.
+        eps: the smaller budgets.
     """
     climb = ensemble.member(attack)
     if batch.start is None:

@@ -11,34 +11,41 @@ from brittle import __version__
 from brittle.cli.data import data_app
 from brittle.cli.doctor import doctor, verify
 from brittle.cli.finetune import finetune
-from brittle.cli.list import list_
+from brittle.cli.list import info, list_
 from brittle.cli.report import compare, report
 from brittle.cli.run import run
 from brittle.core.errors import BrittleError, CellError, MissingError, UsageError
 from brittle.core.files import FULL
-from brittle.core.text import plain, printable_output
+from brittle.core.text import folded, plain, printable_output, show, tinted
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="How brittle is your vision encoder?",
 )
-for command in (run, report, compare, finetune, verify, doctor):
+for command in (run, report, compare, finetune, info, verify, doctor):
     app.command()(command)
 app.command(name="list")(list_)
 app.add_typer(data_app, name="data")
 
 
+@app.command()
+def version() -> None:
+    """Print the version."""
+    show(f"brittle {__version__}")
+
+
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"brittle {__version__}")
+        version()
         raise typer.Exit
 
 
 @app.callback()
 def options(
-    version: Annotated[
+    _version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
@@ -56,7 +63,7 @@ def main() -> NoReturn:
     except BrittleError as error:
         if verbose:
             raise
-        print(f"brittle: {plain(' '.join(str(error).split()))}", file=sys.stderr)
+        _complain(f"brittle: {plain(' '.join(str(error).split()))}")
         sys.exit(error.exit_code)
     except (SystemExit, KeyboardInterrupt) as stop:  # typer makes an exit of 130 out of Ctrl-C
         code = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
@@ -69,8 +76,12 @@ def main() -> NoReturn:
     except OSError as error:
         if verbose:
             raise
-        print(plain(f"brittle: {error.strerror or error}: {error.filename or ''}".rstrip(": ")), file=sys.stderr)
+        _complain(plain(f"brittle: {error.strerror or error}: {error.filename or ''}".rstrip(": ")))
         sys.exit(_code_of(error))
+
+
+def _complain(line: str) -> None:
+    print(tinted(folded(line, sys.stderr), {r"\Abrittle:": "red"}, sys.stderr), file=sys.stderr)
 
 
 def _code_of(error: OSError) -> int:

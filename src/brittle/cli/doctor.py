@@ -19,7 +19,13 @@ def verify(
     full: Annotated[bool, typer.Option("--full", help="Also those that take minutes.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
-    """Run the engine against recorded values of independent implementations; exit 1 if one is not met."""
+    """Run the engine against recorded values. They are of independent implementations; exit 1 if one is not met.
+
+    \b
+    Examples:
+      brittle verify
+      brittle verify --full
+    """
     progress.quiet = quiet
     from brittle import verify as oracles
 
@@ -33,7 +39,12 @@ def verify(
 
 
 def doctor() -> None:
-    """Say what is installed, which devices there are and where things are kept; exit 1 if something needed is wrong."""
+    """Say what is installed and where things are kept. Exit 1 if something that is needed is wrong.
+
+    \b
+    Examples:
+      brittle doctor
+    """
     from brittle.evaluation import machine
 
     environment = machine.environment()

@@ -14,25 +14,48 @@ Many = list[str] | None
 
 
 def finetune(
-    method: Annotated[str, typer.Argument(help="Tuning method, such as deacl.")],
-    encoder: Annotated[str, typer.Option("-e", "--encoder", help="Encoder to start from.")],
-    data: Annotated[str, typer.Option("-d", "--data", help="Data set whose train split is used.")],
-    set_: Annotated[Many, typer.Option("--set", help="Setting of the method or of the recipe, key=value.")] = None,
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="Tuning method, such as deacl; brittle list tuning.")],
+    encoder: Annotated[str, typer.Option("-e", "--encoder", metavar="ENC", help="Encoder to start from.")],
+    data: Annotated[str, typer.Option("-d", "--data", metavar="DATA", help="Data set whose train split is used.")],
+    set_: Annotated[
+        Many, typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method or of the recipe.")
+    ] = None,
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", help="Where to write; runs/METHOD if not given.")
+        Path | None, typer.Option("--output-dir", metavar="DIR", help="Where to write.", show_default="runs/METHOD")
     ] = None,
-    preset: Annotated[str | None, typer.Option("--preset", help="Settings as published, such as cifar.")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="How often each image is seen.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Images a step; 64.")] = None,
-    devices: Annotated[int | None, typer.Option("--devices", min=1, help="GPUs that share each batch; 1.")] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", metavar="NAME", help="Settings as published, such as cifar.")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--epochs", min=1, metavar="N", help="How often each image is seen.", show_default="0, for 1,000 steps"
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, metavar="N", help="Images a step.", show_default="64")
+    ] = None,
+    devices: Annotated[
+        int | None, typer.Option("--devices", min=1, metavar="N", help="GPUs that share each batch.", show_default="1")
+    ] = None,
     save_every: Annotated[
-        int | None, typer.Option("--save-every", min=1, help="Keep a snapshot each so many epochs, or steps.")
+        int | None,
+        typer.Option("--save-every", min=1, metavar="N", help="Keep a snapshot each so many epochs, or steps."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Order of images and random starts.")] = 0,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use only so many training images.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Order of images and random starts.")] = 0,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, metavar="N", help="Use only so many training images.", show_default="all"),
+    ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
-    """Tune an encoder for robustness; what comes out is an encoder again, file:DIR/encoder.safetensors."""
+    """Tune an encoder for robustness. What comes out is an encoder again, file:DIR/encoder.safetensors.
+
+    \b
+    Examples:
+      brittle finetune deacl -e embedded:dino -d scenes --set steps=200
+      brittle finetune trades -e timm:resnet18 -d cifar10:DIR --epochs 10 --devices 2
+    """
     progress.quiet = quiet
     parsed = parse(method)
     extra = parse(f"x({', '.join(set_ or [])})").settings if set_ else {}

@@ -6,11 +6,15 @@ from typing import Annotated
 import typer
 
 from brittle.core import components, files, progress
-from brittle.core.errors import UsageError
+from brittle.core.errors import UsageError, unknown
 from brittle.core.text import show
 from brittle.core.traits import ReportTraits
-from brittle.reports.parts import figures
+from brittle.planning.plan import DOWNSTREAM
+from brittle.reports.parts import figures, layout, wording
 from brittle.results import store
+
+TINTS = {r"better (by|in)|more robust than": "green", r"worse (by|in)|less robust than": "red"}
+"""Which words of a verdict have which colour."""
 
 
 def report(
@@ -25,8 +29,17 @@ def report(
         Path | None, typer.Option("--output-dir", help="Write report.FORMAT there, or all files that a report has.")
     ] = None,
 ) -> None:
-    """Show the results of run folders."""
+    """Show the results of run folders.
+
+    \b
+    Examples:
+      brittle report runs/demo
+      brittle report runs/demo --format md,csv,json --output-dir report
+      brittle report runs/history --format history --output history.svg
+    """
     results = [result for folder in runs for result in store.read_run(folder)]
+    if len({result.task.get(DOWNSTREAM, True) for result in results}) > 1:  # one column for one attack
+        results = layout.as_downstream(results)
     names = [name.strip() for name in formats.split(",")]
     if output and (output_dir or len(names) > 1):
         raise UsageError("--output is for one report; give --output-dir for several")
@@ -40,7 +53,7 @@ def report(
             files.write_whole(path, figures.rendered(figure, path.suffix.lower()) if _drawn(path) else text.encode())
             progress.say(f"written: {path}")
         if not paths:
-            show(text)
+            show(text, wording.TINTS)
 
 
 def _drawn(path: Path) -> bool:
@@ -70,13 +83,28 @@ def compare(
     second: Annotated[
         Path | None, typer.Argument(metavar="[RUN_B]", help="Another; without it, RUN_A's encoders are compared.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    baseline: Annotated[
+        str, typer.Option("--baseline", metavar="ENC", help="The encoder that each other is compared with.")
+    ] = "",
+    form: Annotated[str, typer.Option("--format", metavar="NAME", help="table, md, csv, latex or json.")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Compare two runs, or the encoders of one, image by image: differences with intervals and tests."""
-    from brittle.reports.parts import comparison
+    """Say which encoder is better, by paired tests. Of two runs, or of the encoders of one, image by image: by how
+    much, with its interval, and whether chance explains it.
+
+    \b
+    Examples:
+      brittle compare runs/demo
+      brittle compare runs/demo --baseline embedded:dino --format md
+      brittle compare runs/before runs/after
+    """
+    from brittle.reports.parts import comparison_formats
     from brittle.results import compare as comparing
 
-    comparisons, notes = comparing.compare(first, second)
+    form = "json" if as_json else form
+    if form not in comparison_formats.FORMATS:
+        raise unknown("format", form, comparison_formats.FORMATS)
+    comparisons, notes = comparing.compare(first, second, baseline)
     for note in notes:
         progress.say(note)
-    show(comparison.as_json(comparisons) if as_json else comparison.table(comparisons))
+    show(comparison_formats.FORMATS[form](comparisons), TINTS)

@@ -12,10 +12,13 @@ import typer
 from brittle.core import components, progress
 from brittle.core.errors import CellError, MissingError, UsageError, unknown
 from brittle.core.records import Result
+from brittle.core.spec import listed
 from brittle.core.text import show
 from brittle.planning import plan as plans
 from brittle.planning import sweep
 from brittle.planning.plan import Plan
+from brittle.planning.warm_start import titled
+from brittle.reports.parts import wording
 from brittle.results import store
 
 if TYPE_CHECKING:
@@ -40,36 +43,79 @@ class NormOption(StrEnum):
 
 def run(
     name: Annotated[
-        str | None, typer.Argument(metavar="[PLAN]", help="A plan file or the name of a packaged plan.")
+        str | None,
+        typer.Argument(metavar="PLAN", help="A plan file or the name of a packaged plan.", show_default="demo"),
     ] = None,
-    encoder: Annotated[Many, typer.Option("-e", "--encoder", help="Encoder spec, such as embedded:dino.")] = None,
-    data: Annotated[Many, typer.Option("-d", "--data", help="Data set spec, such as scenes or folder:DIR.")] = None,
-    task: Annotated[Many, typer.Option("-t", "--task", help="Task; all that the data allows if not given.")] = None,
+    encoder: Annotated[
+        Many, typer.Option("-e", "--encoder", metavar="ENC", help="Encoder spec, such as timm:NAME.")
+    ] = None,
+    data: Annotated[
+        Many, typer.Option("-d", "--data", metavar="DATA", help="Data set spec, such as folder:DIR.")
+    ] = None,
+    task: Annotated[
+        Many, typer.Option("-t", "--task", metavar="TASK", help="Task spec.", show_default="all that the data allow")
+    ] = None,
     attack: Annotated[
-        Many, typer.Option("-a", "--attack", help="Attack spec, or downstream for the task's own.")
+        Many,
+        typer.Option(
+            "-a",
+            "--attack",
+            metavar="ATTACK",
+            help="Attack spec, or downstream for the task's own.",
+            show_default="embed, downstream",
+        ),
     ] = None,
-    eps: Annotated[Many, typer.Option("--eps", help="Budget in pixel units, such as 8/255.")] = None,
-    norm: Annotated[NormOption | None, typer.Option("--norm", help="Norm of the budget.")] = None,
-    seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="Seed of heads and random starts.")] = None,
+    eps: Annotated[
+        Many, typer.Option("--eps", metavar="EPS", help="Budget in pixel units.", show_default="8/255 in linf")
+    ] = None,
+    norm: Annotated[NormOption | None, typer.Option("--norm", help="Norm of the budget.", show_default="linf")] = None,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option("--seed", min=0, metavar="N", help="Seed of heads and random starts.", show_default="0"),
+    ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Use only so many test images, drawn by name.")
+        int | None,
+        typer.Option("--limit", min=1, metavar="N", help="Use so many test images, drawn by name.", show_default="all"),
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option("--protocol", help="How images are measured, such as standard(subset=first).")
+        str | None,
+        typer.Option(
+            "--protocol",
+            metavar="SPEC",
+            help="How images are measured, such as standard(subset=first).",
+            show_default="standard",
+        ),
     ] = None,
-    output_dir: Annotated[Path | None, typer.Option("--output-dir", help="Run folder; runs/NAME if not given.")] = None,
-    data_root: Annotated[str, typer.Option("--data-root", help="What {data} stands for in a plan.")] = ".",
-    weights_root: Annotated[str, typer.Option("--weights-root", help="What {weights} stands for in a plan.")] = ".",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
-    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16, for attacks.")] = "auto",
-    batch_size: Annotated[str, typer.Option("--batch-size", help="auto or a number; changes no result.")] = "auto",
-    num_workers: Annotated[int, typer.Option("--num-workers", min=0, max=1024, help="Threads that read images.")] = 0,
-    executor: Annotated[str, typer.Option("--executor", help="Where cells run: local.")] = "local",
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-dir", metavar="DIR", help="Run folder.", show_default="runs/PLAN, or runs/ENC-DATA-HASH"
+        ),
+    ] = None,
+    data_root: Annotated[
+        str, typer.Option("--data-root", metavar="DIR", help="What {data} stands for in a plan.", show_default="here")
+    ] = ".",
+    weights_root: Annotated[
+        str,
+        typer.Option("--weights-root", metavar="DIR", help="What {weights} stands for in a plan.", show_default="here"),
+    ] = ".",
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="NAME", help="auto, fp32 or bf16, for attacks.")
+    ] = "auto",
+    batch_size: Annotated[
+        str, typer.Option("--batch-size", metavar="N", help="auto or a number; no result depends on it.")
+    ] = "auto",
+    num_workers: Annotated[
+        int, typer.Option("--num-workers", min=0, max=1024, metavar="N", help="Threads that read images.")
+    ] = 0,
+    executor: Annotated[str, typer.Option("--executor", metavar="NAME", help="Where cells run: local.")] = "local",
     keep_adversarial: Annotated[
         bool, typer.Option("--keep-adversarial", help="Keep the attacked images, for stored:RUN.")
     ] = False,
     checks: Annotated[
-        Checks | None, typer.Option("--checks", help="Evidence to gather for every attacked number.")
+        Checks | None,
+        typer.Option("--checks", help="Evidence to gather for every attacked number.", show_default="fast"),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the cells and which are done; measure nothing.")
@@ -77,12 +123,24 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON instead of a table.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never ask a hub.")] = False,
     fail_under: Annotated[
-        float | None, typer.Option("--fail-under", help="Exit 5 if a higher-is-better headline is lower.")
+        float | None,
+        typer.Option("--fail-under", metavar="X", help="Exit 5 if a higher-is-better headline is lower."),
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show tracebacks.")] = False,
 ) -> None:
-    """Measure encoders on data sets, tasks and attacks; without a plan, -e or -d: the embedded default."""
+    """Measure encoders on data sets, tasks and attacks. Without a plan, -e or -d: the embedded default.
+
+    -e, -d, -t, -a, --eps and --seed may be given several times; all but --seed take lists with commas as well.
+
+    \b
+    Examples:
+      brittle run
+      brittle run -e timm:resnet18 -d folder:images -a embed,pgd --limit 100
+      brittle run -e embedded:dino,embedded:deacl -d scenes -t depth \\
+        -a "pgd(steps=40)" --eps 4/255,8/255 --output-dir runs/two
+      brittle run paper --data-root DATA --weights-root WEIGHTS --dry-run
+    """
     progress.quiet = quiet
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported
@@ -93,11 +151,9 @@ def run(
     if fail_under is not None and not math.isfinite(fail_under):
         raise UsageError(f"--fail-under {fail_under}: must be a finite number")
     options: dict[str, Any] = {
-        "encoders": encoder,
-        "datasets": data,
-        "tasks": task,
-        "attacks": attack,
-        "eps": eps,
+        **{kind: _listed(kind, texts) for kind, texts in (("encoders", encoder), ("datasets", data), ("tasks", task))},
+        "attacks": _listed("attacks", attack, plans.DOWNSTREAM, plans.CLEAN),
+        "eps": [each.strip() for text in eps for each in text.split(",")] if eps else None,
         "norm": norm.value if norm else None,
         "seeds": seed,
         "limit": limit,
@@ -105,8 +161,8 @@ def run(
         "checks": checks.value if checks else None,
     }
     roots = {"data": data_root, "weights": weights_root}
-    plan = _plan(name, {key: value for key, value in options.items() if value is not None}, roots)
-    folder = output_dir or Path("runs") / plan.name
+    plan, original = _plan(name, {key: value for key, value in options.items() if value is not None}, roots)
+    folder = output_dir or plans.folder(plan, original)
     store.Store(folder)  # a path that is a file is refused before anything heavy starts
     from brittle.api import running
     from brittle.evaluation import machine
@@ -118,39 +174,45 @@ def run(
     if dry_run:
         _outline(plan, missing, store.Store(folder), where)
         return
+    if len(missing) > 1 and not sweep.left(plan, missing):
+        for text, why in missing.items():
+            progress.say(f"missing {text}: {why}", always=True)
+        raise MissingError(f"nothing is left to measure: {len(missing)} encoders and data sets are missing")
     results = running.execute(plan, folder, where, executor)
     report = components.component("reports", "json" if as_json else plan.report).function
-    show(report(results))
+    show(report(results), wording.TINTS)
     progress.say(f"written: {folder}/report/report.html, .md, .csv, .json")
     raise typer.Exit(_exit_code(results, fail_under) or (MissingError.exit_code if missing else 0))
 
 
+def _listed(kind: str, texts: Many, *more: str) -> Many:
+    """The specs that an option was given, those of lists with commas one by one."""
+    known = {*components.names(kind), *more}
+    return [each for text in texts for each in listed(text, known)] if texts else None
+
+
 def _outline(plan: Plan, missing: dict[str, str], folder: store.Store, where: "Machine") -> None:
-    """What a plan would do: a line for each encoder and data set of which something is missing, then the cells that can
-    be measured."""
+    """What a plan would do: what is missing for it, then the cells that can be measured."""
     from brittle.api import running
     from brittle.evaluation import disk
 
-    for encoder in plan.encoders:
-        for data in plan.datasets:
-            reasons = [missing[text] for text in (encoder, data) if text in missing]
-            if reasons:
-                show(f"lacks  {encoder} / {data}: {'; '.join(reasons)}")
-    if all(text in missing for text in plan.encoders) or all(text in missing for text in plan.datasets):
+    for text, why in missing.items():
+        show(f"lacks  {text}: {why}")
+    if not sweep.left(plan, missing):
         return
     cells = running.cells_of(plan, where.precision)
     to_do = set(folder.missing(list(cells)))
     for key, cell in cells.items():
-        show(f"{'to do' if key in to_do else 'done '}  {key}  {cell}")
+        show(f"{'to do' if key in to_do else 'done '}  {key}  {titled(cell)}")
     passes = [running.passes_of(cells[key]) for key in to_do]
     forwards, backwards = sum(each.forwards for each in passes), sum(each.backwards for each in passes)
     progress.say(disk.said(*disk.needs_of((cells[key] for key in to_do), where.device)))
     progress.say(f"at most {forwards:,} forward and {backwards:,} backward passes of an image, less what is shared")
 
 
-def _plan(name: str | None, options: dict[str, Any], roots: dict[str, str]) -> Plan:
-    """The plan named, with options of the command line in place of its own values; or a plan of those options
-    alone."""
+def _plan(name: str | None, options: dict[str, Any], roots: dict[str, str]) -> tuple[Plan, Plan | None]:
+    """The plan named, with options of the command line in place of its own values, and as it is without them; or a plan
+    of those options alone."""
     if name is None and "encoders" not in options and "datasets" not in options:
         name = EMBEDDED_DEFAULT
     if name is not None:
@@ -158,11 +220,11 @@ def _plan(name: str | None, options: dict[str, Any], roots: dict[str, str]) -> P
         values = named.model_dump(exclude_unset=True)
         if options.get("norm", named.norm) != named.norm:
             values.pop("eps", None)  # a budget belongs to its norm
-        return plans.make(**{**values, **options})
+        return plans.make(**{**values, **options}), named
     for key, option in (("encoders", "-e"), ("datasets", "-d")):
         if key not in options:
             raise UsageError(f"no {option} given; name at least one of the {key}, or neither for the embedded default")
-    return plans.make(**options)
+    return plans.make(**options), None
 
 
 def _exit_code(results: list[Result], fail_under: float | None) -> int:

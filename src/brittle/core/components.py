@@ -33,6 +33,8 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 """A setting that counts something there must be one of."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """A setting that is a finite number above 0."""
+Step = Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)]
+"""A setting that is the length of a step as a share of eps: two cross the whole ball."""
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A setting that is a finite number, 0 or more."""
 
@@ -75,10 +77,14 @@ def singular(kind: str) -> str:
     return {"tuning": "tuning method", "datasets": "data set", "launch": "launcher"}.get(kind, kind.removesuffix("s"))
 
 
+def path_of(kind: str, name: str) -> Path:
+    """The file of a component."""
+    return next(path for folder in _folders(kind) if (path := Path(folder, f"{name}.py")).is_file())
+
+
 def summary(kind: str, name: str) -> str:
     """The first paragraph of a component's module docstring, on one line; read without importing the module."""
-    path = next(path for folder in _folders(kind) if (path := Path(folder, f"{name}.py")).is_file())
-    start = re.match(r'\s*"""(.+?)(\n\n|""")', path.read_text(encoding="utf8"), re.DOTALL)
+    start = re.match(r'\s*"""(.+?)(\n\n|""")', path_of(kind, name).read_text(encoding="utf8"), re.DOTALL)
     return " ".join(start[1].split()) if start else ""
 
 
@@ -171,8 +177,10 @@ def _complete(kind: str, spec: Spec) -> Spec:
         try:
             full[key] = TypeAdapter(hints.get(key, Any)).validate_python(given if isinstance(value, list) else given[0])
         except ValidationError as error:
-            why = error.errors()[0]["msg"].lower()
-            raise UsageError(f"{spec.name}({key}={text_of(value)}): {why}") from None
+            first = error.errors()[0]
+            many = first["type"] == "less_than_equal" and f"{key}s" in settings  # step=40 for steps=40
+            meant = f"; did you mean {key}s={text_of(value)}?" if many else ""
+            raise UsageError(f"{spec.name}({key}={text_of(value)}): {first['msg'].lower()}{meant}") from None
         full[key] = rewritten(key, full[key], lambda inner, text: str(complete(inner, text)))
     return Spec(spec.name, spec.argument, full)
 

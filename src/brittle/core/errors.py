@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST = 1000  # characters of a line that people are to read
+MANY = 30  # names, more than which nobody reads
 
 
 class BrittleError(Exception):
@@ -43,10 +44,15 @@ class MissingError(BrittleError):
     exit_code = 4
 
 
+class UnreachableError(MissingError):
+    """What is missing would have to be downloaded, and cannot be."""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
-    """``no attack 'pdg'; did you mean 'pgd'?`` or, with nothing near, the names that exist."""
+    """``no attack 'pdg'; did you mean 'pgd'?`` or, with nothing near, the names that exist (of many, some)."""
     names = sorted(known)
     lower = {each.lower(): each for each in names}  # PGD means pgd
     near = difflib.get_close_matches(name.lower(), lower, n=1)
-    hint = f"did you mean {lower[near[0]]!r}?" if near else f"there is {', '.join(names) or 'none'}"
+    some = names if len(names) <= MANY else [*names[:5], f"and {len(names) - 5} more"]
+    hint = f"did you mean {lower[near[0]]!r}?" if near else f"there is {', '.join(some) or 'none'}"
     return UsageError(f"no {what} {name!r}; {hint}")

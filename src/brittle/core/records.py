@@ -52,11 +52,11 @@ EVIDENCE = ("none", "fast", "full")
 class Result:
     """A measured cell, or (``failed`` not None) the reason why it could not be.
 
-    ``task`` holds what a report must know of it: name, headline, higher_is_better, attack, unlike. ``intervals`` are
-    95 %. ``cost`` has seconds, forwards, backwards, peak_bytes; ``made_by`` versions, device, weights_sha256,
-    data_sha256. ``curve``: the metrics after each step, where the attack was told to follow them. ``sees``: what of the
-    model the attack followed, ``head``, ``encoder`` or ``nothing``; empty for the clean row, and in results of versions
-    that did not say.
+    ``task`` holds what a report must know of it: name, headline, higher_is_better, attack, unlike; and read from a run
+    whose plan named that attack by itself, ``downstream`` as False. ``intervals`` are 95 %. ``cost`` has seconds,
+    forwards, backwards, peak_bytes; ``made_by`` versions, device, weights_sha256, data_sha256. ``curve``: the metrics
+    after each step, where the attack was told to follow them. ``sees``: what of the model the attack followed,
+    ``head``, ``encoder`` or ``nothing``; empty for the clean row, and in results of versions that did not say.
     """
 
     id: str

@@ -4,7 +4,7 @@ parsed, never evaluated.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Union
@@ -81,6 +81,24 @@ def parse(text: str) -> Spec:
         settings = reader.settings()
         reader.end()
     return Spec(start.group(), argument, settings)
+
+
+def listed(text: str, known: Collection[str]) -> list[str]:
+    """The specs of a list with commas, such as ``embed,pgd(steps=5)``. A comma within brackets or quotes belongs to its
+    spec, and so does one within an argument, such as a path, unless what follows is a name that is ``known``."""
+    pieces, depth, quote = [""], 0, ""
+    for place, mark in enumerate(text):
+        if quote or mark in "'\"":
+            quote = "" if mark == quote else quote or mark
+        else:
+            depth += (mark in "([") - (mark in ")]")
+        following = _NAME.match(text[place + 1 :].lstrip())
+        ends = mark == "," and not (quote or depth)
+        if ends and (":" not in pieces[-1].partition("(")[0] or (following and following.group() in known)):
+            pieces.append("")
+        else:
+            pieces[-1] += mark
+    return [piece.strip() for piece in pieces]
 
 
 def _settings_start(rest: str) -> int:

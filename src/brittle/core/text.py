@@ -2,12 +2,18 @@
 break."""
 
 import codecs
+import os
 import re
+import shutil
 import sys
+import textwrap
+from collections.abc import Mapping
+from typing import TextIO
 
 _ACTS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )  # moves the cursor, colours, erases, turns the direction, cannot be seen or cannot be encoded
+COLOURS = {"red": 31, "green": 32, "yellow": 33}
 _ASCII = {"–": "-", "…": "...", "─": "-", "━": "-", "│": "|", "±": "+-", "×": "x"}  # noqa: RUF001
 
 
@@ -23,9 +29,35 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-most // 2 :]}"
 
 
-def show(text: object) -> None:
-    """Print it on stdout, whatever is in it and whatever encoding stdout has; the lines of a CSV end as all others."""
-    print(plain(str(text).replace("\r\n", "\n")), flush=True)
+def brief(error: object, most: int = 160) -> str:
+    """What an error says, on one line, cut between words."""
+    return textwrap.shorten(str(error), most, placeholder=" ...") or type(error).__name__
+
+
+def show(text: object, tints: Mapping[str, str] | None = None) -> None:
+    """Print it on stdout, whatever is in it and whatever encoding stdout has; the lines of a CSV end as all others.
+
+    Args:
+        tints: patterns to the colour of what they find, on a terminal that shows colours.
+    """
+    print(tinted(plain(str(text).replace("\r\n", "\n")), tints or {}, sys.stdout), flush=True)
+
+
+def folded(text: str, stream: TextIO) -> str:
+    """``text`` in lines that a terminal breaks between words; as it is where ``stream`` is none."""
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def tinted(text: str, tints: Mapping[str, str], stream: TextIO) -> str:
+    """``text`` with what each pattern finds in a colour, where ``stream`` is a terminal and nobody said NO_COLOR."""
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    for pattern, colour in tints.items():
+        text = re.sub(pattern, lambda found: f"\x1b[{COLOURS[colour]}m{found[0]}\x1b[0m", text, flags=re.MULTILINE)
+    return text
 
 
 def printable_output() -> None:

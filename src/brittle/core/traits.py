@@ -131,12 +131,15 @@ class EncoderTraits(Traits):
         fingerprint: what stands for the weights and every setting that changes features, without building the network.
         validate: refuses, before any work starts, what building it would refuse.
         expand: the arguments that one argument stands for, such as the checkpoints of a folder.
+        claims: whether a text without this component's name in front, such as a model's name or a file's path, is one
+            of its arguments; so that a user is told.
         foreign: what it would run or fetch that only a user may ask for, not a card beside weights; empty for nothing.
     """
 
     fingerprint: Callable[..., str]
     validate: Callable[..., None] | None = None
     expand: Callable[[str], list[str]] | None = None
+    claims: Callable[[str], bool] | None = None
     foreign: Callable[..., str] | None = None
 
 
@@ -150,6 +153,8 @@ class DatasetTraits(Traits):
             windows; and ``background``, the class that the paper's protocol leaves out.
         download: (folder, settings as keywords) fetches it and says where it is; or torchvision's class and the
             arguments of each call.
+        small: settings that it is given in a run of few test images, where none of them is set, so that heads do not
+            take longer than what they are for.
         own: whoever uses it says what its classes and numbers mean, so that is doubted where it looks odd.
     """
 
@@ -159,6 +164,7 @@ class DatasetTraits(Traits):
     protocol: str = "not stated"
     rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     download: Callable[..., Path] | tuple[str, Sequence[Mapping[str, Any]]] | None = None
+    small: Mapping[str, int] = field(default_factory=dict[str, int])
     own: bool = False
 
 

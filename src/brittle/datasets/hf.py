@@ -183,6 +183,8 @@ def hf(
         zero_void: masks in which 0 is void and class c is stored as c + 1, as in ADE20k.
         depth_scale: metres per step of an integer depth image.
         split_train, split_val, split_test: the hub's names of the splits.
+        config: the configuration, where the data set has several; empty for the default one.
+        revision: commit, tag or branch on the hub; empty for its main branch.
         skip_unreadable: leave out images that cannot be read and report how many, instead of failing.
 
     Raises:

@@ -28,6 +28,7 @@ TRAITS = DatasetTraits(
     layout="none; give no folder",
     protocol="shape of the main solid, a class for each pixel, depth in metres; nothing is void",
     rules={"mask": {"background": 0}},  # the wall
+    small={"train": 768, "val": 256},
 )
 
 

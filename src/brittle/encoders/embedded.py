@@ -61,12 +61,18 @@ def fingerprint(argument: str, /, *, seed: int = 0) -> str:
     return files.sha256(_weights(argument, seed)[0])
 
 
+def claims(text: str) -> bool:
+    """Whether a text is the name of embedded weights."""
+    return text.partition("@")[0] in _known()
+
+
+def _known() -> set[str]:
+    names = [item.name for item in (resources("brittle") / "assets").iterdir()]
+    return {"random", *(name.removesuffix(".safetensors") for name in names if name.endswith(".safetensors"))}
+
+
 def _weights(name: str, seed: int) -> tuple[bytes, dict[str, Any]]:
-    folder = resources("brittle") / "assets"
-    known = {
-        "random",
-        *(item.name.removesuffix(".safetensors") for item in folder.iterdir() if item.name.endswith(".safetensors")),
-    }
+    folder, known = resources("brittle") / "assets", _known()
     plain, _, version = name.partition("@")
     stem = name if name in known else plain
     if stem not in known or (version and stem == "random"):
@@ -87,4 +93,4 @@ def _weights(name: str, seed: int) -> tuple[bytes, dict[str, Any]]:
     return data, card
 
 
-TRAITS = EncoderTraits(fingerprint=fingerprint)
+TRAITS = EncoderTraits(fingerprint=fingerprint, claims=claims)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from brittle.core import files
-from brittle.core.errors import BrittleError, MissingError, UsageError, unknown
+from brittle.core.errors import BrittleError, MissingError, UnreachableError, UsageError, unknown
 from brittle.core.traits import EncoderTraits
 from brittle.encoders.parts import configuration, hub
 from brittle.encoders.parts.checkpoints import cleaned, fit, tensors
@@ -267,13 +267,11 @@ def _weights(library: Any, argument: str, model: str, tag: str, pretrained: bool
         )
     config = library.get_pretrained_cfg(model, tag)
     try:
-        return Path(library.download_pretrained(config)), config
+        with hub.asked():
+            return Path(library.download_pretrained(config)), config
     except Exception as error:  # a missing network can raise anything
-        reason = " ".join(str(error).split())[:120]
-        raise MissingError(
-            f"open_clip:{argument}: its weights could not be downloaded ({reason}); run once with a network, or "
-            "give a file"
-        ) from None
+        why = f"its weights could not be downloaded ({hub.reason(error)})"
+        raise UnreachableError(f"open_clip:{argument}: {why}; run once with a network, or give a file") from None
 
 
 def _load(tower: nn.Module, path: Path, argument: str) -> str:

@@ -30,6 +30,9 @@ class Pixels(Encoder):
 def pixels(*, size: Size = 64) -> Encoder:
     """Pixels of images ``size`` on an edge.
 
+    Args:
+        size: edge of the images, a multiple of 8.
+
     Raises:
         UsageError: ``size`` is not a multiple of 8.
     """

@@ -1,13 +1,16 @@
 """Any timm model with features, by its timm name: ``timm:vit_small_patch14_dinov2.lvd142m(size=518)``."""
 
 import re
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from brittle.core import files
-from brittle.core.errors import MissingError, UsageError, unknown
+from brittle.core.errors import UnreachableError, UsageError, unknown
+from brittle.core.text import brief
 from brittle.core.traits import EncoderTraits
+from brittle.encoders.parts import hub
 from brittle.encoders.parts.wrappers import Pooled, Size
 from brittle.types import Encoder
 
@@ -88,6 +91,13 @@ def validate(argument: str, /, *, checkpoint: str = "", **settings: Any) -> None
         timm(argument, checkpoint=checkpoint, **settings)
 
 
+def claims(text: str) -> bool:
+    """Whether a text begins with the name of a model of timm."""
+    import timm as library
+
+    return bool(text) and library.is_model(text.partition(".")[0])
+
+
 def _identity(argument: str, sha: str, settings: dict[str, Any]) -> str:
     defaults: dict[str, Any] = {"size": 0, "layer": -1, "pooled": "tokens"}
     changed = {key: str(value) for key, value in settings.items() if value != defaults[key]}
@@ -130,19 +140,18 @@ def _network(argument: str, size: int, pretrained: bool) -> tuple[Any, bool]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             try:
-                network = library.create_model(argument, pretrained=pretrained, num_classes=0, **options)
+                with hub.asked() if pretrained else nullcontext():
+                    network = library.create_model(argument, pretrained=pretrained, num_classes=0, **options)
                 return network, "img_size" in options
             except TypeError:  # takes no such option
                 if number + 1 == len(variants):
                     raise
             except (OSError, RuntimeError, ValueError, AssertionError, ArithmeticError, LookupError) as error:
-                reason = " ".join(str(error).split())[:160] or type(error).__name__
                 if not pretrained:
-                    raise UsageError(f"timm:{argument} cannot be made for images of {size} ({reason})") from None
-                raise MissingError(
-                    f"timm:{argument}: its weights could not be downloaded ({reason}); run once with a network, or "
-                    "set HF_HOME to where they are"
-                ) from None
+                    raise UsageError(f"timm:{argument} cannot be made for images of {size} ({brief(error)})") from None
+                why = f"its weights could not be downloaded ({hub.reason(error)})"
+                instead = "run once with a network, or set HF_HOME to where they are"
+                raise UnreachableError(f"timm:{argument}: {why}; {instead}") from None
     raise AssertionError(variants)
 
 
@@ -163,4 +172,4 @@ def _loaded(network: Any, argument: str, path: Path) -> str:
     return sha
 
 
-TRAITS = EncoderTraits(fingerprint=fingerprint, validate=validate)
+TRAITS = EncoderTraits(fingerprint=fingerprint, validate=validate, claims=claims)

@@ -58,15 +58,18 @@ def said(needs: Sequence[Need], unknown: Sequence[str] = ()) -> str:
     size, steps = sum(need.size for need in needs), sum(need.steps for need in needs)
     largest = max((need.size for need in needs), default=0)
     lacking = f"; the largest head's {gigabytes(largest)} do not fit" if largest > free() else ""
+    heads = f"{len(needs)} head{'' if len(needs) == 1 else 's'}"
     return (
-        f"{len(needs)} heads, at most {steps:,} steps for each learning rate; their features take {gigabytes(size)} on "
-        f"disk, of which {gigabytes(most())} are kept; {gigabytes(free())} are free{lacking}"
+        f"{heads}, at most {steps:,} steps for each learning rate; features take {gigabytes(size)} on disk, of which "
+        f"at most {gigabytes(most())} are kept; {gigabytes(free())} are free{lacking}"
         f"{''.join(f'; without {each}' for each in unknown)}"
     )
 
 
 def gigabytes(size: float) -> str:
-    """Such as ``0.4 GB``."""
+    """Such as ``0.4 GB``, or ``3 MB`` where that would be ``0.0``."""
+    if size < 5e7:
+        return f"{size / 1e6:,.0f} MB"
     return f"{size / 1e9:,.1f} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"
 
 

@@ -24,6 +24,7 @@ from brittle.evaluation.provenance import counted, facts_of, made_by
 from brittle.evaluation.scoring import Scores, Scoring, targeted
 from brittle.planning.identity import Resolved, resolve, task_of
 from brittle.planning.protocols import quirks_of
+from brittle.planning.warm_start import titled
 from brittle.types import Batch, Encoder, LabelFree, Model, frozen
 from brittle.types.threat import Threat
 
@@ -97,7 +98,7 @@ def measure(
     marked = quirks.scored(model, names, rule, attack.sees if attack else "")
     scoring = Scoring(marked, threat, total if checks != "none" and checkable else 0)
     with frozen(model), counted(model.encoder) as passes:
-        with progress(str(cell), total) as advance:
+        with progress(titled(cell), total) as advance:
             for batch in batches("test", limit):
                 scoring.add(batch, adversary(batch))
                 advance(len(batch.images), f"{task.headline} {scoring.headline():.3f}")

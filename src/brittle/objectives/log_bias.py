@@ -15,6 +15,9 @@ def log_bias(model: Model, batch: Batch, /, *, direction: Literal["up", "down"] 
 
     An error of one sign everywhere is what mean-free losses such as the scale-invariant one reward least, and RMSE
     most.
+
+    Args:
+        direction: ``up`` makes everything look farther, ``down`` nearer.
     """
     valid, sign = model.task.valid(batch.target), 1 if direction == "up" else -1
 

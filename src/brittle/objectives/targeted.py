@@ -29,6 +29,7 @@ def targeted(model: Model, batch: Batch, /, *, label: int = -1, rank: AtLeastOne
 
     Args:
         label: the target class; -1 for the ``rank``-th most likely wrong one of each clean image or pixel.
+        rank: which of the wrong classes, 1 the most likely.
 
     Raises:
         UsageError: there is no such class.

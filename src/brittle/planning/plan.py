@@ -1,8 +1,10 @@
 """Plans: what is to be measured, as plain data read from a file or made of options."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files as resources
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
@@ -10,10 +12,17 @@ import yaml
 
 from brittle.core import budget, files
 from brittle.core.errors import MissingError, UsageError, unknown
+from brittle.core.spec import parse
 from brittle.planning import protocols
 
 DOWNSTREAM = "downstream"
 """Among the attacks of a plan, what stands for each task's own."""
+UNNAMED = "run"
+"""The name of a plan that was given none."""
+SHARED = ("encoders", "datasets", "limit", "protocol")
+"""What all numbers of a run folder that nobody named have in common."""
+CLEAN = "clean"
+"""Among them, what asks for the clean row, which is always measured."""
 LARGEST = 2**20  # bytes of a plan file
 Text = Annotated[str, pydantic.StringConstraints(min_length=1, strict=True)]
 
@@ -30,7 +39,7 @@ class Plan(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = "run"
+    name: Annotated[str, pydantic.StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = UNNAMED
     encoders: list[Text]
     datasets: list[Text]
     tasks: list[Text] = []
@@ -50,7 +59,8 @@ def make(**values: Any) -> Plan:
     try:
         plan = Plan.model_validate(values)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
+        extra = [each for each in error.errors() if each["type"] == "extra_forbidden"]
+        first = (extra or error.errors())[0]  # a key with a slip of the pen is why another is missing
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise unknown("key of a plan called", where, Plan.model_fields) from None
@@ -127,7 +137,7 @@ def read(name: str, roots: Mapping[str, str] | None = None) -> Plan:
         except UnicodeDecodeError as error:
             raise UsageError(f"{name}: is no UTF-8 text (byte {error.start}); save it as UTF-8") from None
     elif name in packaged():
-        text = (resources("brittle") / "plans" / f"{name}.yaml").read_text(encoding="utf8")
+        text = text_of(name)
     else:
         raise unknown("plan", name, packaged())
     try:
@@ -148,6 +158,34 @@ def read(name: str, roots: Mapping[str, str] | None = None) -> Plan:
         return texts
 
     return plan.model_copy(update={"encoders": placed(plan.encoders), "datasets": placed(plan.datasets)})
+
+
+def folder(plan: Plan, original: Plan | None = None) -> Path:
+    """Where a run goes if nobody says: ``runs/NAME``; where a plan has no name, or shares with the ``original`` of its
+    name not all of ``SHARED``, ``runs/ENCODER-DATA-HASH`` or ``runs/NAME-HASH``, so that only numbers that belong
+    together lie together. The hash is over ``SHARED``."""
+    mine, theirs = ([getattr(each, key) for key in SHARED] for each in (plan, original or plan))
+    if plan.name != UNNAMED and mine == theirs:
+        return Path("runs") / plan.name
+    words = [_short(plan.encoders), _short(plan.datasets)] if plan.name == UNNAMED else [plan.name]
+    return Path("runs") / "-".join([*words, files.sha256(json.dumps(mine))[:6]])
+
+
+def _short(texts: Sequence[str]) -> str:
+    """What specs are called in the name of a folder."""
+    try:
+        spec = parse(texts[0])
+    except UsageError:  # is refused later
+        return "run"
+    path = Path(spec.argument)
+    name = path.parent.name if path.stem == "encoder" else path.stem  # as a tuning calls its own
+    short = re.sub(r"[^A-Za-z0-9._-]+", "-", name or spec.name)[:30].strip(".-")
+    return f"{short}+{len(texts) - 1}" if len(texts) > 1 else short
+
+
+def text_of(name: str) -> str:
+    """The file of a packaged plan."""
+    return (resources("brittle") / "plans" / f"{name}.yaml").read_text(encoding="utf8")
 
 
 def packaged() -> tuple[str, ...]:

@@ -1,17 +1,20 @@
 """The cells of a plan: every encoder on every data set, task and attack that fit together."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from brittle.core import budget, components
-from brittle.core.errors import MissingError, UsageError
+from brittle.core.errors import MissingError, UnreachableError, UsageError
 from brittle.core.records import Cell
 from brittle.core.spec import Spec, parse
-from brittle.core.traits import AttackTraits, EncoderTraits
+from brittle.core.traits import AttackTraits, DatasetTraits, EncoderTraits
 from brittle.core.tree import tree
 from brittle.planning.identity import dataset_of, task_of, weights_of
-from brittle.planning.plan import DOWNSTREAM, Plan
+from brittle.planning.plan import CLEAN, DOWNSTREAM, Plan
 from brittle.planning.warm_start import warmed
+
+FEW = 64
+"""Fewer test images than this are a trial, for which data sets that are made on the fly are smaller."""
 
 
 def cells_of(plan: Plan) -> tuple[list[Cell], list[str]]:
@@ -25,16 +28,16 @@ def cells_of(plan: Plan) -> tuple[list[Cell], list[str]]:
     sizes = sorted({budget.check_eps(value, plan.norm) for value in plan.eps})
     missing = unavailable(plan)
     encoders = _canonical("encoders", [text for text in plan.encoders if text not in missing])
-    datasets = [components.canonical("datasets", text) for text in plan.datasets if text not in missing]
+    notes = [f"missing {text}: {why}" for text, why in missing.items()]
+    datasets = [_sized(text, plan.limit, notes) for text in plan.datasets if text not in missing]
     attacks = [
         name
         for text in plan.attacks
-        if text != "clean"
+        if text != CLEAN
         for name in ([text] if text == DOWNSTREAM else _canonical("attacks", [text]))
     ]
     tasks = [components.canonical("tasks", text) for text in plan.tasks]
     cells: list[Cell] = []
-    notes = [f"missing {text}: {why}" for text, why in missing.items()]
     for dataset in datasets:
         for task in _tasks(tasks, dataset, notes):
             chosen = _fitting(attacks, task, notes)
@@ -59,6 +62,18 @@ def _canonical(kind: str, texts: Sequence[str]) -> list[str]:
     """Canonical specs of all that some texts stand for, each once."""
     every = (components.canonical(kind, one) for text in texts for one in expanded(text, kind))
     return list(dict.fromkeys(every))
+
+
+def _sized(text: str, limit: int | None, notes: list[str]) -> str:
+    """The canonical spec of a data set; of one that has settings for few test images, with these where there are few
+    and none of them is set."""
+    spec = parse(text)
+    traits = components.component("datasets", spec.name).traits
+    small = traits.small if isinstance(traits, DatasetTraits) and limit is not None and limit < FEW else {}
+    if small and not small.keys() & spec.settings.keys():
+        spec = Spec(spec.name, spec.argument, {**spec.settings, **small})
+        notes.append(f"{text} is {spec}, as fewer than {FEW} test images are measured; name its sizes for others")
+    return components.canonical("datasets", str(spec))
 
 
 def _tasks(named: Sequence[str], dataset: str, notes: list[str]) -> list[str]:
@@ -92,13 +107,13 @@ def misfit(kind: str, text: str, task: str) -> str:
     abilities = task_of(task).abilities
     for part in tree(kind, text).walk():
         if needs := frozenset(part.traits.needs) - abilities:
-            what = f"{components.singular(part.kind)} {part.spec.name!r} needs {_words(needs | set(part.traits.needs))}"
-            return f"{what}; {task} predicts {_words(abilities)}"
+            what = f"{components.singular(part.kind)} {part.spec.name!r} needs {words(needs | set(part.traits.needs))}"
+            return f"{what}; {task} predicts {words(abilities)}"
     return ""
 
 
-def _words(abilities: frozenset[str]) -> str:
-    """Such as ``classes per pixel``."""
+def words(abilities: Collection[str]) -> str:
+    """What a task with these abilities predicts, such as ``classes per pixel``."""
     what = [word for word in ("classes", "metres") if word in abilities]
     where = [word.replace("_", " ") for word in ("per_image", "per_pixel") if word in abilities]
     return " ".join([*(what or ["predictions" if where else "neither classes nor metres"]), *where])
@@ -118,17 +133,31 @@ def unavailable(plan: Plan) -> dict[str, str]:
                     dataset_of(components.canonical(kind, text), "test")
             except MissingError as error:
                 argument = parse(text).argument
-                if argument and not Path(argument).is_absolute() and argument[0] != "~":
+                path = argument and not isinstance(error, UnreachableError)
+                if path and not Path(argument).is_absolute() and argument[0] != "~":
                     error = f"{error}; a relative path is looked for in {Path.cwd()}"
                 source = next((source for name, source in plan.sources.items() if name in text), "")
                 missing[text] = f"{error}{f'; get it from {source}' if source else ''}"
     return missing
 
 
+def left(plan: Plan, missing: Collection[str]) -> bool:
+    """Whether a plan has both encoders and data sets that are not missing."""
+    return all(any(text not in missing for text in texts) for texts in (plan.encoders, plan.datasets))
+
+
 def expanded(text: str, kind: str) -> list[str]:
     """The components that one spec stands for: a folder of checkpoints gives an encoder for each."""
-    parsed = parse(text)
-    traits = components.component(kind, parsed.name).traits
+    try:
+        parsed = parse(text)
+        traits = components.component(kind, parsed.name).traits
+    except UsageError:
+        for name in components.names(kind) if ":" not in text else ():
+            traits = components.component(kind, name).traits
+            if isinstance(traits, EncoderTraits) and traits.claims and traits.claims(text.partition("(")[0]):
+                meant = f"did you mean '{name}:{text}'?"
+                raise UsageError(f"no {components.singular(kind)} {text!r}; {meant}") from None
+        raise
     expand = traits.expand if isinstance(traits, EncoderTraits) else None
     if isinstance(traits, AttackTraits) and traits.stored:
         expand = traits.stored.expand

@@ -50,6 +50,12 @@ def smaller_cell(cell: Cell) -> Cell | None:
     return replace(cell, attack=warmed(components.canonical("attacks", unwrapped(cell.attack)), rest), eps=last)
 
 
+def titled(cell: Cell) -> str:
+    """A cell as people read it: what it was asked for, and whether it continues from smaller budgets."""
+    bare = str(replace(cell, attack=unwrapped(cell.attack)) if cell.attack else cell)
+    return f"{bare} (warm)" if smaller(cell) else bare
+
+
 def smaller(cell: Cell) -> str:
     """The smaller budgets of a cell as a table shows them, such as ``2/255, 4/255``."""
     return ", ".join(eps_text(eps, cell.norm) for eps in budgets_before(cell))

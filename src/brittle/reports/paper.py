@@ -37,7 +37,7 @@ def paper(results: Sequence[Result], /) -> str:
     for row in published.rows(results):
         cells = [part for pair in row.pairs for part in (f"{pair.published:.2f}", *_ours(pair))]
         out.write(f"| {row.task} | {row.dataset} | {row.encoder} | {row.metric} | {' | '.join(cells)} |\n")
-    out.write(f"\n{wording.caption(results)}; paper: {published.source()}\n")
+    out.write(f"\n{wording.caption(layout.as_downstream(results))}; paper: {published.source()}\n")
     out.writelines(f"{line}\n" for line in (*_differences(results), *wording.failures(results)))
     return plain(out.getvalue())
 

@@ -11,8 +11,11 @@ from brittle.reports.parts.terminal import add, laid, natural_width, printed, te
 
 
 def table(results: Sequence[Result], /, *, width: int = 0) -> str:
-    """Plain text with box lines, then why cells failed and what checks found; ``width`` in characters, 0 for the
-    terminal's own."""
+    """Plain text with box lines, then why cells failed and what checks found.
+
+    Args:
+        width: in characters; 0 for the terminal's own.
+    """
     columns, lines = layout.layout(results)
     width = width or terminal_width()
     rich_table = _wide(columns, lines, wording.caption(results))

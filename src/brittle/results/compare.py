@@ -9,59 +9,72 @@ from pathlib import Path
 import torch
 
 from brittle.core.budget import eps_text
-from brittle.core.errors import UsageError
+from brittle.core.errors import UsageError, unknown
 from brittle.core.records import MAY_DIFFER, Cell, Comparison, Result
 from brittle.planning import identity
-from brittle.planning.warm_start import smaller, unwrapped
+from brittle.planning.warm_start import smaller, titled, unwrapped
 from brittle.reports.parts.seeds import over_seeds
 from brittle.reports.parts.wording import attack_text
 from brittle.results.paired_tests import Statistics, holm, paired
 from brittle.results.store import Store, read_run
 
 
-def compare(first: Path, second: Path | None = None) -> tuple[list[Comparison], list[str]]:
+def compare(first: Path, second: Path | None = None, baseline: str = "") -> tuple[list[Comparison], list[str]]:
     """Every comparison that two runs allow, or the encoders of one, and a line for each cell left out.
 
     Cells are paired by all but the encoder and the number of images; pairs of several seeds are one comparison. Runs
     that hold the same encoders have each compared with itself; otherwise every encoder of the first is compared with
     every other one of the second.
 
+    Args:
+        baseline: the encoder that each other is compared with, and no other with another; empty for all with all.
+
     Raises:
         MissingError: a folder holds no results, or no per-image samples.
-        UsageError: nothing can be compared.
+        UsageError: nothing can be compared, or no run holds the baseline.
     """
     notes: list[str] = []
-    sides = [_by_encoder(folder, notes) for folder in (first, second) if folder]
-    encoders = [list(side) for side in sides]
-    if len(sides) == 1:
-        pairs = list(combinations(encoders[0], 2))
-        if not pairs:
-            raise UsageError(
-                f"{first} holds one encoder ({encoders[0][0]}); name a second run, or a run of several encoders"
-            )
-    elif set(encoders[0]) == set(encoders[1]):
-        pairs = [(name, name) for name in encoders[0]]
-    else:
-        pairs = [(a, b) for a, b in product(*encoders) if a != b]
+    folders = [folder for folder in (first, second) if folder]
+    sides = [_by_encoder(folder, notes) for folder in folders]
+    if baseline and baseline not in sides[0]:  # it is A wherever it lies
+        folders, sides = folders[::-1], sides[::-1]
+    if baseline and baseline not in sides[0]:
+        raise unknown("encoder", baseline, {name for side in sides for name in side})
+    pairs = _pairs([list(side) for side in sides], folders, baseline)
     comparisons: list[Comparison] = []
     for a, b in pairs:
         left, right = sides[0][a], sides[-1][b]
         notes += _unmatched((left, right), (a, b))
-        names = (a, b) if a != b else (f"{first} {a}", f"{second} {b}")
+        names = (a, b) if a != b else (f"{folders[0]} {a}", f"{folders[-1]} {b}")
         for keys in _over_seeds(left, right):
             pairs_of_seeds = [(left[key], right[key]) for key in keys]
             try:
-                comparisons.append(_compared(pairs_of_seeds, (first, second or first), names, notes))
+                comparisons.append(_compared(pairs_of_seeds, (folders[0], folders[-1]), names, notes))
             except UsageError as error:
-                notes.append(f"not compared: {left[keys[0]].cell}: {error}")
+                notes.append(f"not compared: {titled(left[keys[0]].cell)}: {error}")
     if not comparisons:
-        raise UsageError(f"nothing to compare: {'; '.join(notes) or 'the runs share no task, data set and attack'}")
+        more = f"; and {len(notes) - 1} more such lines" if len(notes) > 1 else ""
+        raise UsageError(f"nothing to compare: {notes[0] if notes else 'no row has a partner'}{more}")
     corrected = holm([comparison.paired.p for comparison in comparisons])
     comparisons = [replace(comparison, p_holm=p) for comparison, p in zip(comparisons, corrected)]
     order = {
         key: place for place, key in enumerate(dict.fromkeys(_key(comparison.a.cell) for comparison in comparisons))
     }
     return sorted(comparisons, key=lambda comparison: order[_key(comparison.a.cell)]), notes
+
+
+def _pairs(encoders: Sequence[Sequence[str]], folders: Sequence[Path], baseline: str) -> list[tuple[str, str]]:
+    """The encoders that are compared, A and B."""
+    if len(encoders) == 1 and len(encoders[0]) == 1:
+        alone = f"{folders[0]} holds one encoder ({encoders[0][0]})"
+        raise UsageError(f"{alone}; name a second run, or a run of several encoders")
+    if baseline:
+        return [(baseline, name) for name in encoders[-1] if name != baseline] or [(baseline, baseline)]
+    if len(encoders) == 1:
+        return list(combinations(encoders[0], 2))
+    if set(encoders[0]) == set(encoders[1]):
+        return [(name, name) for name in encoders[0]]
+    return [(a, b) for a, b in product(*encoders) if a != b]
 
 
 def _over_seeds(left: Mapping[str, Result], right: Mapping[str, Result]) -> list[list[str]]:
@@ -85,7 +98,7 @@ def _by_encoder(folder: Path, notes: list[str]) -> dict[str, dict[str, Result]]:
         if result.failed is None:
             results.setdefault(result.cell.encoder, {})[_key(result.cell)] = result
         else:
-            notes.append(f"failed in {folder}: {result.cell}")
+            notes.append(f"failed in {folder}: {titled(result.cell)}")
     if not results:
         raise UsageError(f"every cell of {folder} failed; run it again")
     return results
@@ -165,9 +178,8 @@ def _matched(a: Result, b: Result, folders: tuple[Path, Path], notes: list[str])
     if not shared:
         raise UsageError(f"no image is in both ({len(ids[0])} and {len(ids[1])}, such as {ids[0][0]} and {ids[1][0]})")
     if not len(shared) == len(ids[0]) == len(ids[1]):
-        notes.append(
-            f"{a.cell}: compared on the {len(shared)} images that are in both, of {len(ids[0])} and {len(ids[1])}"
-        )
+        counts = f"{len(shared)} images that are in both, of {len(ids[0])} and {len(ids[1])}"
+        notes.append(f"{titled(a.cell)}: compared on the {counts}")
     left, right = (
         {
             key: torch.from_numpy(value)[[place[name] for name in shared]]

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from brittle.core import files
 from brittle.core.errors import MissingError, UsageError
 from brittle.core.progress import say
 from brittle.core.records import EVIDENCE, Cell, Result
+from brittle.planning.plan import DOWNSTREAM
 
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OSError, UsageError)  # what reading a damaged file may raise
 FOLDERS = ("results", "samples", "failed", "adversarial", "locks", "quarantine", "report")
@@ -136,11 +137,21 @@ class Store:
             for result in every
             if current.get(_label(result.cell), result.id if len(ids[_label(result.cell)]) == 1 else "") == result.id
         ]
+        if not self._plan_says_downstream():
+            kept = [replace(result, task={**result.task, DOWNSTREAM: False}) for result in kept]
         if len(kept) < len(every):
             say(f"{self.root}: {len(every) - len(kept)} results of other weights, data or versions are left out")
         return sorted(
             kept, key=lambda result: (result.failed is not None, places.get(_label(result.cell), len(places)))
         )
+
+    def _plan_says_downstream(self) -> bool:
+        """Whether the plan asked for each task's own attack, or for attacks by name; so also where there is no plan."""
+        try:
+            plan = json.loads((self.root / "plan.yaml").read_text(encoding="utf8"))
+            return DOWNSTREAM in plan["attacks"]
+        except DAMAGE:
+            return True
 
     def _get_failed(self, path: Path) -> Result | None:
         try:

@@ -142,6 +142,7 @@ def depth(*, min_depth: Positive = 1e-3, max_depth: Positive = 10.0, head: str =
     """Depth in metres, valid in (min_depth, max_depth].
 
     Args:
+        min_depth, max_depth: metres; what is outside is not scored.
         head: ``linear``, fitted on the encoder's output; ``ms``, fitted on four layers side by side, before the final
             norm; ``file:PATH``, DINOv2's published head on one layer or four, with nothing fitted. The bins of each go
             from min_depth to max_depth: 10 for those of NYU, 80 for those of KITTI.

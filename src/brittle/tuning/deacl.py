@@ -32,7 +32,8 @@ def deacl(
     Args:
         gamma: weight of robustness.
         tokens, distance: what is compared, and how; the pooled feature by its cosine as published.
-        eps, norm: the budget of the inner ``attack``.
+        attack: spec of the inner attack, which makes the images of ``x_adv``.
+        eps, norm: its budget.
     """
     far = Distance(tokens, distance, known(encoder, source, distance))
 

@@ -30,7 +30,8 @@ def fare(
     Args:
         clean: weight of ``|s(x) - t(x)|^2`` beside it; none as published.
         tokens, distance: what is compared, and how; the pooled feature as published.
-        eps, norm: the budget of the inner ``attack``.
+        attack: spec of the inner attack, which makes the images of ``x_adv``.
+        eps, norm: its budget.
     """
     far = Distance(tokens, distance, known(encoder, source, distance))
 

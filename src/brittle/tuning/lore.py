@@ -36,7 +36,8 @@ def lore(
         rho: how far a clean feature may be from the teacher's, as a share of its squared length.
         dual: how fast the multiplier climbs, as a multiple of the learning rate.
         tokens, distance: what is compared, and how; the pooled feature as published.
-        eps, norm: the budget of the inner ``attack``.
+        attack: spec of the inner attack, which makes the images of ``x_adv``.
+        eps, norm: its budget.
     """
     far, multiplier = Distance(tokens, distance, known(encoder, source, distance)), Multiplier(encoder.dim)
 

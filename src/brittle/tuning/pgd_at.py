@@ -26,7 +26,8 @@ def pgd_at(
 
     Args:
         task: whose targets supervise it.
-        eps, norm: the budget of the inner ``attack``.
+        attack: spec of the inner attack, which makes the images that are trained on.
+        eps, norm: its budget.
     """
     kind = components.build("tasks", task)
 

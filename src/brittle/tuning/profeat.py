@@ -40,7 +40,8 @@ def profeat(
     Args:
         beta: weight of robustness.
         projected: weight of the projector's space; that of features has the rest.
-        eps, norm: the budget of the inner ``attack``, whose objective sees what the projector makes of an image as its
+        attack: spec of the inner attack, which makes the images of ``x_adv``.
+        eps, norm: its budget, whose objective sees what the projector makes of an image as its
             grid: ``tokens=head`` moves both, ``cls`` and ``grid`` one of them.
 
     Raises:

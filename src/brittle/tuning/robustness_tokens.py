@@ -39,7 +39,8 @@ def robustness_tokens(
         count: tokens; features leave them out.
         tokens, distance: what is compared, and how; the CLS token and the patches by their cosines, of which the
             release takes that over tokens in each dimension.
-        eps, norm: the budget of the inner ``attack``.
+        attack: spec of the inner attack, which makes the images of ``x_adv``.
+        eps, norm: its budget.
 
     Raises:
         UsageError: the encoder is no plain vision transformer of timm.

@@ -34,7 +34,8 @@ def tecoa(
     Args:
         temperature: what cosines are divided by; CLIP's.
         task: whose targets supervise it.
-        eps, norm: the budget of the inner ``attack``.
+        attack: spec of the inner attack, which makes the images that are trained on.
+        eps, norm: its budget.
     """
     kind = components.build("tasks", task)
     if not {"classes", "per_image"} <= set(kind.abilities):

@@ -31,7 +31,8 @@ def trades(
     Args:
         beta: weight of robustness.
         task: whose targets supervise it.
-        eps, norm: the budget of the inner ``attack``.
+        attack: spec of the inner attack, which makes the images that are trained on.
+        eps, norm: its budget.
     """
     kind = components.build("tasks", task)
     if "classes" not in kind.abilities:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from brittle.attacks.parts.slope import finite, slope
 from brittle.core import components
-from brittle.core.components import AtLeastOne, Count, Positive
+from brittle.core.components import AtLeastOne, Count, Step
 from brittle.core.errors import UsageError
 from brittle.core.spec import Spec
 from brittle.core.traits import Passes
@@ -216,6 +216,11 @@ def pgd_on(objective: str) -> Attack:
 
     Args:
         objective: its spec.
+        steps: how many.
+        step: length of a step as a fraction of eps.
+        random_start: begin at a random point of the ball, else at the clean image.
+        restarts: how many times to climb.
+        keep: ``best`` iterate per image, the one of worst ``score``, the ``last``, or the last that ``fooled``.
     """
 
     def attack(
@@ -226,7 +231,7 @@ def pgd_on(objective: str) -> Attack:
         /,
         *,
         steps: Count = 20,
-        step: Positive = 0.25,
+        step: Step = 0.25,
         random_start: bool = True,
         restarts: AtLeastOne = 1,
         keep: Keep = "score",

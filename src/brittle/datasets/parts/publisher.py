@@ -1,31 +1,12 @@
-"""Where to get a data set, and its download where torchvision or the hub has a reader for it."""
+"""The download of a data set, where torchvision or the hub has a reader for it."""
 
 from pathlib import Path
 
 from brittle.core import components
 from brittle.core.errors import MissingError, UsageError
-from brittle.core.spec import parse
+from brittle.core.text import brief
 from brittle.core.traits import DatasetTraits
 from brittle.datasets.parts.listed import library
-
-
-def info(text: str) -> str:
-    """Where to get the data set of a spec, its licence, the layout expected, and what its splits are; the
-    data set itself need not be there."""
-    name = parse(text).name
-    traits = traits_of(name)
-    settings = components.settings_of(components.component("datasets", name).function)
-    rows = {
-        "what": components.summary("datasets", name),
-        "source": traits.source,
-        "licence": traits.licence,
-        "layout": traits.layout,
-        "protocol": traits.protocol,
-        "settings": ", ".join(f"{key}={value!r}" for key, value in settings.items()) or "none",
-    }
-    if traits.download:
-        rows["fetch"] = f"brittle data download {name}:DIR"
-    return "\n".join(f"{key:9} {value}" for key, value in rows.items())
 
 
 def traits_of(name: str) -> DatasetTraits:
@@ -60,8 +41,7 @@ def download(text: str) -> Path:
             root = str(Path(full.argument).expanduser())
             getattr(library("torchvision.datasets"), reader)(root, download=True, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        why = " ".join(str(error).split())[:120]
         raise MissingError(
-            f"{full.name}: could not be fetched ({why}); {by_hand} yourself; layout: {traits.layout}"
+            f"{full.name}: could not be fetched ({brief(error)}); {by_hand} yourself; layout: {traits.layout}"
         ) from None
     return Path(full.argument).expanduser()

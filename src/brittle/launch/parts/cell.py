@@ -9,11 +9,12 @@ from functools import cached_property
 from brittle.attacks.parts.image_store import ImageStore
 from brittle.core import progress
 from brittle.core.errors import BrittleError, CellError
-from brittle.core.records import Cell
+from brittle.core.records import Cell, Result
 from brittle.evaluation.machine import Machine
 from brittle.evaluation.measure import failure, measure
 from brittle.planning.identity import resolve
-from brittle.planning.warm_start import smaller_cell
+from brittle.planning.warm_start import smaller_cell, titled
+from brittle.reports.parts import wording
 from brittle.results.store import Store
 
 
@@ -55,26 +56,30 @@ def run_cell(work: Work, name: str) -> bool:
     store, machine, cell = work.store, work.machine, work.cells[name]
     with store.claim(name):
         if store.done(name, work.checks, machine.keep):
+            progress.finished(name)
             return True
-        place = list(work.cells).index(name) + 1
-        progress.say(f"[{place}/{len(work.cells)}] {cell}")
+        place, title = list(work.cells).index(name) + 1, titled(cell)
         try:
-            _measure(work, name, cell)
+            result = _measure(work, name, cell)
         except BrittleError as error:
             store.put_failed(failure(cell, error, name))
-            progress.say(f"failed: {cell}: {error}", always=True)
+            progress.say(f"failed: {title}: {error}", always=True)
+            progress.finished(name)
             return False
         except Exception as error:  # noqa: BLE001 - of an encoder, a decoder, the disk or ours; others go on
             where = traceback.extract_tb(error.__traceback__)[-1]
             reason = CellError(f"{type(error).__name__} in {where.name}: {' '.join(str(error).split())[:300]}")
-            progress.say(f"failed: {cell}: {reason}", always=True)
+            progress.say(f"failed: {title}: {reason}", always=True)
+            progress.finished(name)
             with suppress(OSError):  # a full disk has no room for the reason either
                 store.put_failed(failure(cell, reason, name))
             return False
+        score = f"{result.task['headline']} {wording.text(result)}"
+        progress.finished(name, f"[{place}/{len(work.cells)}] {title}: {score}")
     return True
 
 
-def _measure(work: Work, name: str, cell: Cell) -> None:
+def _measure(work: Work, name: str, cell: Cell) -> Result:
     store, machine = work.store, work.machine
     feeds = name in work.earlier.values()
     images = ImageStore(store.images(name))
@@ -91,3 +96,4 @@ def _measure(work: Work, name: str, cell: Cell) -> None:
         images.clear()
     if earlier and not machine.keep:
         earlier.clear()
+    return result

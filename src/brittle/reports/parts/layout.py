@@ -2,10 +2,12 @@
 each attack."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from brittle.core.budget import eps_text
 from brittle.core.records import Result
+from brittle.planning.plan import DOWNSTREAM
 from brittle.planning.warm_start import smaller, unwrapped
 from brittle.reports.parts.seeds import over_seeds
 
@@ -23,9 +25,10 @@ class Row(NamedTuple):
 
 
 def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
-    """Columns and rows. The task's own attack goes under ``downstream``; eps and norm are named where there is more
-    than one, and a warm start where a column would hold numbers with and without it. Numbers of other weights, data or
-    versions are in rows of their own, named by what they do not share; those of several seeds are one."""
+    """Columns and rows. The task's own attack goes under ``downstream`` where the plan says so; eps and norm are named
+    where there is more than one, and a warm start where a column would hold numbers with and without it. Numbers of
+    other weights, data or versions are in rows of their own, named by what they do not share; those of several seeds
+    are one."""
     results = over_seeds(results)
     several = {name: len({_shown(result, name) for result in results}) > 1 for name in ("seed", "limit", "protocol")}
     origins = origins_of(results)
@@ -46,7 +49,7 @@ def layout(results: Sequence[Result]) -> tuple[list[str], list[Row]]:
         row.results[place] = result
     order = {key: None for result in results for key in [(result.cell.task, result.cell.dataset)]}
     ranked = sorted(rows.values(), key=lambda row: list(order).index((row.task, row.dataset)))
-    ends = [name for name in columns if name.startswith("downstream")]
+    ends = [name for name in columns if name.startswith(DOWNSTREAM)]
     return [name for name in columns if name not in ends] + ends, ranked
 
 
@@ -100,9 +103,15 @@ def _unlike(first: Result, second: Result) -> str:
 
 
 def attack_of(result: Result) -> str:
-    """The attack of a result as columns name it: ``downstream`` where it is the task's own."""
+    """The attack of a result as columns name it: ``downstream`` where it is the task's own, unless its plan named it
+    otherwise."""
     attack = unwrapped(result.cell.attack or "")
-    return "downstream" if attack == result.task["attack"] else attack
+    return DOWNSTREAM if attack == result.task["attack"] and result.task.get(DOWNSTREAM, True) else attack
+
+
+def as_downstream(results: Sequence[Result]) -> list[Result]:
+    """The results, the task's own attack under ``downstream`` in all of them."""
+    return [replace(result, task={**result.task, DOWNSTREAM: True}) for result in results]
 
 
 def _start(mine: str, starts: set[str]) -> str:

@@ -66,7 +66,7 @@ def source() -> str:
 
 def rows(results: Sequence[Result]) -> list[Published]:
     """All 28 rows of the paper, each number beside ours."""
-    _, lines = layout.layout(results)
+    _, lines = layout.layout(layout.as_downstream(results))
     made: list[Published] = []
     for row in _reference()["rows"]:
         training = "" if row["training"] == "standard" else f" ({row['training']})"

@@ -4,7 +4,14 @@ import csv
 import io
 from collections.abc import Sequence
 
+from brittle.core.records import Cell
+from brittle.core.spec import Spec, parse, text_of
 from brittle.core.text import plain
+from brittle.planning.warm_start import smaller, unwrapped
+
+ATTACK = ("attack", "settings", "warm", "eps", "norm")
+"""An attack in columns: its name and argument alone, so that a group of it is one curve over eps; its settings; the
+smaller budgets that it continues from; its own."""
 
 
 def sheet(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -13,6 +20,15 @@ def sheet(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     out = csv.writer(stream)  # lines end in \r\n (RFC 4180), so that text with either of them is quoted
     out.writerows([head, *([_harmless(value) for value in row] for row in rows)])
     return stream.getvalue()
+
+
+def attack_columns(cell: Cell) -> list[object]:
+    """What a cell was attacked with, under ``ATTACK``; None for the clean row."""
+    if cell.attack is None:
+        return [None] * len(ATTACK)
+    spec = parse(unwrapped(cell.attack))
+    settings = ", ".join(f"{key}={text_of(value)}" for key, value in spec.settings.items())
+    return [str(Spec(spec.name, spec.argument)), settings, smaller(cell), cell.eps, cell.norm]
 
 
 def _harmless(value: object) -> object:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,6 +45,24 @@ def printed(table: Any, width: int = 0) -> str:
     console = Console(file=io.StringIO(), width=max(width or terminal_width(), least), no_color=True, highlight=False)
     console.print(table)
     return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
+
+
+def aligned(tables: Sequence[Any]) -> None:
+    """Have tables of the same columns, one below the other, as wide as each other where the terminal allows it."""
+    rows = list(zip(*(table.columns for table in tables)))
+    widest = [max(len(cell) for each in same for cell in (each.header, *each.cells)) for same in rows]
+    between = natural_width(tables[0]) - sum(
+        max(len(cell) for cell in (each.header, *each.cells)) for each in tables[0].columns
+    )
+    over = max(0, sum(widest) + between - terminal_width())
+    for same, size in zip(rows, widest):
+        for each in same:
+            each.min_width = size if each.no_wrap else max(min(size, NARROW), size - over)
+
+
+def folded(text: str) -> str:
+    """A line of prose in the width of the terminal; no word is cut."""
+    return textwrap.fill(text, terminal_width(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def natural_width(table: Any) -> int:

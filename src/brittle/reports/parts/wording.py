@@ -2,17 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from brittle.core import components
 from brittle.core.budget import eps_text
 from brittle.core.records import Cell, Result
-from brittle.planning.warm_start import smaller, unwrapped
+from brittle.planning.plan import DOWNSTREAM
+from brittle.planning.warm_start import smaller, titled, unwrapped
 from brittle.reports.parts.layout import GAP, attack_of, columns_of
 from brittle.reports.parts.seeds import over_seeds
 from brittle.reports.parts.transfer import unlike
 
 # --- text -------------------------------------------------------------------------------------------------------------
+
+
+TINTS = {r"(?<=[\d\]]) !|^- fail(ed)?\b|(?<=  )failed(?= *$)": "red", r"(?<=[\d\]]) \?|^- warn\b": "yellow"}
+"""Which marks and verdicts of a report have which colour on a terminal."""
 
 
 def mark(result: Result) -> str:
@@ -51,9 +55,16 @@ def text(result: Result | None) -> str:
         return "failed"
     name = result.task["headline"]
     # a single image has no interval
-    interval = "" if name not in result.intervals else " [{:.3f}, {:.3f}]".format(*result.intervals[name])
+    interval = f" {ends(*result.intervals[name])}" if name in result.intervals else ""
     spread = f" ± {result.made_by['spread'][name]:.3f}" if "spread" in result.made_by else ""
     return f"{result.metrics[name]:.3f}{spread}{interval}{mark(result)}"
+
+
+def ends(low: float, high: float) -> str:
+    """``[0.914, 0.945]``; what is not quite 1 does not begin at 1.000, nor does what is more than 0 end at 0.000."""
+    low = min(low, 0.999) if low < 1 else low
+    high = max(high, 0.001) if high > 0 else high
+    return f"[{low:.3f}, {high:.3f}]"
 
 
 def attack_text(cell: Cell) -> str:
@@ -65,7 +76,9 @@ def attack_text(cell: Cell) -> str:
 def failures(results: Sequence[Result]) -> list[str]:
     """A Markdown item for each cell that could not be measured, with its reason."""
     return [
-        " ".join(f"- failed: {result.cell}: {result.failed}".split()) for result in results if result.failed is not None
+        " ".join(f"- failed: {titled(result.cell)}: {result.failed}".split())
+        for result in results
+        if result.failed is not None
     ]
 
 
@@ -79,9 +92,7 @@ def troubles(results: Sequence[Result], most: int = 8) -> list[str]:
     ]
     lines: list[str] = []
     for cell, finding in sorted(pairs, key=lambda pair: pair[1].verdict):
-        bare = replace(cell, attack=unwrapped(cell.attack)) if cell.attack else cell
-        title = f"{bare} (warm)" if smaller(cell) else str(bare)
-        lines.append(" ".join(f"- {finding.verdict}: {finding.name}: {title}: {finding.why}".split()))
+        lines.append(" ".join(f"- {finding.verdict}: {finding.name}: {titled(cell)}: {finding.why}".split()))
     more = [f"… and {len(lines) - most} more: brittle report RUN --format md"] if len(lines) > most else []
     return lines[:most] + more
 
@@ -92,17 +103,16 @@ def remarks(results: Sequence[Result]) -> list[str]:
     lines: list[str] = []
     for result in results:
         if "reached" in result.metrics:
-            within = "{:.3f} [{:.3f}, {:.3f}]".format(
-                result.metrics["reached"], *result.intervals.get("reached", (math.nan, math.nan))
-            )
+            within = f"{result.metrics['reached']:.3f} {ends(*result.intervals.get('reached', (math.nan, math.nan)))}"
             aims = dict(result.made_by.get("aims", {}))
             classes = " or ".join(f"class {number} ({name})" for number, name in aims.items())
             aimed = classes or "the class it aimed for"
-            lines.append(f"- reached: {result.cell}: {within} of what it aimed at is predicted as {aimed}")
+            lines.append(f"- reached: {titled(result.cell)}: {within} of what it aimed at is predicted as {aimed}")
         for finding in result.findings:
             known = finding.verdict in ("warn", "fail") and finding.name in components.names("checks")
             advice = components.summary("checks", finding.name).partition(". ")[2] if known else ""
-            line = f"- {finding.verdict}: {finding.name}: {result.cell}: {finding.why}{'. ' if advice else ''}{advice}"
+            said = f"{finding.why}{'. ' if advice else ''}{advice}"
+            line = f"- {finding.verdict}: {finding.name}: {titled(result.cell)}: {said}"
             lines += [line] if finding.verdict != "ok" else []
     return [" ".join(line.split()) for line in lines]
 
@@ -118,14 +128,14 @@ def facts(results: Sequence[Result]) -> list[str]:
     images = sorted({result.images for result in done})
     attacked = [result for result in done if result.cell.attack]
     budgets = sorted({(result.cell.norm or "", result.cell.eps or 0.0) for result in attacked})
-    own = sorted({str(result.task["attack"]) for result in attacked if result.cell.attack == result.task["attack"]})
+    own = sorted({str(result.task["attack"]) for result in attacked if attack_of(result) == DOWNSTREAM})
     parts = [f"{' / '.join(str(count) for count in images) or 'no'} test images", "95 % intervals"]
     parts += [", ".join(f"{norm} {eps_text(eps, norm)}" for norm, eps in budgets)] if budgets else []
     parts += _warm_starts(results)
     parts += (
         ["attacked in bf16, scored in float32"] if any(r.made_by.get("precision") == "bf16" for r in attacked) else []
     )
-    parts += [f"downstream = {', '.join(own)}"] if own else []
+    parts += [f"{DOWNSTREAM} = {', '.join(own)}"] if own else []
     parts += _climbed(attacked)
     parts += _seeds(results)
     parts += list(dict.fromkeys(why for result in done if (why := unlike(result))))
