@@ -14,6 +14,7 @@ from brittle.cli.finetune import finetune
 from brittle.cli.list import list_
 from brittle.cli.report import compare, report
 from brittle.cli.run import run
+from brittle.cli.show import show
 from brittle.core.errors import BrittleError, CellError, MissingError, UsageError
 from brittle.core.files import FULL
 from brittle.core.text import plain, printable_output
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="How brittle is your vision encoder?",
 )
-for command in (run, report, compare, finetune, verify, doctor):
+for command in (run, report, compare, show, finetune, verify, doctor):
     app.command()(command)
 app.command(name="list")(list_)
 app.add_typer(data_app, name="data")
