@@ -17,7 +17,7 @@ SMALL = 96  # edge of what is written without loss: noise and edges of few pixel
 OVERLAY = 0.65  # of the colour of a class over the grey image
 EIGHT = ("e69f00", "56b4e9", "009e73", "d55e00", "0072b2", "cc79a7", "f0e442", "999999")
 """Colours that the colour-blind tell apart (Okabe and Ito 2008)."""
-SHADES = (0.22, 0.84)
+SHADES = (0.28, 0.84)
 """How light eight hues are for further classes; then all come again."""
 
 
@@ -33,7 +33,7 @@ def change(clean: Tensor, attacked: Tensor) -> tuple[str, int]:
     most = delta.abs().max().item()
     factor = max(int(0.5 / most + 1e-3), 1) if most else 1
     # the nearest pixels, since the mean of a perturbation over many is grey
-    return _written((0.5 + factor * delta).clamp(0, 1).mul(255).round(), Image.Resampling.NEAREST), factor
+    return _written((0.5 + factor * delta).clamp(0, 1).mul(255).round(), Image.Resampling.NEAREST, quality=40), factor
 
 
 def classes(mask: Tensor, image: Tensor) -> str:
@@ -106,12 +106,12 @@ def _rgb(text: str) -> Sequence[int]:
     return tuple(bytes.fromhex(text.removeprefix("#")))
 
 
-def _written(pixels: Tensor, resampling: Image.Resampling, *, lossless: bool = False) -> str:
+def _written(pixels: Tensor, resampling: Image.Resampling, *, lossless: bool = False, quality: int = 75) -> str:
     """Pixels [3,H,W] from 0 to 255 as WebP, no edge longer than ``EDGE``; small ones without loss."""
     picture = Image.fromarray(pixels.to("cpu", torch.uint8).permute(1, 2, 0).contiguous().numpy())
     share = EDGE / max(picture.size)
     if share < 1:
         picture = picture.resize([max(round(edge * share), 1) for edge in picture.size], resampling)  # type: ignore[arg-type]
     stream = io.BytesIO()
-    picture.save(stream, "WEBP", lossless=lossless or max(picture.size) <= SMALL, quality=75, method=4)
+    picture.save(stream, "WEBP", lossless=lossless or max(picture.size) <= SMALL, quality=quality, method=4)
     return base64.b64encode(stream.getvalue()).decode()

@@ -50,7 +50,7 @@ def _row(picture: Picture) -> Image.Image:
     for place, (title, tile) in enumerate(tiles):
         left = place * (TILE + GAP)
         made.paste(tile, (left, 2 * LINE))
-        amplified = f" × {picture.factor}" if title == DRAWN["change"] else ""
+        amplified = f" ×{picture.factor}" if title == DRAWN["change"] else ""
         _write(draw, (left, 2 * LINE + tall + 3), title.removesuffix(", amplified") + amplified, FAINT, 12)
     bottom = 3 * LINE + tall
     left = 0

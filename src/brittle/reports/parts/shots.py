@@ -10,7 +10,7 @@ from brittle.reports.parts.numbers import Numbers
 
 Pictures = Callable[[str], Sequence[Picture]]
 """The pictures of a result, by its id."""
-MOST = 1_500_000  # characters of pictures on a page
+MOST, LESS = 1_500_000, 250  # characters of pictures on a page, and fewer for each number, which takes room itself
 FINE = 160  # edge in pixels from which a picture is not shown larger than it is
 PAIRED = (
     ("image", "clean", "attacked"),
@@ -69,7 +69,7 @@ def cards(rows: Sequence[layout.Row], main: answer.Budget | None, pictures: Pict
     most damaged image of each first; then of the others."""
     total = sum(r.cell.attack is not None and r.failed is None for row in rows for r in row.results.values())
     chosen: dict[str, list[Picture]] = {}
-    room = MOST
+    room = MOST - LESS * sum(len(row.results) for row in rows)
     ranked = [_ranked(row, main) for row in rows]
     for each, picture in _in_order(ranked, pictures):
         room -= picture.size
@@ -130,7 +130,7 @@ def shot(picture: Picture) -> Shot:
     if "truth" in drawn:
         tiles.insert(2, Tile("truth", drawn["truth"], DRAWN["truth"]))
     if "change" in drawn:
-        tiles.append(Tile(f"perturbation × {picture.factor}", drawn["change"], DRAWN["change"]))
+        tiles.append(Tile(f"perturbation ×{picture.factor}", drawn["change"], DRAWN["change"]))
     return Shot(
         ROLES[picture.role],
         picture.image,
