@@ -5,9 +5,11 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,13 @@ def test_pictures_come_back_and_cost_nothing_but_themselves(
     assert store.pictures(NAME) == []
     assert store.missing([NAME]) == []
     assert capfd.readouterr().err == ""
+    store.put(result_of(other), SAMPLES, [replace(drawn[0], damage=(float("nan"), 1.0))])
+    assert "warning: no pictures of" in capfd.readouterr().err
+    shutil.rmtree(tmp_path / "gallery")
+    (tmp_path / "gallery").write_text("in the way")
+    store.put(result_of("c" * 20), SAMPLES, drawn)
+    assert "warning: no pictures of" in capfd.readouterr().err
+    assert store.missing([other, "c" * 20]) == []
 
 
 def test_results_are_strict_json(tmp_path: Path, result_of: Results) -> None:

@@ -114,7 +114,10 @@ class Store:
             files.write_whole(self.root / "samples" / f"{result.id}.npz", samples)
         if pictures:
             drawn = {"id": result.id, "pictures": [picture.to_dict() for picture in pictures]}
-            files.write_record(self.root / "gallery" / f"{result.id}.json", drawn)
+            try:
+                files.write_record(self.root / "gallery" / f"{result.id}.json", drawn)
+            except (ValueError, OSError, UsageError) as error:  # numbers that are none, or no room
+                say(f"warning: no pictures of {result.cell}: {error}")
         data = {**result.to_dict(), "samples_sha256": files.sha256(samples) if samples else ""}
         files.write_record(self.root / "results" / f"{result.id}.json", data)
         (self.root / "failed" / f"{result.id}.json").unlink(missing_ok=True)
