@@ -50,7 +50,7 @@ def test_an_interrupted_cell_goes_on_and_ends_with_the_same_numbers(
     tmp_path: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = cell_of("pgd(steps=3)", "segmentation")
-    wanted, samples = measure.measure(cell, Machine(batch_size=4), "none")
+    wanted, samples, _ = measure.measure(cell, Machine(batch_size=4), "none")
     monkeypatch.setattr(attacking, "COSTLY", 0.0)
     real, calls = attacking.attacked, []
 
@@ -63,7 +63,7 @@ def test_an_interrupted_cell_goes_on_and_ends_with_the_same_numbers(
     monkeypatch.setattr(attacking, "attacked", counted)
     with pytest.raises(KeyboardInterrupt):
         measure.measure(cell, Machine(batch_size=4), "none", ImageStore(tmp_path))
-    found, again = measure.measure(cell, Machine(batch_size=4), "none", ImageStore(tmp_path))
+    found, again, _ = measure.measure(cell, Machine(batch_size=4), "none", ImageStore(tmp_path))
     assert len(calls) == 3 + 2, "of four batches two were done before"
     assert found.metrics == wanted.metrics
     assert found.intervals == wanted.intervals
@@ -90,7 +90,7 @@ def test_an_ensemble_goes_on_in_the_middle_of_a_batch(
 ) -> None:
     """With the same numbers and the same findings, which need what the first member noted."""
     cell = cell_of(attack, task, eps=1 / 255)
-    wanted, samples = measure.measure(cell, Machine(batch_size=16))
+    wanted, samples, _ = measure.measure(cell, Machine(batch_size=16))
     monkeypatch.setattr(attacking, "COSTLY", 0.0)
     put, written = ImageStore.put, []
 
@@ -104,7 +104,7 @@ def test_an_ensemble_goes_on_in_the_middle_of_a_batch(
     with pytest.raises(KeyboardInterrupt):
         measure.measure(cell, Machine(batch_size=16), "fast", ImageStore(tmp_path))
     assert not list(tmp_path.glob("*.safetensors")), "the batch itself was not done"
-    found, again = measure.measure(cell, Machine(batch_size=16), "fast", ImageStore(tmp_path))
+    found, again, _ = measure.measure(cell, Machine(batch_size=16), "fast", ImageStore(tmp_path))
     assert len(written) - before >= after + 1, "the members left, and the batch"
     assert len(set(written)) == len(written), "no member was made twice"
     assert found.metrics == wanted.metrics

@@ -182,7 +182,9 @@ def test_odd_values_of_an_option_are_refused_before_any_work(
 # --- disks and homes --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["results", "samples", "failed", "locks", "report", "adversarial", "quarantine"])
+@pytest.mark.parametrize(
+    "name", ["results", "samples", "gallery", "failed", "locks", "report", "adversarial", "quarantine"]
+)
 def test_a_file_where_a_folder_of_the_run_belongs_is_refused_before_any_work(
     tmp_path: Path, brittle: Run, name: str
 ) -> None:

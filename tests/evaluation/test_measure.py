@@ -55,7 +55,7 @@ def _wrap(replaced: Callable[..., None], name: str, around: Callable[..., Tensor
 
 def test_a_result_says_what_it_is(cell_of: Cells) -> None:
     cell = cell_of()
-    result, samples = measure(cell, Machine(batch_size=8))
+    result, samples, _ = measure(cell, Machine(batch_size=8))
     arrays = _arrays(samples)
     assert result.cell == cell
     assert result.images == len(arrays["ids"]) == len(set(arrays["ids"])) == 16
@@ -80,8 +80,8 @@ def test_a_targeted_attack_says_how_much_arrived(cell_of: Cells, task: str) -> N
     """Counted here from the very images, by hand: of what is not of that class in truth, the share predicted as it."""
     attack = "pgd(objective=targeted(label=1), steps=5)"
     cell = cell_of(attack, task, eps=32 / 255, protocol="standard(subset=first)")
-    result, samples = measure(cell, Machine(batch_size=8))
-    halves, _ = measure(cell, Machine(batch_size=3))
+    result, samples, _ = measure(cell, Machine(batch_size=8))
+    halves, *_ = measure(cell, Machine(batch_size=3))
     model, _ = measuring.model_of(identity.resolve(cell), Machine())
     images = identity.dataset_of(cell.dataset, "test")
     rule = protocol.standard(cell.dataset, model.task, 8)
@@ -111,7 +111,7 @@ def test_a_targeted_attack_says_how_much_arrived(cell_of: Cells, task: str) -> N
 
 
 def test_a_clean_row_is_not_attacked(cell_of: Cells) -> None:
-    result, _ = measure(cell_of(None), Machine())
+    result, _, _ = measure(cell_of(None), Machine())
     assert result.metrics == result.metrics_uint8
     assert not [finding for finding in result.findings if finding.name != "head"], "no check of attacks"
     assert result.cost["backwards"] == 0
@@ -124,7 +124,7 @@ def test_neither_batch_nor_readers_nor_limit_move_a_number(cell_of: Cells, task:
         measure(cell_of(attack, task), machine)
         for machine in (Machine(batch_size=4), Machine(batch_size=16, workers=2))
     ]
-    (one, first), (two, second) = [(result, _arrays(samples)) for result, samples in results]
+    (one, first), (two, second) = [(result, _arrays(samples)) for result, samples, _ in results]
     assert one.id == two.id
     assert one.image_ids_sha256 == two.image_ids_sha256
     assert one.metrics == pytest.approx(two.metrics, rel=1e-4)
@@ -140,7 +140,7 @@ def test_neither_batch_nor_readers_nor_limit_move_a_number(cell_of: Cells, task:
 
 def test_the_order_of_images_moves_no_number(cell_of: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = cell_of("pgd(steps=3)", "segmentation")
-    straight, first = measure(cell, Machine(batch_size=4))
+    straight, first, _ = measure(cell, Machine(batch_size=4))
     real = loading.batches
 
     def shuffled(dataset: object, indices: Sequence[int], *rest: object, **keywords: object) -> object:
@@ -148,7 +148,7 @@ def test_the_order_of_images_moves_no_number(cell_of: Cells, monkeypatch: pytest
         return real(dataset, order, *rest, **keywords)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loading, "batches", shuffled)
-    mixed, second = measure(cell, Machine(batch_size=4))
+    mixed, second, _ = measure(cell, Machine(batch_size=4))
     assert mixed.metrics == pytest.approx(straight.metrics, rel=1e-6)
     a, b = _arrays(first), _arrays(second)
     assert list(a["ids"]) != list(b["ids"])
@@ -173,7 +173,7 @@ def test_memory_halves_the_batch_and_moves_no_number(
     error: Exception,
 ) -> None:
     cell = cell_of(f"{attack}(steps=3)", "depth")
-    (wanted, _), sizes = measure(cell, Machine(batch_size=4)), []
+    (wanted, *_), sizes = measure(cell, Machine(batch_size=4)), []
 
     def hungry(real: Callable[..., Tensor], model: Model, batch: object, *rest: object, **settings: object) -> Tensor:
         sizes.append(len(batch.images))  # type: ignore[attr-defined]
@@ -183,7 +183,7 @@ def test_memory_halves_the_batch_and_moves_no_number(
 
     _wrap(replaced, attack, hungry)
     monkeypatch.setenv("BRITTLE_CACHE", str(fresh) + "-2")
-    found, _ = measure(cell, Machine(batch_size=16))
+    found, _, _ = measure(cell, Machine(batch_size=16))
     assert found.metrics == pytest.approx(wanted.metrics, rel=1e-6)
     assert 16 in sizes
     assert sizes.count(4) == 4
@@ -193,7 +193,7 @@ def test_memory_halves_the_batch_and_moves_no_number(
 def test_a_score_is_taken_in_parts_as_well(cell_of: Cells, monkeypatch: pytest.MonkeyPatch, attack: str | None) -> None:
     """Maps of 150 classes at an image's own size may be more than the attack itself needs."""
     cell = cell_of(attack, "segmentation")
-    (wanted, _), sizes = measure(cell, Machine(batch_size=16)), []
+    (wanted, *_), sizes = measure(cell, Machine(batch_size=16)), []
     task, real = identity.task_of("segmentation"), identity.task_of("segmentation").score
 
     def hungry(prediction: Tensor, target: Tensor) -> object:
@@ -203,7 +203,7 @@ def test_a_score_is_taken_in_parts_as_well(cell_of: Cells, monkeypatch: pytest.M
         return real(prediction, target)
 
     monkeypatch.setattr(task, "score", hungry)
-    found, _ = measure(cell, Machine(batch_size=16))
+    found, _, _ = measure(cell, Machine(batch_size=16))
     assert found.metrics == pytest.approx(wanted.metrics, rel=1e-6)
     assert max(sizes) == 16
     assert sizes.count(2) == 8 * (2 if attack else 1)
@@ -280,7 +280,7 @@ def test_an_attack_is_given_the_budget_of_the_cell(
 @pytest.mark.parametrize("task", TASKS)
 def test_intervals_are_those_of_the_rows_that_the_metrics_come_from(cell_of: Cells, task: str) -> None:
     """Of the attacked images as they are: not of the clean ones, nor of those rounded to 8 bit."""
-    result, samples = measure(cell_of("pgd(steps=3)", task, eps=0.7 / 255), Machine(batch_size=8), "none")
+    result, samples, _ = measure(cell_of("pgd(steps=3)", task, eps=0.7 / 255), Machine(batch_size=8), "none")
     made = identity.task_of(task)
     rows = {key: torch.from_numpy(value) for key, value in _arrays(samples).items() if key not in ("ids", "violation")}
     assert made.summarise({key: value.sum(0) for key, value in rows.items()}) == pytest.approx(result.metrics)

@@ -44,6 +44,28 @@ CLIMBED = ("objectives/test_objectives.py", "oracles/test_dense_oracle.py")
 MEASURED = ("evaluation/test_measure.py",)
 
 FAULTS = (
+    # --- the gallery
+    Fault(
+        "gallery-holds-the-worst-of-the-last-only",
+        "evaluation/gallery.py",
+        "insort(self._worst, held, key=lambda held: -held.damage)",
+        "self._worst.insert(0, held)",
+        ["evaluation/test_gallery.py"],
+    ),
+    Fault(
+        "gallery-fits-its-basis-on-attacked-tokens",
+        "evaluation/drawing.py",
+        "rows = seen(clean)",
+        "rows = seen(attacked)",
+        ["evaluation/test_gallery.py"],
+    ),
+    Fault(
+        "page-shows-weak-attacks-first",
+        "reports/parts/shots.py",
+        "while (best := answer.strongest(rest)) is not None:",
+        "while (best := next(iter(rest), None)) is not None:",
+        ["reports/test_html.py"],
+    ),
     # --- the paper's protocol
     Fault(
         "quirks-attack-the-standard-model",

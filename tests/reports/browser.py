@@ -60,7 +60,7 @@ class Browser:
     def _note(self, event: dict[str, Any]) -> None:
         said = event.get("params", {})
         match event.get("method"):
-            case "Network.requestWillBeSent":
+            case "Network.requestWillBeSent" if not said["request"]["url"].startswith("data:"):  # in the file itself
                 self.requests[said["requestId"]] = said["request"]["url"]
             case "Network.loadingFailed" if said.get("blockedReason") == "csp":
                 self.requests.pop(said["requestId"], None)

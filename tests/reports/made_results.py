@@ -1,8 +1,13 @@
 """Made-up results for the tests of the page, without measuring anything."""
 
+import base64
 import hashlib
+import io
 import random
 
+from PIL import Image
+
+from brittle.core.pictures import ROLES, Picture
 from brittle.core.records import Cell, Finding, Result
 
 TASKS = {"classification": ("accuracy", True), "segmentation": ("miou", True), "depth": ("rmse", False)}
@@ -43,3 +48,26 @@ def two_encoders() -> list[Result]:
                     value = draw.uniform(0.1, 0.8) if higher else draw.uniform(0.5, 2.0)
                     made.append(number(value, task, attack, encoder=encoder, eps=eps, sees=sees))
     return made
+
+
+def webp(colour: str = "#0072b2", edge: int = 8) -> str:
+    """A drawing of one colour, in base64."""
+    stream = io.BytesIO()
+    Image.new("RGB", (edge, edge), colour).save(stream, "WEBP", lossless=True)
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def pictures(kind: str = "label", name: str = "ring") -> list[Picture]:
+    """Three made-up pictures, with everything that there is for predictions of a kind."""
+    drawings = dict.fromkeys(("clean", "change", "tokens"), webp())
+    drawings |= dict.fromkeys(("attacked", "tokens_attacked"), webp("#d55e00"))
+    maps = {"truth": webp(), "before": webp("#009e73"), "after": webp("#cc79a7")}
+    more: dict[str, object] = {
+        "label": {"labels": (name, name, "cube"), "shares": (0.981, 0.706)},
+        "mask": {"drawings": {**drawings, **maps}, "legend": ((name, "#0072b2"), ("wall", "#d55e00"))},
+        "metres": {"drawings": {**drawings, **maps}, "ends": (0.5, 7.25)},
+        "": {},
+    }[kind]
+    ends = {"mask": (0.04, 0.63), "metres": (0.312, 1.236)}.get(kind, (0.0, 1.0))
+    values: dict[str, object] = {"image": name, "drawings": drawings, "edge": 8, "factor": 15, "damage": ends, **more}
+    return [Picture(role, kind=kind, **values) for role in ROLES]  # type: ignore[arg-type]

@@ -13,13 +13,16 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from made_results import TASKS, number, two_encoders
+from made_results import TASKS, number, pictures, two_encoders
 
 from brittle.api import running
 from brittle.core import components
+from brittle.core.pictures import Picture
 from brittle.core.records import Finding, Result
 from brittle.core.text import shortened
-from brittle.reports.parts import answer, charts, layout, svg
+from brittle.evaluation import drawing
+from brittle.reports.parts import answer, charts, layout, shots, svg
+from brittle.reports.parts.numbers import Numbers
 from brittle.results.store import Store
 
 HOSTILE = (
@@ -39,8 +42,17 @@ def full() -> list[Result]:
     return two_encoders()
 
 
-def page(results: Sequence[Result]) -> str:
-    return components.component("reports", "html").function(results)
+KINDS = {"classification": "label", "segmentation": "mask", "depth": "metres"}
+
+
+def page(results: Sequence[Result], gallery: Callable[[str], Sequence[Picture]] = lambda _name: ()) -> str:
+    return components.component("reports", "html").function(results, gallery)
+
+
+def galleries(results: Sequence[Result], name: str = "ring") -> Callable[[str], Sequence[Picture]]:
+    """Made-up pictures of every attacked number, by what its task predicts."""
+    kinds = {each.id: KINDS[each.cell.task] for each in results if each.cell.attack}
+    return lambda place: pictures(kinds[place], name) if place in kinds else []
 
 
 class _Elements(HTMLParser):
@@ -356,6 +368,73 @@ def test_an_axis_holds_its_values_and_has_round_labels(values: list[float]) -> N
     assert all(low - 1e-9 <= value <= high + 1e-9 and float(text) == pytest.approx(value) for value, text in labels)
 
 
+# --- the gallery ------------------------------------------------------------------------------------------------------
+
+
+def test_the_gallery_says_in_words_what_became_of_each_image(full: list[Result]) -> None:
+    text = page(full, galleries(full))
+    (section,) = re.findall('<section id="gallery">(.*?)</section>', text, re.DOTALL)
+    for said in ("ring 98 % → cube 71 %", "wrong pixels 4 % → 63 %", "error 0.31 m → 1.24 m", "truth: ring", "×15"):
+        assert said in section, said
+    assert [role for role in ("most damaged", "typical", "least damaged") if f"<small>{role}; " in section] == list(
+        shots.ROLES.values()
+    )
+    assert '<path d="M0 0h1v1H0z" fill="#0072b2"/></svg><span class="name">ring</span>' in section
+    assert "<span>0.5 m</span>" in section
+    assert "<span>7.2 m</span>" in section
+    assert all(f"#{stop}" in text.partition(".metres {")[2].partition("}")[0] for stop in drawing.METRES)
+    assert "Here are 12 of 24 attacked numbers" in section
+    largest = [each for each in full if each.cell.eps != 4 / 255]
+    assert "brittle show RUN" not in page(largest, galleries(largest))
+    unknown = page(full, lambda _name: pictures(""))
+    assert "damage 0 → 1" in unknown
+    assert 'id="gallery"' not in page(full)
+
+
+def test_the_strongest_attacks_have_pictures_first_and_the_rest_is_counted(
+    full: list[Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only within the largest budget; as many as there is room for, the worst image of each row before all others."""
+    by_id = {each.id: each for each in full}
+    _, rows = layout.layout(full)
+    main = answer.main_budget(full)
+    strongest = {score.attacked.id for score in answer.scores(rows, main) if score.attacked}
+
+    def shown(most: int) -> tuple[list[tuple[str, bool, int]], int, int]:
+        monkeypatch.setattr(shots, "MOST", most + shots.LESS * len(full))
+        numbers = Numbers()
+        made = shots.cards(rows, main, galleries(full), numbers)
+        names = [each["id"] for each in numbers.data()["numbers"]]
+        return [(names[card.place], card.first, len(card.shots)) for card in made.cards], made.shown, made.total
+
+    cards, count, total = shown(10**9)
+    assert (count, total) == (12, 24)
+    assert {name for name, first, _ in cards if first} == strongest
+    assert all(by_id[name].cell.eps == 8 / 255 for name, _, _ in cards)
+    assert [first for _, first, _ in cards] == [True] * 6 + [False] * 6
+    sizes = [pictures(KINDS[row.task])[0].size for row in rows]
+    cards, count, _ = shown(sum(sizes))
+    assert ({name for name, _, _ in cards}, count) == (strongest, 6)
+    assert {held for _, _, held in cards} == {1}
+    assert "Here are 6 of 24 attacked numbers" in page(full, galleries(full))
+    assert shown(sum(sizes) - 1)[1] == 5
+
+
+def test_pictures_are_the_only_images_and_no_name_in_them_acts(full: list[Result]) -> None:
+    plain = _Elements(page(full, galleries(full)))
+    sources = [value for tag, name, value in plain.attributes if name == "src"]
+    assert len(sources) == plain.names["img"] > 50
+    assert all(re.fullmatch("data:image/webp;base64,[A-Za-z0-9+/=]+", value) for value in sources)
+    assert all(value for tag, name, value in plain.attributes if name == "alt")
+    (policy,) = [value for tag, _, value in plain.attributes if tag == "meta" and value.startswith("default-src")]
+    assert "; img-src data:; " in policy
+    for name in HOSTILE:
+        found = _Elements(page(full, galleries(full, name)))
+        assert found.names == plain.names, name[:40]
+        kinds = Counter((tag, key) for tag, key, _ in found.attributes if key != "title")
+        assert kinds == Counter((tag, key) for tag, key, _ in plain.attributes if key != "title"), name[:40]
+
+
 # --- what may go wrong ------------------------------------------------------------------------------------------------
 
 
@@ -489,8 +568,12 @@ def test_three_thousand_numbers_are_a_page_of_at_most_eight_megabytes(full: list
         for task in TASKS
     ]
     assert len(some) == 3000
-    assert len(page(some).encode()) < 8e6
-    assert len(page(full).encode()) < 3e6
+    large = [
+        replace(each, drawings=dict.fromkeys(each.drawings, base64.b64encode(draw.randbytes(20_000)).decode()))
+        for each in pictures("mask")
+    ]
+    assert len(page(some).encode()) < len(page(some, lambda _name: large).encode()) < 8e6
+    assert 1e6 < len(page(full, lambda _name: large).encode()) < 3e6
 
 
 def test_a_run_has_its_page_and_outlives_one_that_cannot_be_built(
@@ -500,7 +583,7 @@ def test_a_run_has_its_page_and_outlives_one_that_cannot_be_built(
     running._report(store, "html", full)
     assert (tmp_path / "report" / "report.html").read_text("utf8") == page(full)
 
-    def broken(_results: Sequence[Result], /) -> str:
+    def broken(*_arguments: object) -> str:
         raise ValueError("no\nluck")
 
     replaced("reports", "html", broken)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_results import two_encoders
+from made_results import pictures, two_encoders
 
 from brittle.results.store import Store
 
@@ -20,10 +20,11 @@ def test_the_commands_run(
     monkeypatch.chdir(tmp_path)
     for result in two_encoders():
         store = Store(Path("runs", "demo" if result.cell.encoder == "one" else "other"))
-        store.put(result, b"")
-    assert len(COMMANDS) == 2
+        store.put(result, b"", pictures() if result.cell.attack else ())
+    assert len(COMMANDS) == 3
     for line in COMMANDS:
         code, _, err = brittle(*shlex.split(line)[1:])
         assert code == 0, f"{line}: {err}"
+    assert len(list(Path("sheets").glob("*.png"))) == 12
     assert "How brittle is one?" in Path("page.html").read_text(encoding="utf8")
     assert "How brittle are one and two?" in Path("site", "report.html").read_text(encoding="utf8")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from browser import CHROMIUM, Browser, browser
-from made_results import number, two_encoders
+from made_results import number, pictures, two_encoders
 
 from brittle.core import components
 from brittle.core.records import Finding
@@ -31,7 +31,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stored = number(0.3, attack="stored:runs/x/0", encoder="two", made_by={"attack": source})
     ours = number(0.93, encoder="file:w/dinov2_vits14_pretrain.pth", dataset="cifar10:data")
     path = tmp_path_factory.mktemp("page") / "report.html"
-    text = components.component("reports", "html").function([*two_encoders(), bad, stored, ours])
+    kinds = {"classification": "label", "segmentation": "mask", "depth": "metres"}
+    drawn = {each.id: pictures(kinds[each.cell.task]) for each in two_encoders() if each.cell.attack}
+    made = components.component("reports", "html").function
+    text = made([*two_encoders(), bad, stored, ours], lambda name: drawn.get(name, ()))
     path.write_text(text, encoding="utf8")
     return path
 
@@ -177,6 +180,31 @@ def test_the_theme_follows_the_system_and_the_switch(tab: Browser, page: Path) -
     tab.open(page, "#theme=dark")
     assert tab.evaluate(ground) == dark
     assert tab.evaluate("document.getElementById('theme').value") == "dark"
+
+
+def test_the_slider_moves_from_clean_to_attacked(tab: Browser) -> None:
+    """By key and by a pointer on a picture; all pairs of one image together, and no other image."""
+    pairs = (
+        "[...document.querySelectorAll('.shot')].map(shot => getComputedStyle(shot.querySelector('.after')).clipPath)"
+    )
+    assert set(tab.evaluate(pairs)) == {"inset(0px 0px 0px 50%)"}
+    widths = "[...document.querySelectorAll('#gallery img')].map(each => each.naturalWidth)"
+    assert set(tab.evaluate(widths)) == {8}, "the policy lets them in"
+    choose(tab, ".shot input", "80", "input")
+    after = tab.evaluate(pairs)
+    assert after[0] == "inset(0px 0px 0px 80%)"
+    assert set(after[1:]) == {"inset(0px 0px 0px 50%)"}
+    said = tab.evaluate("document.querySelector('.shot input').getAttribute('aria-valuetext')")
+    assert said == "80 % clean, 20 % attacked"
+    tab.evaluate(
+        "(pair => { const { left, width } = pair.getBoundingClientRect(); pair.dispatchEvent(new PointerEvent("
+        "'pointermove', { bubbles: true, buttons: 1, clientX: left + width / 4 })) })"
+        "(document.querySelectorAll('.shot .pair')[1])"
+    )
+    assert tab.evaluate("document.querySelector('.shot input').value") == "25"
+    assert tab.evaluate(pairs)[0] == "inset(0px 0px 0px 25%)"
+    click(tab, "#gallery h3 .open")
+    assert tab.evaluate("document.querySelector('dialog').open"), "a title opens its number"
 
 
 def test_nothing_foreign_runs_or_loads(tab: Browser, page: Path) -> None:

@@ -5,17 +5,20 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from brittle.core import files, records
 from brittle.core.errors import MissingError, UsageError
+from brittle.core.pictures import Picture
 from brittle.core.records import Result
-from brittle.results.store import Store, read_run
+from brittle.results.store import Store, pictures, read_run
 
 Results = Callable[..., Result]
 NAME = "a" * 20
@@ -32,6 +35,44 @@ def test_round_trip(tmp_path: Path, result_of: Results) -> None:
     assert store.missing([NAME, "b"]) == ["b"]
     assert (tmp_path / "run" / "samples" / f"{NAME}.npz").read_bytes() == SAMPLES
     assert read_run(tmp_path / "run") == [made]
+
+
+def test_pictures_come_back_and_cost_nothing_but_themselves(
+    tmp_path: Path, result_of: Results, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """However a file of pictures is damaged, it is said, there are none, and the result stands as it was."""
+    store, other = Store(tmp_path), "b" * 20
+    drawn = [Picture("worst", "one", {"clean": "AAAA"}, 8, 15, (0.0, 1.0), "label", ("a", "a", "b"), (0.5, 0.9))]
+    store.put(result_of(attack="pgd"), SAMPLES, drawn)
+    assert store.pictures(NAME) == pictures([tmp_path / "none", tmp_path])(NAME) == drawn
+    assert list(store.pictures(other)) == list(pictures([tmp_path])(other)) == []
+    path = tmp_path / "gallery" / f"{NAME}.json"
+    whole, sealed = path.read_bytes(), files.read_record(path)
+    path.with_stem(other).write_bytes(whole)
+    assert store.pictures(other) == []
+    assert "it holds the pictures of" in capfd.readouterr().err
+    draw = random.Random(0)
+    place = draw.randrange(len(whole))
+    broken = [b"", whole[: len(whole) // 2], whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :], b"[]"]
+    for change in ({"drawings": {}}, {"role": "best"}, {"drawings": {"clean": '"><script>'}}, {"damage": 1}):
+        files.write_record(path, {**sealed, "pictures": [{**sealed["pictures"][0], **change}]})
+        broken.append(path.read_bytes())
+    for data in broken:
+        path.write_bytes(data)
+        assert store.pictures(NAME) == []
+        assert f"gallery/{NAME}.json: damaged" in capfd.readouterr().err
+        assert store.missing([NAME]) == []
+    path.unlink()
+    assert store.pictures(NAME) == []
+    assert store.missing([NAME]) == []
+    assert capfd.readouterr().err == ""
+    store.put(result_of(other), SAMPLES, [replace(drawn[0], damage=(float("nan"), 1.0))])
+    assert "warning: no pictures of" in capfd.readouterr().err
+    shutil.rmtree(tmp_path / "gallery")
+    (tmp_path / "gallery").write_text("in the way")
+    store.put(result_of("c" * 20), SAMPLES, drawn)
+    assert "warning: no pictures of" in capfd.readouterr().err
+    assert store.missing([other, "c" * 20]) == []
 
 
 def test_results_are_strict_json(tmp_path: Path, result_of: Results) -> None:

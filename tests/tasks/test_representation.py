@@ -64,7 +64,7 @@ def test_the_interval_is_that_of_pairs() -> None:
 @pytest.fixture
 def number(cell_of: Callable[..., Cell], quick: None) -> Callable[..., tuple[Result, dict[str, np.ndarray]]]:
     def make(attack: str | None, *, batch: int = 64, **changes: object) -> tuple[Result, dict[str, np.ndarray]]:
-        result, data = measure(cell_of(attack, "representation", **changes), Machine(batch_size=batch))
+        result, data, _ = measure(cell_of(attack, "representation", **changes), Machine(batch_size=batch))
         return result, dict(np.load(io.BytesIO(data)))
 
     return make

@@ -14,6 +14,7 @@ from brittle.cli.finetune import finetune
 from brittle.cli.list import info, list_
 from brittle.cli.report import compare, report
 from brittle.cli.run import run
+from brittle.cli.show import show_
 from brittle.core.errors import BrittleError, CellError, MissingError, UsageError
 from brittle.core.files import FULL
 from brittle.core.text import folded, plain, printable_output, show, tinted
@@ -28,6 +29,7 @@ app = typer.Typer(
 for command in (run, report, compare, finetune, info, verify, doctor):
     app.command()(command)
 app.command(name="list")(list_)
+app.command(name="show")(show_)
 app.add_typer(data_app, name="data")
 
 

@@ -47,7 +47,7 @@ def report(
         made = components.component("reports", name)
         assert isinstance(made.traits, ReportTraits)
         paths = _paths(name, made.traits, output, output_dir)
-        text = made.function(results)
+        text = made.function(results, *([store.pictures(runs)] if made.traits.pictures else []))
         figure = made.traits.figure(results) if made.traits.figure and any(map(_drawn, paths)) else None
         for path in paths:
             files.write_whole(path, figures.rendered(figure, path.suffix.lower()) if _drawn(path) else text.encode())

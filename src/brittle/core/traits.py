@@ -189,10 +189,12 @@ class ReportTraits(Traits):
     Args:
         ending: of the file that its text is written to, such as ``.csv``; empty where a file may be called anything.
         figure: (results) to its picture, a figure of matplotlib; None where it has none.
+        pictures: whether it shows images, and takes as a second argument what gives those of a result by its id.
     """
 
     ending: str = ""
     figure: Callable[..., Any] | None = None
+    pictures: bool = False
 
 
 RECORDS: Mapping[str, type[Traits]] = {

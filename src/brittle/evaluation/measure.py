@@ -13,11 +13,13 @@ from brittle.attacks.parts.image_store import ImageStore
 from brittle.checks.parts.evidence import findings
 from brittle.core import components
 from brittle.core.errors import BrittleError, UsageError
-from brittle.core.progress import progress
+from brittle.core.pictures import Picture
+from brittle.core.progress import progress, say
 from brittle.core.records import EVIDENCE, Cell, Finding, Result
 from brittle.evaluation import heads, inspection, loading, protocol, quirks
 from brittle.evaluation.attacking import Adversary
 from brittle.evaluation.cache import image_ids
+from brittle.evaluation.gallery import Gallery
 from brittle.evaluation.machine import Machine, peak_bytes
 from brittle.evaluation.paper import protocol_on
 from brittle.evaluation.provenance import counted, facts_of, made_by
@@ -63,8 +65,8 @@ def measure(
     checks: str = "fast",
     images: ImageStore | None = None,
     earlier: ImageStore | None = None,
-) -> tuple[Result, bytes]:
-    """The result of a cell and its per-image samples (an .npz file's bytes).
+) -> tuple[Result, bytes, Sequence[Picture]]:
+    """The result of a cell, its per-image samples (an .npz file's bytes), and pictures of what was attacked.
 
     Args:
         checks: ``none``, ``fast`` or ``full``: the evidence to gather for an attacked number.
@@ -97,10 +99,14 @@ def measure(
     checkable = _checkable(resolved) and not names
     marked = quirks.scored(model, names, rule, attack.sees if attack else "")
     scoring = Scoring(marked, threat, total if checks != "none" and checkable else 0)
+    gallery = Gallery(marked, total)
     with frozen(model), counted(model.encoder) as passes:
         with progress(titled(cell), total) as advance:
             for batch in batches("test", limit):
-                scoring.add(batch, adversary(batch))
+                made = adversary(batch)
+                damage = scoring.add(batch, made)
+                if attack:
+                    gallery.add(batch, made.images, damage)
                 advance(len(batch.images), f"{task.headline} {scoring.headline():.3f}")
         scores = scoring.scores()
         cost = {"seconds": round(time.monotonic() - began, 3), **passes}
@@ -112,7 +118,7 @@ def measure(
     origin = made_by(resolved, model, rule, machine, total)
     origin["checks"] = checks if checkable else EVIDENCE[-1]
     cost["peak_bytes"] = peak_bytes(machine.device)
-    return _result(resolved, scoring, scores, (*said, *odd), cost, origin)
+    return *_result(resolved, scoring, scores, (*said, *odd), cost, origin), _pictures(resolved, gallery)
 
 
 def _result(
@@ -140,6 +146,17 @@ def _result(
         sees=attack.sees if attack else "",
     )
     return result, _npz({**scores.samples, "ids": np.array(scoring.ids)})
+
+
+def _pictures(resolved: Resolved, gallery: Gallery) -> Sequence[Picture]:
+    """The pictures of a cell; none, and why is said, where they cannot be drawn: they are worth no number."""
+    kind = resolved.task.target
+    try:
+        names = resolved.data("test").classes[kind.name] if kind and kind.classes else ()
+        return gallery.pictures(names)
+    except Exception as error:  # noqa: BLE001 - of an encoder or a task that others wrote
+        say(" ".join(f"warning: no pictures of {resolved.cell}: {type(error).__name__}: {error}".split())[:300])
+        return ()
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -74,8 +74,9 @@ class Scoring:
         self._curve: list[Rows] = []
         self._kept: list[tuple[Batch, Tensor]] = []
 
-    def add(self, batch: Batch, attacked: Attacked) -> None:
-        """Score what an attack attacked of a batch.
+    def add(self, batch: Batch, attacked: Attacked) -> Tensor:
+        """Score what an attack attacked of a batch; returns the damage of each image, [B], nan where there is nothing
+        to score.
 
         Raises:
             CellError: an image leaves the threat, or a prediction is no number.
@@ -95,9 +96,11 @@ class Scoring:
         notes = {key: value.float().cpu() for key, value in attacked.notes.items()}
         self._notes.append({**notes, "violation": worst.cpu()})
         self._at_once = max(self._at_once, len(images))
-        self._keep(batch, images)
+        damage = self.model.task.damage(exact)
+        self._keep(batch, images, damage)
+        return damage
 
-    def _keep(self, batch: Batch, images: Tensor) -> None:
+    def _keep(self, batch: Batch, images: Tensor, damage: Tensor) -> None:
         """Keep every so many-th image, or the next one where it is of another size than the first or nothing in it can
         be scored."""
         shapes = [(clean.images.shape[1:], clean.target.shape[1:]) for clean, _ in self._kept[:1]]
@@ -105,7 +108,7 @@ class Scoring:
             return
         came, had = len(self.ids) - len(batch.ids), sum(len(kept) for _, kept in self._kept)
         rows: list[int] = []
-        for row in self.model.task.damage(self._exact[-1]).isfinite().nonzero().flatten().tolist():
+        for row in damage.isfinite().nonzero().flatten().tolist():
             if had + len(rows) < self.wanted and came + row >= (had + len(rows)) * self._every:
                 rows.append(row)
         if rows:

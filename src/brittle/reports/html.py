@@ -13,24 +13,25 @@ from brittle.core.records import Result
 from brittle.core.text import plain, shortened
 from brittle.core.traits import ReportTraits
 from brittle.reports.parts import page
+from brittle.reports.parts.shots import Pictures
 
-TRAITS = ReportTraits(ending=".html")
+TRAITS = ReportTraits(ending=".html", pictures=True)
 RATIO = (
     "The damage by the strongest attack on the encoder alone, as a share of that by the strongest attack on encoder "
     "and head, at the largest budget that has both."
 )
 
 
-def html(results: Sequence[Result], /) -> str:
-    """HTML. Names in it are text, never markup; its policy forbids every address, and scripts and styles but its
-    own."""
+def html(results: Sequence[Result], pictures: Pictures = lambda _id: (), /) -> str:
+    """HTML, with as many ``pictures`` as there is room for. Names in it are text, never markup; its policy forbids
+    every address, and scripts and styles but its own."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     filters: Any = environment.filters
     filters.update({"short": shortened, "exact": _exact})
     style, script = _asset("page.css"), _asset("page.js")
     made = environment.from_string(_asset("page.html")).render(
-        **page.view(results),
+        **page.view(results, pictures),
         style=style,
         script=script,
         style_hash=_hash(style),

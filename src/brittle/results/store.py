@@ -3,9 +3,10 @@ many processes run."""
 
 import json
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,22 @@ from filelock import FileLock
 
 from brittle.core import files
 from brittle.core.errors import MissingError, UsageError
+from brittle.core.pictures import Picture
 from brittle.core.progress import say
 from brittle.core.records import EVIDENCE, Cell, Result
 from brittle.planning.plan import DOWNSTREAM
 
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OSError, UsageError)  # what reading a damaged file may raise
-FOLDERS = ("results", "samples", "failed", "adversarial", "locks", "quarantine", "report")
+FOLDERS = ("results", "samples", "gallery", "failed", "adversarial", "locks", "quarantine", "report")
 LABEL = "cell.json"  # says what kept images are, and is written last
 ID = re.compile(r"[0-9a-f]{20}")
 
 
 class Store:
-    """A run folder: ``results/<id>.json``, ``samples/<id>.npz``, ``failed/<id>.json``, ``adversarial/<id>/``,
-    ``current.json`` (which id each cell has now), ``plan.yaml``, ``env.json``. All but the last two are sealed: damage
-    is noticed when they are read, said, and mended by the next run.
+    """A run folder: ``results/<id>.json``, ``samples/<id>.npz``, ``gallery/<id>.json``, ``failed/<id>.json``,
+    ``adversarial/<id>/``, ``current.json`` (which id each cell has now), ``plan.yaml``, ``env.json``. All but the last
+    two are sealed: damage is noticed when they are read, said, and mended by the next run - but for pictures, which
+    are left out.
 
     Raises:
         UsageError: the path is not a folder, or one that cannot be written.
@@ -92,10 +95,30 @@ class Store:
         with np.load(path) as arrays:
             return dict(arrays)
 
-    def put(self, result: Result, samples: bytes) -> None:
-        """Write a result and its per-image samples (an .npz file's bytes), samples first."""
+    def pictures(self, name: str) -> list[Picture]:
+        """What was drawn of a result; nothing where nothing was, or it is damaged."""
+        path = self.root / "gallery" / f"{name}.json"
+        if not path.is_file():
+            return []
+        try:
+            data = files.read_record(path)
+            if data["id"] != name:
+                raise ValueError(f"it holds the pictures of {data['id']}")
+            return [Picture.from_dict(each) for each in data["pictures"]]
+        except DAMAGE as error:
+            say(f"{path}: damaged ({error}); its pictures are left out")
+            return []
+
+    def put(self, result: Result, samples: bytes, pictures: Sequence[Picture] = ()) -> None:
+        """Write a result, its per-image samples (an .npz file's bytes) and its pictures, the result last."""
         if samples:
             files.write_whole(self.root / "samples" / f"{result.id}.npz", samples)
+        if pictures:
+            drawn = {"id": result.id, "pictures": [picture.to_dict() for picture in pictures]}
+            try:
+                files.write_record(self.root / "gallery" / f"{result.id}.json", drawn)
+            except (ValueError, OSError, UsageError) as error:  # numbers that are none, or no room
+                say(f"warning: no pictures of {result.cell}: {error}")
         data = {**result.to_dict(), "samples_sha256": files.sha256(samples) if samples else ""}
         files.write_record(self.root / "results" / f"{result.id}.json", data)
         (self.root / "failed" / f"{result.id}.json").unlink(missing_ok=True)
@@ -216,6 +239,17 @@ class Store:
 
 def _label(cell: Cell) -> str:
     return json.dumps(asdict(cell), sort_keys=True)
+
+
+def pictures(folders: Sequence[str | Path]) -> Callable[[str], Sequence[Picture]]:
+    """What gives the pictures of a result in any of these run folders, by its id; nothing where there are none."""
+    stores = [Store(Path(folder)) for folder in folders]
+
+    @cache
+    def found(name: str) -> Sequence[Picture]:
+        return next((drawn for store in stores if (drawn := store.pictures(name))), ())
+
+    return found
 
 
 def read_run(folder: str | Path) -> list[Result]:

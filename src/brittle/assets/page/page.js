@@ -187,6 +187,29 @@
       setTimeout(() => ($("copy").textContent = "Copy as CSV"), 1500);
     }
 
+    // --- the gallery -------------------------------------------------------------------------------------------------
+
+    function slide(shot, value) {
+      const slider = shot.querySelector("input");
+      slider.value = value;
+      slider.setAttribute("aria-valuetext", `${slider.value} % clean, ${100 - slider.value} % attacked`);
+      shot.style.setProperty("--at", `${slider.value}%`);
+    }
+
+    for (const shot of document.querySelectorAll(".shot")) {
+      const slider = shot.querySelector("input");
+      slide(shot, slider.value);
+      slider.addEventListener("input", () => slide(shot, slider.value));
+      for (const pair of shot.querySelectorAll(".pair")) {
+        const follow = (event) => {
+          const { left, width } = pair.getBoundingClientRect();
+          if (event.buttons) slide(shot, Math.round((100 * (event.clientX - left)) / width));
+        };
+        pair.addEventListener("pointerdown", follow);
+        pair.addEventListener("pointermove", follow);
+      }
+    }
+
     // --- what is bound, and the first view ---------------------------------------------------------------------------
 
     if (table) {

@@ -85,11 +85,13 @@ def _measure(work: Work, name: str, cell: Cell) -> Result:
     images = ImageStore(store.images(name))
     before = work.earlier.get(name)
     earlier = ImageStore(store.images(before)) if before else None
-    result, samples = measure(cell, replace(machine, keep=machine.keep or feeds), work.checks, images, earlier)
+    result, samples, pictures = measure(
+        cell, replace(machine, keep=machine.keep or feeds), work.checks, images, earlier
+    )
     if result.id != name:
         changed = f"{cell.encoder} or its data changed since the run began"
         raise CellError(f"{changed}; leave weights and data alone and run again")
-    store.put(result, samples)
+    store.put(result, samples, pictures)
     if machine.keep and cell.attack:
         store.put_images(name, cell)
     elif not feeds:

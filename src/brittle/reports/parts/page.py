@@ -8,7 +8,7 @@ from brittle.core.budget import eps_text
 from brittle.core.records import Result
 from brittle.core.text import shortened
 from brittle.planning.warm_start import unwrapped
-from brittle.reports.parts import answer, charts, grid, layout, matrices, published, wording
+from brittle.reports.parts import answer, charts, grid, layout, matrices, published, shots, wording
 from brittle.reports.parts.numbers import Numbers, meaning
 from brittle.reports.parts.seeds import over_seeds
 
@@ -28,7 +28,7 @@ class Found(NamedTuple):
     more: int
 
 
-def view(results: Sequence[Result]) -> dict[str, Any]:
+def view(results: Sequence[Result], pictures: shots.Pictures) -> dict[str, Any]:
     """Everything that the template needs, by name."""
     columns, rows = layout.layout(results)
     merged, numbers = over_seeds(results), Numbers()
@@ -47,6 +47,7 @@ def view(results: Sequence[Result]) -> dict[str, Any]:
         "answers": _answers(scores, main),
         "first": FIRST,
         "figures": figures,
+        "gallery": shots.cards(rows, main, pictures, numbers),
         "names": grid.NAMES,
         "grid": table,
         "metrics": _metrics(merged),
