@@ -71,8 +71,13 @@ def run(command: str, folder: Path) -> str:
 def before(command: str) -> list[str]:
     """The commands of the README whose output one reads; they resume what stands."""
     needed = {"runs/demo": "run demo", "runs/deacl": "finetune deacl"}
-    words = [word for place, word in needed.items() if place in command]
-    return [other for other in commands() for word in words if f"brittle {word}" in other]
+    return [
+        f"{other} --output-dir {place}"  # which a plan with other values would not write to
+        for place, word in needed.items()
+        if place in command
+        for other in commands()
+        if f"brittle {word}" in other
+    ]
 
 
 def test_there_are_commands() -> None:

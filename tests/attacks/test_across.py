@@ -78,7 +78,7 @@ def test_a_column_is_named_without_its_warm_start(tmp_path: Path, brittle: Run, 
         "none",
     )
     assert code == 0
-    assert "downstream 2/255" in out
+    assert "pgd 2/255" in out
     assert "warm(" not in out
     assert "continues from the smaller ones" in " ".join(out.split())
 
