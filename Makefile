@@ -1,7 +1,7 @@
 # Everything happens in .venv, made on first use; PYTHON is any Python from 3.11 on.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test check clean install
+.PHONY: demo test check pictures clean install
 
 demo: .venv/.brittle
 	$(BIN)/brittle run demo
@@ -15,6 +15,9 @@ check: .venv/.dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
+
+pictures: .venv/.dev demo
+	PYTHONPATH=tests/reports $(BIN)/python docs/pictures.py runs/demo/report/report.html
 
 install: .venv/.brittle
 

@@ -329,6 +329,7 @@ def test_a_run_from_beginning_to_end(tmp_path: Path, brittle: Brittle) -> None:
     assert [line[:5] for line in ends] == [f"[{i}/6]" for i in range(1, 7)]
     score = r": (accuracy|rmse) \d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]( [!?])?"
     assert all(re.search(f"{score}$", line) for line in ends), ends
+    assert re.match(r"Under the strongest attack tried within linf 8/255, .*\.$", err.splitlines()[-1])
     assert "clean" in table
     assert "downstream" in table
     for name in (

@@ -506,7 +506,7 @@ def test_a_run_that_is_half_finished_says_what_is_missing(full: list[Result]) ->
     assert "classification / scenes / two: downstream 4/255, downstream 8/255" in missing
     assert "Not everything is measured" not in page(full)
     attacked = [each for each in full if each.cell.attack]
-    assert "No clean score stands beside an attacked one yet" in page(attacked)
+    assert "No clean score other than 0 stands beside an attacked one" in page(attacked)
     assert "Nothing has been attacked yet" in page([each for each in full if not each.cell.attack])
 
 

@@ -18,7 +18,7 @@ from brittle.planning import plan as plans
 from brittle.planning import sweep
 from brittle.planning.plan import Plan
 from brittle.planning.warm_start import titled
-from brittle.reports.parts import wording
+from brittle.reports.parts import answer, wording
 from brittle.results import store
 
 if TYPE_CHECKING:
@@ -182,6 +182,7 @@ def run(
     report = components.component("reports", "json" if as_json else plan.report).function
     show(report(results), wording.TINTS)
     progress.say(f"written: {folder}/report/report.html, .md, .csv, .json")
+    progress.say(answer.sentence_of(results))
     raise typer.Exit(_exit_code(results, fail_under) or (MissingError.exit_code if missing else 0))
 
 

@@ -8,6 +8,7 @@ from brittle.core.records import Cell, Result
 from brittle.core.text import shortened
 from brittle.planning.warm_start import unwrapped
 from brittle.reports.parts import layout, wording
+from brittle.reports.parts.seeds import over_seeds
 from brittle.reports.parts.transfer import unlike
 
 LONGEST = 44  # characters of a name in a sentence
@@ -91,9 +92,15 @@ def lead(every: Sequence[Score], main: Budget | None) -> str:
     name = task_name([score.row for score in every])
     said = [words for group in groups.values() if (words := _range(group, main, name(group[0].row)))]
     if not said:
-        return "No clean score stands beside an attacked one yet, so there is nothing to compare."
+        return "No clean score other than 0 stands beside an attacked one, so there is nothing to compare."
     more = [f"{len(said) - MOST} more are below"] if len(said) > MOST else []
     return f"Under the strongest attack tried within {budget_text(main)}, {'; '.join([*said[:MOST], *more])}."
+
+
+def sentence_of(results: Sequence[Result]) -> str:
+    """The same of results as they are stored."""
+    main = main_budget(over_seeds(results))
+    return lead(scores(layout.layout(results)[1], main), main)
 
 
 def task_name(rows: Sequence[layout.Row]) -> Callable[[layout.Row], str]:
