@@ -217,6 +217,24 @@ def test_masks_have_the_colours_of_their_legend(size: tuple[int, int], window: i
     assert shots.said(picture) == f"wrong pixels {100 * wrong[0]:.0f} % → {100 * wrong[1]:.0f} %"
 
 
+@pytest.mark.parametrize("task", ["segmentation", "depth"])
+def test_targets_of_another_size_than_the_image_are_drawn(task: str) -> None:
+    """As those that are scored at the size of the file, where the encoder sees a smaller image."""
+    model = toy(task, 1 if task == "depth" else 3)
+    batch, attacked, _ = shown(model)
+    gallery = Gallery(model, 1)
+    gallery.add(batch._replace(target=target_of(model.task, (19, 23))), attacked, torch.zeros(1))
+    (picture,) = gallery.pictures(["left", "right", "above"])
+    assert set(picture.drawings) >= {"truth", "before", "after"}
+    if task == "segmentation":
+        assert pixels(picture.drawings["truth"]).shape == (8, 8, 3)
+
+
+def test_a_mask_of_twice_the_size_is_drawn_as_the_mask() -> None:
+    mask, image = torch.tensor([[0, 1], [VOID, 2]]), torch.rand(3, 2, 2)
+    assert drawing.classes(mask.repeat_interleave(2, 0).repeat_interleave(2, 1), image) == drawing.classes(mask, image)
+
+
 def test_colours_of_classes_differ() -> None:
     first = [np.array(rgb(drawing.colour(place))) for place in range(24)]
     apart = [np.abs(a - b).max() for i, a in enumerate(first) for b in first[:i]]

@@ -37,7 +37,9 @@ def change(clean: Tensor, attacked: Tensor) -> tuple[str, int]:
 
 
 def classes(mask: Tensor, image: Tensor) -> str:
-    """Classes [H,W] as colours over the grey image [3,H,W]; only grey where they are negative, which is void."""
+    """Classes [h,w] as colours over the grey image [3,H,W], whatever size they are scored at; only grey where they are
+    negative, which is void."""
+    mask = nn.functional.interpolate(mask[None, None].double(), image.shape[1:], mode="nearest-exact")[0, 0].long()
     grey = image.float().mean(0, keepdim=True).mul(255).expand(3, -1, -1)
     table = torch.tensor([_rgb(colour(place)) for place in range(int(mask.max().clamp(min=0)) + 1)])
     colours = table[mask.clamp(min=0)].permute(2, 0, 1)
