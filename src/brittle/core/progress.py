@@ -93,13 +93,13 @@ class _Run:
 
     def __str__(self) -> str:
         """``3/20 cells, 4 min left``; without the time until there is something to go by."""
-        seconds, known = 0.0, True
-        for costly, (took, cost) in self.spent.items():
-            ahead = sum(each or 1 for each in self.left.values() if (each > 0) == costly)
-            seconds += took / cost * ahead if cost else 0
-            known = known and (bool(cost) or not ahead)
-        seconds = max(0.0, seconds - (time.monotonic() - self.began))
-        return f"{self.done}/{self.total} cells{f', {_duration(seconds)} left' if known and self.left else ''}"
+        rates = {costly: took / cost for costly, (took, cost) in self.spent.items() if cost}
+        said = f"{self.done}/{self.total} cells"
+        if not self.left or any((cost > 0) not in rates for cost in self.left.values()):
+            return said
+        now, *then = [rates[cost > 0] * (cost or 1) for cost in self.left.values()]
+        # what takes longer than it was reckoned to does not make those after it shorter
+        return f"{said}, {_duration(max(0.0, now - (time.monotonic() - self.began)) + sum(then))} left"
 
 
 def _duration(seconds: float) -> str:
