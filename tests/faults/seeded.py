@@ -204,8 +204,8 @@ FAULTS = (
     Fault(
         "what-is-left-goes-by-the-number-of-cells",
         "core/progress.py",
-        "each or 1 for each",
-        "1 for each",
+        "rates[cost > 0] * (cost or 1) for cost",
+        "rates[cost > 0] for cost",
         ["core/test_progress.py"],
     ),
     Fault(
