@@ -23,7 +23,8 @@ def augmented(image: Tensor, how: str, seed: int, name: str) -> Tensor:
     if how == "none":
         return image
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(seed, f"view\0{name}"))
+        # not torch.manual_seed, which asks every device too, and takes longer than the view itself
+        torch.default_generator.manual_seed(seed_of(seed, f"view\0{name}"))
         return _transform(how, image.shape[-1])(image).clamp(0, 1)
 
 
