@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brittle.api.loading import load_dataset, load_encoder
+from brittle.api.loading import load_encoder
 from brittle.api.world import world
 from brittle.core import components, files
 from brittle.core.errors import UsageError, unknown
@@ -22,7 +22,7 @@ from brittle.evaluation.cache import image_ids
 from brittle.evaluation.loading import classes_of
 from brittle.evaluation.protocol import Protocol, at_size, preprocess
 from brittle.evaluation.subset import subset
-from brittle.planning.identity import task_of, weights_of
+from brittle.planning.identity import dataset_of, task_of, weights_of
 from brittle.results.store import Store
 from brittle.types import Dataset, Encoder, Target
 from brittle.types.target import STANDARD
@@ -60,7 +60,7 @@ def finetune(
         folder = files.expanded(output_dir)
         Store(folder)  # refuses a path that is a file
         base = components.canonical("encoders", encoder)
-        data = load_dataset(dataset, "train")
+        data = dataset_of(dataset, "train")
         target = _target_of(full, dataset, data)
         teacher = load_encoder(encoder)
         chosen = _chosen(dataset, data, limit)
@@ -104,7 +104,7 @@ def _labelled(
     dataset: str, kind: Target, classes: int, size: int, split: str, count: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of the images and labels of a split, ``count`` of them at most, balanced over classes."""
-    data = load_dataset(dataset, split)
+    data = dataset_of(dataset, split)
     chosen = subset(data, count)
     for start in range(0, len(chosen), 64):
         rows = [_square(data, place, kind, classes, size) for place in chosen[start : start + 64]]
