@@ -1,6 +1,6 @@
-"""The small encoders that come with the package, trained by the recipes in the repository: ``embedded:dino``,
-``embedded:deacl``; and ``embedded:random``, the same network untrained. ``embedded:deacl@1`` stays what it is when
-the weights of that name are made again."""
+"""The small encoders that come with the package, trained by the recipes in the repository: ``embedded:dino``; made
+robust from it ``embedded:deacl``, ``embedded:fare`` and ``embedded:robust``; and ``embedded:random``, the same network
+untrained. ``embedded:deacl@1`` stays what it is when the weights of that name are made again."""
 
 import json
 from importlib.resources import files as resources
