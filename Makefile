@@ -1,7 +1,7 @@
 # Everything happens in .venv, made on first use; PYTHON is any Python from 3.11 on.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test check pictures clean install
+.PHONY: demo test check pictures site clean install
 
 demo: .venv/.brittle
 	$(BIN)/brittle run demo
@@ -15,6 +15,10 @@ check: .venv/.dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
+	$(BIN)/mkdocs build --quiet
+
+site: .venv/.dev
+	$(BIN)/mkdocs build
 
 pictures: .venv/.dev demo
 	PYTHONPATH=tests/reports $(BIN)/python docs/pictures.py runs/demo/report/report.html
