@@ -833,6 +833,13 @@ FAULTS = (
         ("evaluation/test_cache_and_heads.py", "evaluation/test_probe.py"),
     ),
     Fault(
+        "one-part-of-the-features-for-another",
+        "evaluation/heads.py",
+        'get_or_make("features", {**key, "reads": [name]}, make)',
+        'get_or_make("features", key, make)',
+        ("evaluation/test_cache_and_heads.py",),
+    ),
+    Fault(
         "features-of-any-weights",
         "evaluation/heads.py",
         '                "weights": weights,\n',
