@@ -24,6 +24,7 @@ from brittle.planning import plan as plans
 from brittle.planning import sweep
 from brittle.planning.identity import dataset_of, resolve, task_of, weights_of
 from brittle.planning.plan import Plan
+from brittle.results.listed import Results
 from brittle.results.store import Store, pictures
 from brittle.types import Attack, Task
 from brittle.types.threat import Norm
@@ -49,7 +50,7 @@ def run(
     batch_size: int = 0,
     precision: str = "auto",
     keep_adversarial: bool = False,
-) -> list[Result]:
+) -> Results:
     """Measure every combination, resuming what ``output_dir`` already holds; the results in the plan's order. It is
     ``runs/NAME`` by default, or named after encoders and data where no name is given.
 
@@ -77,7 +78,7 @@ def run(
             checks=checks,
         )
         where = machine(device, batch_size, precision=precision, keep=keep_adversarial)
-        return execute(plan, Path(output_dir or plans.folder(plan)), where)
+        return Results(execute(plan, Path(output_dir or plans.folder(plan)), where))
 
 
 def cells_of(plan: Plan, precision: str) -> dict[str, Cell]:
