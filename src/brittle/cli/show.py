@@ -36,7 +36,7 @@ def show_(
         typer.Option("--output-dir", metavar="DIR", help="Where to write a run's.", show_default="RUN/report/gallery"),
     ] = None,
 ) -> None:
-    """Draw what attacks did to the images of a run, or do to one picture.
+    """Draw what attacks did in a run, or do to a picture.
 
     Of each attacked number of a run the most damaged, a typical and the least damaged image are drawn, as they are on
     its page. A picture is attacked: how far an encoder's features move, and which scenes are nearest before and after.
