@@ -4,7 +4,7 @@ BIN := .venv/bin
 .PHONY: demo test check pictures site clean install
 
 demo: .venv/.brittle
-	$(BIN)/brittle run demo
+	$(BIN)/brittle run demo --executor processes
 
 test: .venv/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal

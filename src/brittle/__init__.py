@@ -12,6 +12,11 @@ __version__ = version("brittle")
 __all__ = ["attack", "check", "finetune", "load_dataset", "load_encoder", "read_run", "run"]
 
 
+def __dir__() -> list[str]:
+    """What is for users; the folders beside it are not."""
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str) -> Any:
     """The Python words are imported when first used, so that the command line and reports start without torch."""
     if name in __all__:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from brittle.core import components
+from brittle.core.errors import CellError
 from brittle.core.records import Cell
 from brittle.evaluation import cache, heads, probe, protocol
 from brittle.evaluation.machine import Machine
@@ -100,6 +101,42 @@ def test_features_belong_to_the_images_not_to_their_names(fresh: Path) -> None:
     assert encoder.seen == 12
     features(images.reshape(4, 3, 4, 16), "a")  # the same bytes in another shape
     assert encoder.seen == 16
+
+
+def test_one_pass_of_the_encoder_serves_heads_that_read_other_parts(fresh: Path) -> None:
+    encoder, images = Counting(), torch.rand(4, 3, 8, 8)
+
+    def features(*reads: str, weights: str = "w") -> Features:
+        batch = Batch(images, torch.arange(4), list("abcd"))
+        ((found, _),) = heads.features(encoder, weights, [batch], "features", 4, reads=reads)
+        return found
+
+    whole = Features(images.mean((2, 3)).half(), torch.nn.functional.avg_pool2d(images, 4).half())
+    for reads in (("grid",), ("pooled",), ("pooled", "grid")):
+        found = features(*reads)
+        for name in Features._fields:
+            part, wanted = getattr(found, name), getattr(whole, name)
+            assert torch.equal(part, wanted if name in reads else wanted[:, :0])
+    assert encoder.seen == 4
+    features("pooled", weights="other")
+    assert encoder.seen == 8
+    features("pooled", weights="other")
+    assert encoder.seen == 8
+    assert torch.equal(features("grid", weights="other").grid, whole.grid)  # was not kept: it takes room
+    assert encoder.seen == 12
+
+
+def test_a_part_that_is_too_large_is_refused_where_it_is_read(fresh: Path) -> None:
+    class Loud(Counting):
+        def forward(self, images: Tensor) -> Features:
+            pooled, grid = super().forward(images)
+            return Features(pooled + 1e6, grid)
+
+    encoder, batch = Loud(), Batch(torch.rand(2, 3, 8, 8), torch.arange(2), ["a", "b"])
+    for _ in range(2):
+        list(heads.features(encoder, "w", [batch], "features", 2, reads=("grid",)))
+        with pytest.raises(CellError, match=r"features reach 1e\+06; heads read them up to 65504"):
+            list(heads.features(encoder, "w", [batch], "features", 2, reads=("pooled", "grid")))
 
 
 def test_masks_are_held_in_two_bytes_a_pixel(fresh: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from brittle.core import components
 from brittle.core.errors import CellError
 from brittle.evaluation import heads, looks, probe, sampler
+from brittle.evaluation.paper import protocol_of
 from brittle.types import Features
 from brittle.types.target import VOID
 
@@ -322,12 +323,14 @@ def test_without_any_of_ours_it_is_a_plain_loop_of_torch() -> None:
         torch.testing.assert_close(ours.state_dict()[f"head.{name}"], tensor, rtol=1e-4, atol=1e-5)
 
 
-def test_features_beyond_half_precision_are_refused_by_name() -> None:
-    class Loud(torch.nn.Module):
-        dim, patch, size = 4, 4, 8
-
-        def look(self, images, _look):
-            return Features(images.flatten(1)[:, :4] * 1e6, images[:, :, ::4, ::4])
-
-    with pytest.raises(CellError, match=r"features reach 1e\+06; heads read them up to 65504"):
-        heads._kept(Loud(), torch.ones(2, 3, 8, 8), ("pooled",), heads.FINAL)
+def test_quick_heads_take_fewer_steps_where_images_are_few_and_see_each_as_often_where_they_are_many() -> None:
+    full = probe.Recipe()
+    quick = full.quickly()
+    assert (full.total(768), quick.total(768)) == (2000, 600)
+    assert quick.total(10**6) == full.total(10**6) == full.epochs * 10**6 // full.batch
+    assert (quick.rates, quick.optimiser, quick.schedule) == (full.rates, full.optimiser, full.schedule)
+    assert replace(full, steps=12).quickly().steps == 12
+    task = components.build("tasks", "depth")
+    rules = [protocol_of(text, "scenes", task, 64) for text in ("standard", "standard(heads=quick)")]
+    assert [rule.recipe for rule in rules] == [full, quick]
+    assert [("heads fitted quickly" in rule.describe()) for rule in rules] == [False, True]

@@ -109,6 +109,8 @@ def test_what_a_limit_leaves_is_said() -> None:
         ("standard", "standard"),
         ("standard(subset=balanced)", "standard"),
         ("standard(subset=first)", "standard(subset=first)"),
+        ("standard(heads=full)", "standard"),
+        ("standard(heads=quick)", "standard(heads=quick)"),
     ],
 )
 def test_protocols(text: str, canonical: str) -> None:
@@ -117,7 +119,16 @@ def test_protocols(text: str, canonical: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["paper2", "standard(subset=last)", "standard(first=true)", "standard:first", "standard(subset=[first])"]
+    "text",
+    [
+        "paper2",
+        "standard(subset=last)",
+        "standard(first=true)",
+        "standard:first",
+        "standard(subset=[first])",
+        "standard(heads=slow)",
+        "paper(heads=quick)",
+    ],
 )
 def test_protocols_that_are_none_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(UsageError):

@@ -833,6 +833,20 @@ FAULTS = (
         ("evaluation/test_cache_and_heads.py", "evaluation/test_probe.py"),
     ),
     Fault(
+        "the-farthest-scenes-are-shown",
+        "api/showing.py",
+        ".topk(NEAREST)",
+        ".topk(NEAREST, largest=False)",
+        ("cli/test_show_picture.py",),
+    ),
+    Fault(
+        "one-part-of-the-features-for-another",
+        "evaluation/heads.py",
+        'get_or_make("features", {**key, "reads": [name]}, make)',
+        'get_or_make("features", key, make)',
+        ("evaluation/test_cache_and_heads.py",),
+    ),
+    Fault(
         "features-of-any-weights",
         "evaluation/heads.py",
         '                "weights": weights,\n',
@@ -843,8 +857,8 @@ FAULTS = (
     Fault(
         "void-counted-in-miou",
         "tasks/segmentation.py",
-        "predicted, actual = _histogram(guess, valid, count)",
-        "predicted, actual = _histogram(guess, torch.ones_like(valid), count)",
+        "guess.where(valid, count), target.where",
+        "guess, target.where",
         DENSE,
     ),
     Fault(

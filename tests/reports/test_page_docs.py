@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_results import pictures, two_encoders
+from PIL import Image
 
 from brittle.results.store import Store
 
@@ -21,10 +22,13 @@ def test_the_commands_run(
     for result in two_encoders():
         store = Store(Path("runs", "demo" if result.cell.encoder == "one" else "other"))
         store.put(result, b"", pictures() if result.cell.attack else ())
-    assert len(COMMANDS) == 3
+    Image.new("RGB", (40, 30), (90, 60, 30)).save("photo.jpg")
+    assert len(COMMANDS) == 5
     for line in COMMANDS:
         code, _, err = brittle(*shlex.split(line)[1:])
         assert code == 0, f"{line}: {err}"
+    assert Path("photo.html").exists()
+    assert len(list(Path().glob("photo-*.png"))) == 1
     assert len(list(Path("sheets").glob("*.png"))) == 12
     assert "How brittle is one?" in Path("page.html").read_text(encoding="utf8")
     assert "How brittle are one and two?" in Path("site", "report.html").read_text(encoding="utf8")

@@ -9,7 +9,7 @@ from torch import Tensor
 from brittle.api.world import world
 from brittle.core import components
 from brittle.core.errors import UsageError
-from brittle.core.records import Result
+from brittle.results.listed import Results
 from brittle.types import Dataset, Encoder, Sample
 
 
@@ -65,8 +65,8 @@ class Loaded:
             return self._data.clean(sample)
 
 
-def read_run(folder: str | Path) -> list[Result]:
+def read_run(folder: str | Path) -> Results:
     """All results of a run folder."""
     from brittle.results.store import read_run as read
 
-    return read(folder)
+    return Results(read(folder))

@@ -1,7 +1,7 @@
 """Measure a plan, resuming what its folder already holds."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from brittle.evaluation.machine import Machine, environment, machine
 from brittle.launch.parts.cell import Work
 from brittle.planning import plan as plans
 from brittle.planning import sweep
-from brittle.planning.identity import dataset_of, resolve, weights_of
+from brittle.planning.identity import dataset_of, resolve, task_of, weights_of
 from brittle.planning.plan import Plan
+from brittle.results.listed import Results
 from brittle.results.store import Store, pictures
 from brittle.types import Attack, Task
 from brittle.types.threat import Norm
@@ -49,7 +50,7 @@ def run(
     batch_size: int = 0,
     precision: str = "auto",
     keep_adversarial: bool = False,
-) -> list[Result]:
+) -> Results:
     """Measure every combination, resuming what ``output_dir`` already holds; the results in the plan's order. It is
     ``runs/NAME`` by default, or named after encoders and data where no name is given.
 
@@ -77,7 +78,7 @@ def run(
             checks=checks,
         )
         where = machine(device, batch_size, precision=precision, keep=keep_adversarial)
-        return execute(plan, Path(output_dir or plans.folder(plan)), where)
+        return Results(execute(plan, Path(output_dir or plans.folder(plan)), where))
 
 
 def cells_of(plan: Plan, precision: str) -> dict[str, Cell]:
@@ -130,6 +131,7 @@ def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -
         _validate(text)
     look_at(cells[name] for name in lacking)
     if lacking:
+        lacking = _in_turn(lacking, cells)
         say(said(*needs_of((cells[name] for name in lacking), where.device)))
         with whole({name: _cost(cells[name]) for name in lacking}):
             launch(Work({name: cells[name] for name in lacking}, store, where, plan.checks))
@@ -139,6 +141,14 @@ def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -
     for kind in REPORTS:
         _report(store, kind, mine)
     return mine
+
+
+def _in_turn(names: Sequence[str], cells: Mapping[str, Cell]) -> list[str]:
+    """Of each encoder, data set and seed first the heads that read the patch features, the larger part: one pass over
+    the training images then serves the others as well."""
+    groups = {name: (cells[name].encoder, cells[name].dataset, cells[name].seed) for name in names}
+    order = {group: place for place, group in enumerate(dict.fromkeys(groups.values()))}
+    return sorted(names, key=lambda name: (order[groups[name]], "grid" not in task_of(cells[name].task).reads))
 
 
 def _report(store: Store, kind: str, results: Sequence[Result]) -> None:

@@ -109,7 +109,14 @@ def run(
     num_workers: Annotated[
         int, typer.Option("--num-workers", min=0, max=1024, metavar="N", help="Threads that read images.")
     ] = 0,
-    executor: Annotated[str, typer.Option("--executor", metavar="NAME", help="Where cells run: local.")] = "local",
+    executor: Annotated[
+        str,
+        typer.Option(
+            "--executor",
+            metavar="NAME",
+            help="Where cells run: local, one after the other; or processes, several at once on the CPU.",
+        ),
+    ] = "local",
     keep_adversarial: Annotated[
         bool, typer.Option("--keep-adversarial", help="Keep the attacked images, for stored:RUN.")
     ] = False,

@@ -28,6 +28,19 @@ METRES = ("440154", "482878", "3e4a89", "31688e", "26828e", "1f9e89", "35b779", 
 
 
 @dataclass(frozen=True)
+class Exhibit:
+    """What became of one picture that was attacked without a label.
+
+    Args:
+        heads: what was done and what came of it, in lines; the first is the title.
+        rows: a title, and drawings under captions: WebP files in base64.
+    """
+
+    heads: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[tuple[str, str]]]]
+
+
+@dataclass(frozen=True)
 class Picture:
     """One test image before and after.
 

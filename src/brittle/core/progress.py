@@ -15,6 +15,8 @@ BAR = 24  # characters
 TINTS = {r"\A(failed|missing|lacks)\b": "red"}
 
 quiet = False
+relay: Callable[..., None] | None = None
+"""Where another process hands on what it says, as (name of a function here, *arguments), in place of saying it."""
 _bars: list[object] = []  # the one live display, while any bar is open
 _runs: list["_Run"] = []  # the run that cells belong to, while there is one
 _last_line = time.monotonic()  # of all work together, so that many short pieces speak as seldom as one long one
@@ -28,7 +30,7 @@ def progress(what: str, total: int, unit: str = "images", done: int = 0) -> Gene
         what: what is being done.
         total: how many units there are, ``done`` of which were done before.
     """
-    if quiet:
+    if quiet or relay:
         yield lambda _count, _note="": None
     elif sys.stderr.isatty():
         yield from _bar(what, total, unit, done)
@@ -62,6 +64,9 @@ def whole(costs: Mapping[str, float]) -> Generator[None]:
 
 def finished(name: str, line: str = "") -> None:
     """A piece of the run is done; ``line`` says what came of it."""
+    if relay:
+        relay("finished", name, line)
+        return
     if line:
         say(line)
     for run in _runs[-1:]:
@@ -109,8 +114,11 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
-def say(text: str, *, always: bool = False) -> None:
+def say(text: str, always: bool = False) -> None:
     """One line on stderr; ``always`` for what explains a result, which is said even when quiet."""
+    if relay:
+        relay("say", text, always)
+        return
     if quiet and not always:
         return
     text = tinted(folded(plain(text), sys.stderr), TINTS, sys.stderr)

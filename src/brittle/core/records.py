@@ -75,6 +75,12 @@ class Result:
     sees: str = ""
     schema_version: int = SCHEMA_VERSION
 
+    def __repr__(self) -> str:
+        headline = str(self.task.get("headline", ""))
+        value = self.metrics.get(headline)
+        said = f"failed: {self.failed}" if self.failed is not None else f"{headline} {value}"
+        return f"<Result {self.id[:8]} {self.cell}: {said}>"
+
     @property
     def evidence(self) -> str:
         """How much evidence there is for the number, or could be: one of ``EVIDENCE``."""

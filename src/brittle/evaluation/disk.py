@@ -41,7 +41,7 @@ def needs_of(cells: Iterable[Cell], device: str) -> tuple[list[Need], list[str]]
             network = encoder_of(encoder, device, weights_of(encoder))
             rule = protocol_on(protocol, dataset, task_of(task), network)
             splits = [dataset_of(dataset, split) for split in ("train", rule.chosen_on)]
-            features = (encoder, dataset, rule.look, tuple(rule.reads), rule.window, rule.resize, tuple(rule.views))
+            features = (encoder, dataset, rule.look, "grid" in rule.reads, rule.window, rule.resize, tuple(rule.views))
             views = 1 + len(rule.views)
             sizes = [_bytes(network, rule, data) for data in splits]
             size = 0 if features in seen else views * sizes[0] + sizes[1]

@@ -1,7 +1,10 @@
 """Heads fitted on frozen features, each fitted once and kept."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +25,7 @@ from brittle.types.model import stopped
 FEATURES_VERSION = 1
 LARGEST = torch.finfo(torch.float16).max
 HEADS_VERSION = 1
+SMALL = "pooled"  # the part that takes no room beside the other
 
 
 def features(
@@ -34,7 +38,8 @@ def features(
     reads: Sequence[str] = Features._fields,
     look: Look = FINAL,
 ) -> Iterator[tuple[Features, Tensor]]:
-    """Frozen features (float16, on the CPU) and target of each batch, computed once for each (encoder, images).
+    """Frozen features (float16, on the CPU) and target of each batch, computed once for each (encoder, images): each
+    part is kept by itself for whichever head reads it, and the pooled one, which is small, with any other.
 
     Args:
         weights: sha256 that stands for the encoder.
@@ -50,35 +55,48 @@ def features(
                 "version": FEATURES_VERSION,
                 "weights": weights,
                 "images": digest(batch.images),
-                "reads": list(reads),
                 **({} if look == FINAL else {"look": look}),
             }
 
-            def make(batch: Batch = batch) -> dict[str, Tensor]:
-                return split_on_oom(lambda part: _kept(encoder, part.images, reads, look), join, batch)
+            @cache
+            def seen(batch: Batch = batch) -> dict[str, Tensor]:
+                wanted = {*reads, SMALL}
+                return split_on_oom(lambda part: _kept(encoder, part.images, wanted, look), join, batch)
 
-            stored = get_or_make("features", key, make)
+            stored = {name: _part(name, key, seen) for name in reads}
+            if seen.cache_info().currsize and SMALL not in reads:
+                with suppress(CellError):  # is raised for a head that reads it
+                    _part(SMALL, key, seen)
+            none = next(iter(stored.values()))
             advance(0 if batch.ids == last else len(batch.images))
             last = batch.ids
-            yield Features(stored["pooled"], stored["grid"]), _held(batch.target)
+            yield Features(*(stored.get(name, none)[name] for name in Features._fields)), _held(batch.target)
+
+
+def _part(name: str, key: Mapping[str, Any], seen: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """One part of the features as it is stored, the other without width.
+
+    Raises:
+        CellError: it is too large for half precision.
+    """
+
+    def make() -> dict[str, Tensor]:
+        largest = seen()[name].abs().max().item() if seen()[name].numel() else 0.0
+        if LARGEST < largest < math.inf:
+            raise CellError(
+                f"the encoder's features reach {largest:.3g}; heads read them up to {LARGEST:.0f}; scale them down"
+            )
+        return {each: part.half() if each == name else part[:, :0].half() for each, part in seen().items()}
+
+    return get_or_make("features", {**key, "reads": [name]}, make)
 
 
 @torch.no_grad()
-def _kept(encoder: Encoder, images: Tensor, reads: Sequence[str], look: Look) -> dict[str, Tensor]:
-    """The features of images as they are held, parts that are not read without width.
-
-    Raises:
-        CellError: they are too large for half precision.
-    """
+def _kept(encoder: Encoder, images: Tensor, wanted: Collection[str], look: Look) -> dict[str, Tensor]:
+    """The features of images, parts that are not wanted without width."""
     with stopped(images, encoder):
         parts = encoder.look(images.clone(), look)._asdict()  # it may write into its input
-    parts = {name: part if name in reads else part[:, :0] for name, part in parts.items()}
-    largest = max((part.abs().max().item() for part in parts.values() if part.numel()), default=0.0)
-    if LARGEST < largest < math.inf:
-        raise CellError(
-            f"the encoder's features reach {largest:.3g}; heads read them up to {LARGEST:.0f}; scale them down"
-        )
-    return {name: part.half() for name, part in parts.items()}
+    return {name: part if name in wanted else part[:, :0] for name, part in parts.items()}
 
 
 def _held(target: Tensor) -> Tensor:

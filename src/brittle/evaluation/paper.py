@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from brittle.evaluation.probe import Recipe
 from brittle.evaluation.protocol import Protocol, rules_of, standard
-from brittle.planning.protocols import is_paper, quirks_of, views_of
+from brittle.planning.protocols import is_paper, is_quick, quirks_of, views_of
 from brittle.types import Encoder, Look, Task
 
 STRIDES = {224: 100, 518: 341}
@@ -27,6 +27,8 @@ def protocol_of(text: str, dataset: str, task: Task, size: int) -> Protocol:
         dataset: its spec.
     """
     usual = replace(standard(dataset, task, size), views=tuple(views_of(text)))
+    if is_quick(text):
+        usual = replace(usual, recipe=usual.recipe.quickly())
     return _with(quirks_of(text), _paper(usual, dataset, task), dataset, task) if is_paper(text) else usual
 
 

@@ -19,7 +19,6 @@ from brittle.types import Features, Memory, Task, predict
 
 VERSION = 5
 LOOKS = 20  # at the val split, on the way through all steps
-HALVING = 4  # looks from one halving of the heads to the next
 BETTER = 1e-3  # share of a score by which it has to rise for the fit to go on
 TAIL = 8  # weights of the last ninth of all steps so far make up most of their mean
 MAPS = 2**24  # values that the heads predict at once; a head whose maps are larger keeps a machine busy alone
@@ -46,8 +45,8 @@ def fit(
     recipe: Recipe = STANDARD,
 ) -> nn.Module:
     """The head with the best headline metric on ``val`` among those of all learning rates (as DINOv2's linear
-    evaluation: one pass of the features feeds them all) and of all looks at ``val``, at each fourth of which the worse
-    half of the heads of a dense task is left behind.
+    evaluation: one pass of the features feeds them all) and of all looks at ``val``, at some of which the worse half of
+    the heads of a dense task is left behind.
 
     Args:
         dim, patch: the encoder's.
@@ -82,7 +81,7 @@ def fit(
                 since = 0 if grid.look(val) else since + 1
                 if since >= recipe.patience:
                     break
-                if step % (HALVING * every) == 0:
+                if step % (recipe.halving * every) == 0:
                     grid.halve()
     return grid.best()
 

@@ -12,7 +12,7 @@ from brittle.core import components
 from brittle.core.spec import parse
 from brittle.core.traits import DatasetTraits
 from brittle.evaluation import probe
-from brittle.evaluation.probe import Recipe
+from brittle.evaluation.recipe import QUICK, Recipe
 from brittle.types import FINAL, Features, Look, windows
 from brittle.types.data import Batch, Sample, as_float
 from brittle.types.target import Target
@@ -81,6 +81,7 @@ class Protocol:
         )
         parts += [f"the head reads {self.look.describe(self.reads)}"] if self.look != FINAL else []
         parts += [f"heads fitted on {' and '.join(self.views)} too"] if self.views else []
+        parts += [f"heads fitted quickly, {QUICK} steps where images are few"] if self.recipe.many == QUICK else []
         parts += [f"pixels of class {self.background} left out of miou"] if self.background is not None else []
         return ", ".join(parts)
 

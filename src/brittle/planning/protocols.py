@@ -10,6 +10,8 @@ SUBSETS = ("balanced", "first")
 """Which images a limit leaves, the default first; see ``brittle.evaluation.subset``."""
 VIEWS = ("flips", "crops")
 """What else than the images themselves heads may be fitted on; see ``brittle.evaluation.views``."""
+HEADS = ("full", "quick")
+"""How long heads are fitted, the default first; see ``brittle.evaluation.probe``."""
 QUIRKS: Mapping[str, str] = {
     "std_228": "images are normalised by a standard deviation of 0.228 in red, not 0.229",
     "nearest_images": "images of masks are resized to the nearest pixel, without a filter",
@@ -32,7 +34,10 @@ QUIRKS: Mapping[str, str] = {
     "precision_as_accuracy": "mean accuracy divides by predicted pixels, so that it is precision",
 }
 """What the released code of arXiv 2407.12588 does otherwise than its text, each by name."""
-SETTINGS: Mapping[str, Sequence[str]] = {"standard": ("subset", "views"), "paper": ("subset", "views", "quirks")}
+SETTINGS: Mapping[str, Sequence[str]] = {
+    "standard": ("subset", "views", "heads"),
+    "paper": ("subset", "views", "quirks"),
+}
 PROTOCOLS = tuple(SETTINGS)
 CLASSIFIED = 1000  # images that the paper's code classifies in each data set
 
@@ -55,8 +60,13 @@ def canonical(text: str) -> str:
     subset = spec.settings.get("subset", SUBSETS[0])
     if subset not in SUBSETS:
         raise unknown("subset", str(subset), SUBSETS)
+    heads = spec.settings.get("heads", HEADS[0])
+    if heads not in HEADS:
+        raise unknown("heads", str(heads), HEADS)
     quirks, views = quirks_of(text), views_of(text)
     settings: dict[str, Value] = {} if subset == SUBSETS[0] else {"subset": subset}
+    if heads != HEADS[0]:
+        settings["heads"] = heads
     if views:
         settings["views"] = "all" if len(views) == len(VIEWS) else list[Value](views)
     if quirks:
@@ -94,6 +104,11 @@ def quirks_of(text: str) -> list[str]:
 def views_of(text: str) -> list[str]:
     """What a protocol has heads fitted on besides the training images."""
     return _listed(parse(text).settings.get("views", []), "view", VIEWS)
+
+
+def is_quick(text: str) -> bool:
+    """Whether a protocol has heads fitted quickly."""
+    return parse(text).settings.get("heads") == HEADS[1]
 
 
 def is_paper(text: str) -> bool:

@@ -81,11 +81,11 @@ class Segmentation(Task):
 
     def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
         count = prediction.shape[1]
-        guess = resized(prediction, target.shape[-2:]).argmax(1).flatten(1)
+        guess = resized(prediction, target.shape[-2:]).max(1).indices.flatten(1)  # argmax, ten times as fast on a CPU
         target = target.flatten(1)
         valid = target != VOID
-        intersection = _histogram(guess, valid & (guess == target), count)
-        predicted, actual = _histogram(guess, valid, count), _histogram(target, valid, count)
+        places = (guess.where(valid & (guess == target), count), guess.where(valid, count), target.where(valid, count))
+        intersection, predicted, actual = (_histogram(each, count) for each in places)
         return {
             "intersection": intersection,
             "predicted": predicted,
@@ -143,8 +143,8 @@ def _miou(intersection: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
     return (intersection / union).nan_to_num(0.0).sum(-1) / (union > 0).sum(-1)
 
 
-def _histogram(values: Tensor, counted: Tensor, count: int) -> Tensor:
-    """[B, C] how often each class occurs in ``values`` [B, N] where ``counted``."""
-    offsets = torch.arange(len(values), device=values.device)[:, None] * count
-    flat = (values + offsets)[counted]
-    return torch.bincount(flat, minlength=len(values) * count).view(len(values), count)
+def _histogram(values: Tensor, count: int) -> Tensor:
+    """[B, count] how often each class occurs in ``values`` [B, N]; ``count`` itself is not counted."""
+    offsets = torch.arange(len(values), device=values.device)[:, None] * (count + 1)
+    flat = (values + offsets).flatten()
+    return torch.bincount(flat, minlength=len(values) * (count + 1)).view(-1, count + 1)[:, :count]
