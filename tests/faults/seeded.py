@@ -146,6 +146,20 @@ FAULTS = (
         ["reports/test_html.py"],
     ),
     Fault(
+        "best-by-digit",
+        "results/leaders.py",
+        "_p(best, each, folders) * pairs >= LEVEL",
+        "_p(best, each, folders) >= 1",
+        ["reports/test_latex.py"],
+    ),
+    Fault(
+        "the-best-is-tested-as-if-it-was-known-before",
+        "results/leaders.py",
+        "pairs = comb(len(sound), 2)",
+        "pairs = comb(len(sound), 0)",
+        ["reports/test_latex.py"],
+    ),
+    Fault(
         "names-are-elements-of-the-page",
         "reports/html.py",
         "autoescape=True",

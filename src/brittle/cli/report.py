@@ -11,7 +11,7 @@ from brittle.core.text import show
 from brittle.core.traits import ReportTraits
 from brittle.planning.plan import DOWNSTREAM
 from brittle.reports.parts import figures, layout, wording
-from brittle.results import store
+from brittle.results import reporting, store
 
 TINTS = {r"better (by|in)|more robust than": "green", r"worse (by|in)|less robust than": "red"}
 """Which words of a verdict have which colour."""
@@ -47,7 +47,7 @@ def report(
         made = components.component("reports", name)
         assert isinstance(made.traits, ReportTraits)
         paths = _paths(name, made.traits, output, output_dir)
-        text = made.function(results, *([store.pictures(runs)] if made.traits.pictures else []))
+        text = reporting.report(name, results, runs)
         figure = made.traits.figure(results) if made.traits.figure and any(map(_drawn, paths)) else None
         for path in paths:
             files.write_whole(path, figures.rendered(figure, path.suffix.lower()) if _drawn(path) else text.encode())

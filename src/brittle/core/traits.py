@@ -189,12 +189,13 @@ class ReportTraits(Traits):
     Args:
         ending: of the file that its text is written to, such as ``.csv``; empty where a file may be called anything.
         figure: (results) to its picture, a figure of matplotlib; None where it has none.
-        pictures: whether it shows images, and takes as a second argument what gives those of a result by its id.
+        beside: what it takes as a second argument: ``pictures`` gives the images of a result by its id, ``leaders`` the
+            ids of those of several results that are best by test.
     """
 
     ending: str = ""
     figure: Callable[..., Any] | None = None
-    pictures: bool = False
+    beside: Literal["", "pictures", "leaders"] = ""
 
 
 RECORDS: Mapping[str, type[Traits]] = {

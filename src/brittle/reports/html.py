@@ -15,7 +15,7 @@ from brittle.core.traits import ReportTraits
 from brittle.reports.parts import page
 from brittle.reports.parts.shots import Pictures
 
-TRAITS = ReportTraits(ending=".html", pictures=True)
+TRAITS = ReportTraits(ending=".html", beside="pictures")
 RATIO = (
     "The damage by the strongest attack on the encoder alone, as a share of that by the strongest attack on encoder "
     "and head, at the largest budget that has both."

@@ -58,9 +58,9 @@ def compare(first: Path, second: Path | None = None, baseline: str = "") -> tupl
     corrected = holm([comparison.paired.p for comparison in comparisons])
     comparisons = [replace(comparison, p_holm=p) for comparison, p in zip(comparisons, corrected)]
     order = {
-        key: place for place, key in enumerate(dict.fromkeys(_key(comparison.a.cell) for comparison in comparisons))
+        key: place for place, key in enumerate(dict.fromkeys(row_key(comparison.a.cell) for comparison in comparisons))
     }
-    return sorted(comparisons, key=lambda comparison: order[_key(comparison.a.cell)]), notes
+    return sorted(comparisons, key=lambda comparison: order[row_key(comparison.a.cell)]), notes
 
 
 def _pairs(encoders: Sequence[Sequence[str]], folders: Sequence[Path], baseline: str) -> list[tuple[str, str]]:
@@ -81,11 +81,12 @@ def _over_seeds(left: Mapping[str, Result], right: Mapping[str, Result]) -> list
     """The keys that both have, those together that differ in nothing but the seed."""
     groups: dict[str, list[str]] = {}
     for key in [key for key in left if key in right]:
-        groups.setdefault(_key(replace(left[key].cell, seed=0)), []).append(key)
+        groups.setdefault(row_key(replace(left[key].cell, seed=0)), []).append(key)
     return list(groups.values())
 
 
-def _key(cell: Cell) -> str:
+def row_key(cell: Cell) -> str:
+    """What cells that can be compared have in common."""
     facts = {**asdict(cell), "dataset": identity.pathless(cell.dataset)}  # whether the data are the same its hash says
     return json.dumps({name: value for name, value in facts.items() if name not in MAY_DIFFER})
 
@@ -96,7 +97,7 @@ def _by_encoder(folder: Path, notes: list[str]) -> dict[str, dict[str, Result]]:
     results: dict[str, dict[str, Result]] = {}
     for result in sorted(read_run(folder), key=lambda result: result.images):
         if result.failed is None:
-            results.setdefault(result.cell.encoder, {})[_key(result.cell)] = result
+            results.setdefault(result.cell.encoder, {})[row_key(result.cell)] = result
         else:
             notes.append(f"failed in {folder}: {titled(result.cell)}")
     if not results:
@@ -154,12 +155,12 @@ def _compared(
 ) -> Comparison:
     """The comparison of one pair of results, or of the means over pairs of several seeds."""
     task, headline = identity.task_of(pairs[0][0].cell.task), pairs[0][0].task["headline"]
-    rows = [_matched(a, b, folders, notes) for a, b in pairs]
+    rows = [matched(a, b, folders, notes) for a, b in pairs]
     (a,), (b,) = (over_seeds(side) for side in zip(*pairs))
     return Comparison(a, b, names, paired(task, headline, *rows))
 
 
-def _matched(a: Result, b: Result, folders: tuple[Path, Path], notes: list[str]) -> tuple[Statistics, Statistics]:
+def matched(a: Result, b: Result, folders: tuple[Path, Path], notes: list[str]) -> tuple[Statistics, Statistics]:
     """The per-image statistics of two results, of the images that are in both.
 
     Raises:
