@@ -127,8 +127,8 @@ FAULTS = (
     Fault(
         "an-axis-stops-at-the-first-budget",
         "reports/parts/figures.py",
-        "            _draw(axes, panel, looks)\n",
-        "            _draw(axes, panel, looks)\n            axes.set_ylim(bottom=0)\n",
+        "            draw(axes, panel, looks)\n",
+        "            draw(axes, panel, looks)\n            axes.set_ylim(bottom=0)\n",
         ["reports/test_history_report.py"],
     ),
     Fault(
@@ -144,6 +144,13 @@ FAULTS = (
         "[result for result in done if trusted(result)] or done",
         "done",
         ["reports/test_html.py"],
+    ),
+    Fault(
+        "a-plot-of-clean-against-clean",
+        "reports/parts/plots.py",
+        "axes.plot(x.value, y.value, **mark",
+        "axes.plot(x.value, x.value, **mark",
+        ["reports/test_plot.py"],
     ),
     Fault(
         "best-by-digit",

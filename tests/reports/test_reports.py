@@ -42,6 +42,7 @@ def test_every_report_is_tested() -> None:
         "latex",
         "md",
         "paper",
+        "plot",
         "table",
         "transfer",
     }, "a new report: add it to this file"

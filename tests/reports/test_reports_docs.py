@@ -25,3 +25,4 @@ def test_the_commands_run(
         code, _, err = brittle(*shlex.split(line)[1:])
         assert code == 0, f"{line}: {err}"
     assert r"\toprule" in Path("table.tex").read_text(encoding="utf8")
+    assert len(list(Path("figures").iterdir())) == 4 * 3 + 1

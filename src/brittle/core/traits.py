@@ -188,13 +188,13 @@ class ReportTraits(Traits):
 
     Args:
         ending: of the file that its text is written to, such as ``.csv``; empty where a file may be called anything.
-        figure: (results) to its picture, a figure of matplotlib; None where it has none.
+        figures: (results) to its figures of matplotlib, by the names of their files; None where it has none.
         beside: what it takes as a second argument: ``pictures`` gives the images of a result by its id, ``leaders`` the
             ids of those of several results that are best by test.
     """
 
     ending: str = ""
-    figure: Callable[..., Any] | None = None
+    figures: Callable[..., Mapping[str, Any]] | None = None
     beside: Literal["", "pictures", "leaders"] = ""
 
 

@@ -9,7 +9,7 @@ from brittle.planning.warm_start import smaller, unwrapped
 from brittle.reports.parts import histories, wording
 from brittle.reports.parts.spreadsheet import sheet
 
-TRAITS = ReportTraits(ending=".csv", figure=histories.figure)
+TRAITS = ReportTraits(ending=".csv", figures=lambda results: {"history": histories.figure(results)})
 HEAD = (
     *("history", "method", "step", "epoch", "encoder", "dataset", "task", "attack", "warm", "eps", "norm", "seeds"),
     *("limit", "protocol", "metric", "better", "value", "low", "high", "spread", "uint8", "images", "checks"),
