@@ -33,6 +33,7 @@ def report(
             "--output-dir", help="Write report.FORMAT there, or all files that a report has, such as figures."
         ),
     ] = None,
+    per_image: Annotated[bool, typer.Option("--per-image", help="A row for each image of each cell (csv).")] = False,
 ) -> None:
     """Show the results of run folders.
 
@@ -40,6 +41,7 @@ def report(
     Examples:
       brittle report runs/demo
       brittle report runs/demo --format md,csv,json --output-dir report
+      brittle report runs/demo --format csv --per-image --output images.csv
       brittle report runs/demo --format plot --output-dir figures
       brittle report runs/history --format history --output history.svg
     """
@@ -51,7 +53,7 @@ def report(
         raise UsageError("--output is for one report; give --output-dir for several")
     for name in names:
         _check(name, output, output_dir)
-        text = reporting.report(name, results, runs)
+        text = reporting.report(name, results, runs, per_image)
         for path, content in _files(name, text, results, output, output_dir).items():
             files.write_whole(path, content)
             progress.say(f"written: {path}")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import combinations, permutations, product
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -170,8 +171,10 @@ def matched(a: Result, b: Result, folders: tuple[Path, Path], notes: list[str]) 
     if data[0] != data[1]:
         hashes = " and ".join(str(data_hash)[:12] for data_hash in data)
         raise UsageError(f"the data set was changed between the runs ({hashes}); measure one of them again")
-    first, second = (Store(folder).samples(result.id) for folder, result in zip(folders, (a, b)))
-    ids = [[str(name) for name in samples.pop("ids")] for samples in (first, second)]
+    (ids_a, first), (ids_b, second) = (
+        statistics_of(Store(folder).samples(result.id)) for folder, result in zip(folders, (a, b))
+    )
+    ids = [ids_a, ids_b]
     places = [{name: index for index, name in enumerate(side)} for side in ids]
     if any(len(place) != len(side) for place, side in zip(places, ids)):
         raise UsageError("an id names two images; give each its own")
@@ -182,11 +185,13 @@ def matched(a: Result, b: Result, folders: tuple[Path, Path], notes: list[str]) 
         counts = f"{len(shared)} images that are in both, of {len(ids[0])} and {len(ids[1])}"
         notes.append(f"{titled(a.cell)}: compared on the {counts}")
     left, right = (
-        {
-            key: torch.from_numpy(value)[[place[name] for name in shared]]
-            for key, value in samples.items()
-            if key not in ("damage", "violation")
-        }
+        {key: torch.from_numpy(value)[[place[name] for name in shared]] for key, value in samples.items()}
         for samples, place in ((first, places[0]), (second, places[1]))
     )
     return left, right
+
+
+def statistics_of(samples: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """The ids of images and those of their samples that the task summarises, numpy arrays [N, ...] by name."""
+    others = ("ids", "damage", "violation")
+    return [str(name) for name in samples["ids"]], {key: each for key, each in samples.items() if key not in others}
