@@ -1,11 +1,11 @@
 """One line per result, for a spreadsheet or a data frame; or one per image of each."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
-from brittle.core.records import Cell, Result
+from brittle.core.records import Result
 from brittle.core.traits import ReportTraits
 from brittle.reports.parts import wording
+from brittle.reports.parts.partners import clean_of
 from brittle.reports.parts.spreadsheet import ATTACK, attack_columns, sheet
 
 CELL = ("id", "encoder", "dataset", "task", *ATTACK, "seed", "limit", "protocol")
@@ -41,27 +41,16 @@ def _cell(result: Result) -> list[object]:
 def per_image(results: Sequence[Result], scores: Callable[[Result], Scores], /) -> str:
     """A row for each image of each cell that did not fail: the headline of that image alone, and the same of its clean
     image, where that was measured with the same weights and data."""
-    done = [result for result in results if result.failed is None]
-    clean = {_origin(result): result for result in done if not result.cell.attack}
-    known: dict[tuple[Cell, str, str], Scores] = {}
+    clean, known = clean_of(results), dict[str, Scores]()
     rows: list[list[object]] = []
+    done = [result for result in results if result.failed is None]
     for result in sorted(done, key=lambda each: each.cell.attack is not None):
-        place = _origin(result)
-        mine = scores(result)
-        if clean.get(place) is result:
-            known[place] = mine
-        before = known.get(place, {})
+        mine = known[result.id] = scores(result)
+        before = known[clean[result.id].id] if result.id in clean else {}
         rows += [
             [*_cell(result), image, result.task["headline"], score, before.get(image)] for image, score in mine.items()
         ]
     return sheet([*CELL, "image", "metric", "score", "clean_score"], rows)
-
-
-def _origin(result: Result) -> tuple[Cell, str, str]:
-    """What an attacked number and its clean one have in common."""
-    made = result.made_by
-    weights, data = (str(made.get(name)) for name in ("weights_sha256", "data_sha256"))
-    return replace(result.cell, attack=None, eps=None, norm=None), weights, data
 
 
 TRAITS = ReportTraits(per_image=per_image)
