@@ -153,6 +153,20 @@ FAULTS = (
         ["reports/test_plot.py"],
     ),
     Fault(
+        "the-hub-is-told-what-failed-a-check",
+        "reports/card.py",
+        "if answer.trusted(result):",
+        "if result.failed is None:",
+        ["reports/test_card.py"],
+    ),
+    Fault(
+        "an-image-beside-the-clean-one-of-other-data",
+        "reports/parts/partners.py",
+        '("weights_sha256", "data_sha256"))',
+        '("weights_sha256", "weights_sha256"))',
+        ["results/test_per_image.py"],
+    ),
+    Fault(
         "best-by-digit",
         "results/leaders.py",
         "_p(best, each, folders) * pairs >= LEVEL",

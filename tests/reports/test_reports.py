@@ -35,6 +35,7 @@ def _make(kind: str, results: list[Result], **settings: object) -> str:
 
 def test_every_report_is_tested() -> None:
     assert set(components.names("reports")) == {
+        "card",
         "csv",
         "history",
         "html",

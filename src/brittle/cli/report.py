@@ -22,7 +22,7 @@ TINTS = {r"better (by|in)|more robust than": "green", r"worse (by|in)|less robus
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     formats: Annotated[
-        str, typer.Option("--format", help="table, html, md, latex, plot, csv, json, history ...; several with commas.")
+        str, typer.Option("--format", help="table, html, md, csv, json, latex, plot, card ...; several with commas.")
     ] = "table",
     output: Annotated[
         Path | None, typer.Option("--output", help="Write it to this file; .svg, .png or .pdf for a report's figure.")
@@ -85,8 +85,8 @@ def _files(
     drawn = traits.figures(results) if traits.figures and (folder or (output and _drawn(output))) else {}
     if folder:
         folder = files.expanded(folder)
-        stem = name if traits.figures else "report"
-        made = {folder / f"{stem}{traits.ending or f'.{name}'}": text.encode()}
+        own = traits.ending not in ("", f".{name}")
+        made = {folder / (f"{name}{traits.ending}" if own else f"report.{name}"): text.encode()}
         shown = ((key, figure, ending) for key, figure in drawn.items() for ending in figures.ENDINGS)
         return made | {folder / f"{key}{ending}": figures.rendered(figure, ending) for key, figure, ending in shown}
     if output is None:
