@@ -167,6 +167,20 @@ FAULTS = (
         ["results/test_per_image.py"],
     ),
     Fault(
+        "a-leaderboard-mixes-protocols",
+        "reports/parts/board.py",
+        "groups.setdefault((result.cell.protocol, images, version), {})",
+        'groups.setdefault(("", images, version), {})',
+        ["reports/test_leaderboard.py"],
+    ),
+    Fault(
+        "a-leaderboard-names-data-by-their-place",
+        "reports/parts/board.py",
+        "first.setdefault(data or cell.dataset, _bare(cell.dataset))",
+        "_bare(cell.dataset)",
+        ["reports/test_leaderboard.py"],
+    ),
+    Fault(
         "best-by-digit",
         "results/leaders.py",
         "_p(best, each, folders) * pairs >= LEVEL",
@@ -182,7 +196,7 @@ FAULTS = (
     ),
     Fault(
         "names-are-elements-of-the-page",
-        "reports/html.py",
+        "reports/parts/template.py",
         "autoescape=True",
         "autoescape=False",
         ["reports/test_html.py"],

@@ -19,10 +19,11 @@ def test_the_commands_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for result in two_encoders():
-        store = Store(Path("runs", "demo"))
-        store.put(result, b"")
+        Store(Path("runs", "demo")).put(result, b"")
+        Store(Path("runs", "other")).put(result, b"")
     for line in COMMANDS:
         code, _, err = brittle(*shlex.split(line)[1:])
         assert code == 0, f"{line}: {err}"
     assert r"\toprule" in Path("table.tex").read_text(encoding="utf8")
     assert len(list(Path("figures").iterdir())) == 4 * 3 + 1
+    assert {path.name for path in Path("site").rglob("*.html")} == {"index.html", "demo.html", "other.html"}

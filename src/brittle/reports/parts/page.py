@@ -61,7 +61,6 @@ def view(results: Sequence[Result], pictures: shots.Pictures) -> dict[str, Any]:
         "sources": _sources(merged),
         "cost": _cost(results),
         "numbers": numbers.data(),
-        "gap": layout.GAP,
     }
 
 
