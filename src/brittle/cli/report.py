@@ -112,7 +112,9 @@ def compare(
     baseline: Annotated[
         str, typer.Option("--baseline", metavar="ENC", help="The encoder that each other is compared with.")
     ] = "",
-    form: Annotated[str, typer.Option("--format", metavar="NAME", help="table, md, csv, latex or json.")] = "table",
+    form: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="table, md, csv, latex, json or html.")
+    ] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Say which encoder is better, by paired tests. Of two runs, or of the encoders of one, image by image: by how

@@ -1,4 +1,4 @@
-"""Comparisons as text of one kind or another: for a terminal, Markdown, LaTeX, CSV and JSON."""
+"""Comparisons as text of one kind or another: for a terminal, Markdown, LaTeX, CSV, JSON, and a page."""
 
 import json
 import math
@@ -22,6 +22,7 @@ from brittle.reports.parts.comparison import (
     whole,
 )
 from brittle.reports.parts.spreadsheet import ATTACK, attack_columns, sheet
+from brittle.reports.parts.template import rendered
 from brittle.reports.parts.wording import checks
 
 
@@ -93,11 +94,28 @@ def as_csv(comparisons: Sequence[Comparison]) -> str:
     return sheet(list(rows[0]), [list(each.values()) for each in rows])
 
 
+def as_html(comparisons: Sequence[Comparison]) -> str:
+    """A page in one file that loads nothing: of each pair the verdict, then a table for each task."""
+    pairs = [
+        {
+            "names": pair[0].names,
+            "whole": whole(pair),
+            "sentences": [sentence(group) for group in by_task(pair)],
+            "tables": [(heading(group), [(verdict(each), row(each)) for each in group]) for group in by_task(pair)],
+        }
+        for pair in by_pair(comparisons)
+    ]
+    title = "Which is more robust?" if any(each.a.cell.attack for each in comparisons) else "Which is better?"
+    values = {"title": title, "pairs": pairs, "columns": COLUMNS, "caption": caption(comparisons)}
+    return rendered("compare.html", **values, numbers={"words": [], "numbers": []})
+
+
 FORMATS: Mapping[str, Callable[[Sequence[Comparison]], str]] = {
     "table": table,
     "md": markdown,
     "csv": as_csv,
     "latex": latex,
     "json": as_json,
+    "html": as_html,
 }
 """How comparisons are shown, by name."""
