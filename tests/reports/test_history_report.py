@@ -106,6 +106,13 @@ def test_every_number_is_that_of_the_result_to_the_digit(kept: Make) -> None:
         assert float(row["epoch"]) == int(row["step"]) / 10
 
 
+def test_an_attack_has_columns_of_its_own(kept: Make) -> None:
+    warm = "warm(eps=[0.01], attack=pgd(steps=3))"
+    results = [replace(each, cell=replace(each.cell, attack=each.cell.attack and warm)) for each in kept()]
+    told = {(row["attack"], row["settings"], row["warm"], row["norm"]) for row in report(results)}
+    assert told == {("", "", "", ""), ("pgd", "steps=3", "0.01", "linf")}
+
+
 def test_the_order_is_that_of_steps_whatever_files_are_called(kept: Make) -> None:
     names = {5: "z", 40: "latest", 300: "10", 2000: "2"}
     results = [each for step, name in names.items() for each in kept(steps=[step], names=name)]

@@ -21,7 +21,7 @@ from brittle.core.pictures import Picture
 from brittle.core.records import Finding, Result
 from brittle.core.text import shortened
 from brittle.evaluation import drawing
-from brittle.reports.parts import answer, charts, layout, shots, svg
+from brittle.reports.parts import answer, charts, kinds, layout, shots, svg
 from brittle.reports.parts.numbers import Numbers
 from brittle.results.store import Store
 
@@ -349,9 +349,9 @@ def test_the_scatter_shows_clean_against_attacked_and_its_front(full: list[Resul
             assert y_of(y) == pytest.approx(answer.value(by_id[name]), abs=0.01)
         assert [each for each in chart.iter("path") if each.get("class") == "front"]
 
-    def point(name: str, x: float, y: float) -> svg.Point:
+    def point(name: str, x: float, y: float) -> kinds.Point:
         nan = float("nan")
-        return svg.Point(name, svg.Measured(x, nan, nan, "", ""), svg.Measured(y, nan, nan, "", ""), 0)
+        return kinds.Point(name, kinds.Measured(x, nan, nan, "", ""), kinds.Measured(y, nan, nan, "", ""), 0)
 
     points = [point("a", 0.9, 0.1), point("b", 0.5, 0.5), point("c", 0.5, 0.4), point("d", 0.4, 0.2)]
     assert [each.name for each in charts.front(points, higher=True)] == ["a", "b"]
@@ -360,10 +360,10 @@ def test_the_scatter_shows_clean_against_attacked_and_its_front(full: list[Resul
 
 @pytest.mark.parametrize("values", [[0.2, 0.9], [0.0], [1.4, 0.3], [-3.0, -1.0], [250.0], [], [float("nan")]])
 def test_an_axis_holds_its_values_and_has_round_labels(values: list[float]) -> None:
-    low, high = svg.domain(values, higher=True)
+    low, high = kinds.domain(values, higher=True)
     assert low < high
     assert all(low <= value <= high for value in values if value == value)
-    labels = svg.ticks(low, high)
+    labels = kinds.ticks(low, high)
     assert 2 <= len(labels) <= 8
     assert all(low - 1e-9 <= value <= high + 1e-9 and float(text) == pytest.approx(value) for value, text in labels)
 

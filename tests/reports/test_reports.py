@@ -34,9 +34,19 @@ def _make(kind: str, results: list[Result], **settings: object) -> str:
 
 
 def test_every_report_is_tested() -> None:
-    assert set(components.names("reports")) == {"csv", "history", "html", "json", "md", "paper", "table", "transfer"}, (
-        "a new report: add it to this file"
-    )
+    assert set(components.names("reports")) == {
+        "card",
+        "csv",
+        "history",
+        "html",
+        "json",
+        "latex",
+        "md",
+        "paper",
+        "plot",
+        "table",
+        "transfer",
+    }, "a new report: add it to this file"
 
 
 ALWAYS = sorted(set(components.names("reports")) - {"history"})  # test_history_report.py: it needs results of snapshots

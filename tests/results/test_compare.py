@@ -222,6 +222,7 @@ def test_every_format_says_the_same(put, brittle: Brittle) -> None:
     for form, words in (
         ("md", [f"| pgd(steps=3) 8/255 | 0.775 | 0.387 | **{gap}", "**timm:a_b&50% is less robust than"]),
         ("latex", [rf"\textbf{{{gap}", r"timm:a\_b\&50\%", r"\bottomrule"]),
+        ("html", [f'<strong class="worse">{gap}', "timm:a_b&amp;50% is less robust than", "default-src 'none'"]),
         ("csv", ["a_name,", "b is worse", "only_a", "pgd"]),
     ):
         code, out, _ = brittle("compare", run, "--format", form)

@@ -14,7 +14,7 @@ from brittle.core.budget import default_eps
 from brittle.core.errors import BrittleError
 from brittle.core.progress import say, whole
 from brittle.core.records import Cell, Result
-from brittle.core.traits import EncoderTraits, Passes, ReportTraits
+from brittle.core.traits import EncoderTraits, Passes
 from brittle.core.tree import tree
 from brittle.evaluation.disk import needs_of, said
 from brittle.evaluation.inspection import drawn, look_at
@@ -25,7 +25,8 @@ from brittle.planning import sweep
 from brittle.planning.identity import dataset_of, resolve, task_of, weights_of
 from brittle.planning.plan import Plan
 from brittle.results.listed import Results
-from brittle.results.store import Store, pictures
+from brittle.results.reporting import report
+from brittle.results.store import Store
 from brittle.types import Attack, Task
 from brittle.types.threat import Norm
 
@@ -156,9 +157,7 @@ def _report(store: Store, kind: str, results: Sequence[Result]) -> None:
     would show other numbers, is taken away."""
     name = f"report/report.{kind}"
     try:
-        made = components.component("reports", kind)
-        shows = isinstance(made.traits, ReportTraits) and made.traits.pictures
-        text = made.function(results, *([pictures([store.root])] if shows else []))
+        text = report(kind, results, [store.root])
     except Exception as error:
         say(" ".join(f"warning: no {name}: {type(error).__name__}: {error}".split()), always=True)
         (store.root / name).unlink(missing_ok=True)

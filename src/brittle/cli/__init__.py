@@ -11,6 +11,7 @@ from brittle import __version__
 from brittle.cli.data import data_app
 from brittle.cli.doctor import doctor, verify
 from brittle.cli.finetune import finetune
+from brittle.cli.leaderboard import leaderboard
 from brittle.cli.list import info, list_
 from brittle.cli.report import compare, report
 from brittle.cli.run import run
@@ -26,7 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="How brittle is your vision encoder?",
 )
-for command in (run, report, compare, finetune, info, verify, doctor):
+for command in (run, report, compare, leaderboard, finetune, info, verify, doctor):
     app.command()(command)
 app.command(name="list")(list_)
 app.command(name="show")(show_)

@@ -1,5 +1,6 @@
 """``brittle report`` and ``brittle compare``: show what run folders hold."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -7,11 +8,12 @@ import typer
 
 from brittle.core import components, files, progress
 from brittle.core.errors import UsageError, unknown
+from brittle.core.records import Result
 from brittle.core.text import show
 from brittle.core.traits import ReportTraits
 from brittle.planning.plan import DOWNSTREAM
 from brittle.reports.parts import figures, layout, wording
-from brittle.results import store
+from brittle.results import reporting, store
 
 TINTS = {r"better (by|in)|more robust than": "green", r"worse (by|in)|less robust than": "red"}
 """Which words of a verdict have which colour."""
@@ -20,14 +22,18 @@ TINTS = {r"better (by|in)|more robust than": "green", r"worse (by|in)|less robus
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     formats: Annotated[
-        str, typer.Option("--format", help="table, html, md, csv, json, history ...; several with commas.")
+        str, typer.Option("--format", help="table, html, md, csv, json, latex, plot, card ...; several with commas.")
     ] = "table",
     output: Annotated[
         Path | None, typer.Option("--output", help="Write it to this file; .svg, .png or .pdf for a report's figure.")
     ] = None,
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", help="Write report.FORMAT there, or all files that a report has.")
+        Path | None,
+        typer.Option(
+            "--output-dir", help="Write report.FORMAT there, or all files that a report has, such as figures."
+        ),
     ] = None,
+    per_image: Annotated[bool, typer.Option("--per-image", help="A row for each image of each cell (csv).")] = False,
 ) -> None:
     """Show the results of run folders.
 
@@ -35,6 +41,8 @@ def report(
     Examples:
       brittle report runs/demo
       brittle report runs/demo --format md,csv,json --output-dir report
+      brittle report runs/demo --format csv --per-image --output images.csv
+      brittle report runs/demo --format plot --output-dir figures
       brittle report runs/history --format history --output history.svg
     """
     results = [result for folder in runs for result in store.read_run(folder)]
@@ -44,38 +52,56 @@ def report(
     if output and (output_dir or len(names) > 1):
         raise UsageError("--output is for one report; give --output-dir for several")
     for name in names:
-        made = components.component("reports", name)
-        assert isinstance(made.traits, ReportTraits)
-        paths = _paths(name, made.traits, output, output_dir)
-        text = made.function(results, *([store.pictures(runs)] if made.traits.pictures else []))
-        figure = made.traits.figure(results) if made.traits.figure and any(map(_drawn, paths)) else None
-        for path in paths:
-            files.write_whole(path, figures.rendered(figure, path.suffix.lower()) if _drawn(path) else text.encode())
+        _check(name, output, output_dir)
+        text = reporting.report(name, results, runs, per_image)
+        for path, content in _files(name, text, results, output, output_dir).items():
+            files.write_whole(path, content)
             progress.say(f"written: {path}")
-        if not paths:
+        if not (output or output_dir):
             show(text, wording.TINTS)
+
+
+def _check(name: str, output: Path | None, folder: Path | None) -> None:
+    """Refuse a file that a report cannot be, or a folder that cannot be one, before anything is done."""
+    traits = _traits(name)
+    if folder:
+        files.check_folder(files.expanded(folder))
+    endings = [traits.ending, *figures.ENDINGS] if traits.figures else []
+    if output and _drawn(output) and not endings:
+        raise UsageError(f"--output {output}: {name} is text and has no figure; name a file with another ending")
+    if output and endings and output.suffix.lower() not in endings:
+        raise UsageError(f"--output {output}: {name} is written as {', '.join(endings)}; name a file that ends so")
 
 
 def _drawn(path: Path) -> bool:
     return path.suffix.lower() in figures.ENDINGS
 
 
-def _paths(name: str, traits: ReportTraits, output: Path | None, folder: Path | None) -> list[Path]:
-    """The files that a report is to be written to: the one that was named, or all that there are of it in a folder.
-
-    Raises:
-        UsageError: a file that it cannot be, or a folder that cannot be one.
-    """
-    endings = [traits.ending, *figures.ENDINGS] if traits.figure else []
+def _files(
+    name: str, text: str, results: Sequence[Result], output: Path | None, folder: Path | None
+) -> dict[Path, bytes]:
+    """The content of each file of a report: all that there are of it in a folder, or the one that was named."""
+    traits = _traits(name)
+    drawn = traits.figures(results) if traits.figures and (folder or (output and _drawn(output))) else {}
     if folder:
         folder = files.expanded(folder)
-        files.check_folder(folder)
-        return [folder / f"{name}{ending}" for ending in endings] or [folder / f"report.{name}"]
-    if output and _drawn(output) and not endings:
-        raise UsageError(f"--output {output}: {name} is text and has no figure; name a file with another ending")
-    if output and endings and output.suffix.lower() not in endings:
-        raise UsageError(f"--output {output}: {name} is written as {', '.join(endings)}; name a file that ends so")
-    return [files.expanded(output)] if output else []
+        own = traits.ending not in ("", f".{name}")
+        made = {folder / (f"{name}{traits.ending}" if own else f"report.{name}"): text.encode()}
+        shown = ((key, figure, ending) for key, figure in drawn.items() for ending in figures.ENDINGS)
+        return made | {folder / f"{key}{ending}": figures.rendered(figure, ending) for key, figure, ending in shown}
+    if output is None:
+        return {}
+    if not _drawn(output):
+        return {files.expanded(output): text.encode()}
+    if len(drawn) != 1:
+        raise UsageError(f"--output {output}: {name} has {len(drawn)} figures ({', '.join(drawn)}); give --output-dir")
+    return {files.expanded(output): figures.rendered(figure, output.suffix.lower()) for figure in drawn.values()}
+
+
+def _traits(name: str) -> ReportTraits:
+    traits = components.component("reports", name).traits
+    assert isinstance(traits, ReportTraits)
+    return traits
 
 
 def compare(
@@ -86,7 +112,9 @@ def compare(
     baseline: Annotated[
         str, typer.Option("--baseline", metavar="ENC", help="The encoder that each other is compared with.")
     ] = "",
-    form: Annotated[str, typer.Option("--format", metavar="NAME", help="table, md, csv, latex or json.")] = "table",
+    form: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="table, md, csv, latex, json or html.")
+    ] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Say which encoder is better, by paired tests. Of two runs, or of the encoders of one, image by image: by how

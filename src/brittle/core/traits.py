@@ -188,13 +188,17 @@ class ReportTraits(Traits):
 
     Args:
         ending: of the file that its text is written to, such as ``.csv``; empty where a file may be called anything.
-        figure: (results) to its picture, a figure of matplotlib; None where it has none.
-        pictures: whether it shows images, and takes as a second argument what gives those of a result by its id.
+        figures: (results) to its figures of matplotlib, by the names of their files; None where it has none.
+        beside: what it takes as a second argument: ``pictures`` gives the images of a result by its id, ``leaders`` the
+            ids of those of several results that are best by test.
+        per_image: (results, what gives the scores of a result by image) to its text with a row for each image; None
+            where it has none.
     """
 
     ending: str = ""
-    figure: Callable[..., Any] | None = None
-    pictures: bool = False
+    figures: Callable[..., Mapping[str, Any]] | None = None
+    beside: Literal["", "pictures", "leaders"] = ""
+    per_image: Callable[..., str] | None = None
 
 
 RECORDS: Mapping[str, type[Traits]] = {

@@ -1,30 +1,56 @@
-"""One line per result, for a spreadsheet or a data frame."""
+"""One line per result, for a spreadsheet or a data frame; or one per image of each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from brittle.core.records import Result
+from brittle.core.traits import ReportTraits
 from brittle.reports.parts import wording
+from brittle.reports.parts.partners import clean_of
 from brittle.reports.parts.spreadsheet import ATTACK, attack_columns, sheet
 
+CELL = ("id", "encoder", "dataset", "task", *ATTACK, "seed", "limit", "protocol")
 ORIGIN = ("weights_sha256", "data_sha256", "basis", "train_images")
+Scores = Mapping[str, float | None]  # by the id of the image
 
 
 def csv(results: Sequence[Result], /) -> str:
     """Long form: the cell (attack, settings and budget apart), each metric, its interval and its 8-bit value, images,
     seconds, why it failed, what checks found."""
     names = list(dict.fromkeys(name for result in results for name in result.metrics))
-    head = ["id", "encoder", "dataset", "task", *ATTACK, "seed", "limit", "protocol"]
-    head += ["images", "seconds", "failed", "checks", *ORIGIN]
+    head = [*CELL, "images", "seconds", "failed", "checks", *ORIGIN]
     head += [part for name in names for part in (name, f"{name}_low", f"{name}_high", f"{name}_uint8")]
     rows: list[list[object]] = []
     for result in results:
-        cell = result.cell
-        row: list[object] = [result.id, cell.encoder, cell.dataset, cell.task, *attack_columns(cell)]
-        row += [cell.seed, cell.limit, cell.protocol, result.images, result.cost.get("seconds")]
-        row += [result.failed, wording.checks(result)]
+        row = [*_cell(result), result.images, result.cost.get("seconds"), result.failed, wording.checks(result)]
         row += [result.made_by.get(name) for name in ORIGIN]
         for name in names:
             low, high = result.intervals.get(name, (None, None))
             row += [result.metrics.get(name), low, high, result.metrics_uint8.get(name)]
         rows.append(row)
     return sheet(head, rows)
+
+
+def _cell(result: Result) -> list[object]:
+    cell = result.cell
+    return [
+        *(result.id, cell.encoder, cell.dataset, cell.task, *attack_columns(cell)),
+        *(cell.seed, cell.limit, cell.protocol),
+    ]
+
+
+def per_image(results: Sequence[Result], scores: Callable[[Result], Scores], /) -> str:
+    """A row for each image of each cell that did not fail: the headline of that image alone, and the same of its clean
+    image, where that was measured with the same weights and data."""
+    clean, known = clean_of(results), dict[str, Scores]()
+    rows: list[list[object]] = []
+    done = [result for result in results if result.failed is None]
+    for result in sorted(done, key=lambda each: each.cell.attack is not None):
+        mine = known[result.id] = scores(result)
+        before = known[clean[result.id].id] if result.id in clean else {}
+        rows += [
+            [*_cell(result), image, result.task["headline"], score, before.get(image)] for image, score in mine.items()
+        ]
+    return sheet([*CELL, "image", "metric", "score", "clean_score"], rows)
+
+
+TRAITS = ReportTraits(per_image=per_image)

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from brittle.core.progress import say
 from brittle.core.records import Result
 from brittle.core.traits import ReportTraits
-from brittle.planning.warm_start import smaller, unwrapped
 from brittle.reports.parts import histories, wording
-from brittle.reports.parts.spreadsheet import sheet
+from brittle.reports.parts.spreadsheet import ATTACK, attack_columns, sheet
 
-TRAITS = ReportTraits(ending=".csv", figure=histories.figure)
+TRAITS = ReportTraits(ending=".csv", figures=lambda results: {"history": histories.figure(results)})
 HEAD = (
-    *("history", "method", "step", "epoch", "encoder", "dataset", "task", "attack", "warm", "eps", "norm", "seeds"),
+    *("history", "method", "step", "epoch", "encoder", "dataset", "task", *ATTACK, "seeds"),
     *("limit", "protocol", "metric", "better", "value", "low", "high", "spread", "uint8", "images", "checks"),
     *("failed", "weights_sha256"),
 )
@@ -31,9 +30,8 @@ def _rows(each: histories.History) -> list[list[object]]:
     rows: list[list[object]] = []
     for place, result in each.snapshots:
         cell, name = result.cell, str(result.task["headline"])
-        attack = unwrapped(cell.attack) if cell.attack else None
-        row: list[object] = [each.name, *place, cell.encoder, cell.dataset, cell.task, attack, smaller(cell)]
-        row += [cell.eps, cell.norm, ",".join(map(str, result.made_by.get("seeds", [cell.seed])))]
+        row: list[object] = [each.name, *place, cell.encoder, cell.dataset, cell.task, *attack_columns(cell)]
+        row += [",".join(map(str, result.made_by.get("seeds", [cell.seed])))]
         row += [cell.limit, cell.protocol, name, "higher" if result.task["higher_is_better"] else "lower"]
         row += [result.metrics.get(name), *result.intervals.get(name, (None, None))]
         row += [result.made_by.get("spread", {}).get(name), result.metrics_uint8.get(name), result.images]

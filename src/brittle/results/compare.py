@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import combinations, permutations, product
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -58,9 +59,9 @@ def compare(first: Path, second: Path | None = None, baseline: str = "") -> tupl
     corrected = holm([comparison.paired.p for comparison in comparisons])
     comparisons = [replace(comparison, p_holm=p) for comparison, p in zip(comparisons, corrected)]
     order = {
-        key: place for place, key in enumerate(dict.fromkeys(_key(comparison.a.cell) for comparison in comparisons))
+        key: place for place, key in enumerate(dict.fromkeys(row_key(comparison.a.cell) for comparison in comparisons))
     }
-    return sorted(comparisons, key=lambda comparison: order[_key(comparison.a.cell)]), notes
+    return sorted(comparisons, key=lambda comparison: order[row_key(comparison.a.cell)]), notes
 
 
 def _pairs(encoders: Sequence[Sequence[str]], folders: Sequence[Path], baseline: str) -> list[tuple[str, str]]:
@@ -81,11 +82,12 @@ def _over_seeds(left: Mapping[str, Result], right: Mapping[str, Result]) -> list
     """The keys that both have, those together that differ in nothing but the seed."""
     groups: dict[str, list[str]] = {}
     for key in [key for key in left if key in right]:
-        groups.setdefault(_key(replace(left[key].cell, seed=0)), []).append(key)
+        groups.setdefault(row_key(replace(left[key].cell, seed=0)), []).append(key)
     return list(groups.values())
 
 
-def _key(cell: Cell) -> str:
+def row_key(cell: Cell) -> str:
+    """What cells that can be compared have in common."""
     facts = {**asdict(cell), "dataset": identity.pathless(cell.dataset)}  # whether the data are the same its hash says
     return json.dumps({name: value for name, value in facts.items() if name not in MAY_DIFFER})
 
@@ -96,7 +98,7 @@ def _by_encoder(folder: Path, notes: list[str]) -> dict[str, dict[str, Result]]:
     results: dict[str, dict[str, Result]] = {}
     for result in sorted(read_run(folder), key=lambda result: result.images):
         if result.failed is None:
-            results.setdefault(result.cell.encoder, {})[_key(result.cell)] = result
+            results.setdefault(result.cell.encoder, {})[row_key(result.cell)] = result
         else:
             notes.append(f"failed in {folder}: {titled(result.cell)}")
     if not results:
@@ -154,12 +156,12 @@ def _compared(
 ) -> Comparison:
     """The comparison of one pair of results, or of the means over pairs of several seeds."""
     task, headline = identity.task_of(pairs[0][0].cell.task), pairs[0][0].task["headline"]
-    rows = [_matched(a, b, folders, notes) for a, b in pairs]
+    rows = [matched(a, b, folders, notes) for a, b in pairs]
     (a,), (b,) = (over_seeds(side) for side in zip(*pairs))
     return Comparison(a, b, names, paired(task, headline, *rows))
 
 
-def _matched(a: Result, b: Result, folders: tuple[Path, Path], notes: list[str]) -> tuple[Statistics, Statistics]:
+def matched(a: Result, b: Result, folders: tuple[Path, Path], notes: list[str]) -> tuple[Statistics, Statistics]:
     """The per-image statistics of two results, of the images that are in both.
 
     Raises:
@@ -169,8 +171,10 @@ def _matched(a: Result, b: Result, folders: tuple[Path, Path], notes: list[str])
     if data[0] != data[1]:
         hashes = " and ".join(str(data_hash)[:12] for data_hash in data)
         raise UsageError(f"the data set was changed between the runs ({hashes}); measure one of them again")
-    first, second = (Store(folder).samples(result.id) for folder, result in zip(folders, (a, b)))
-    ids = [[str(name) for name in samples.pop("ids")] for samples in (first, second)]
+    (ids_a, first), (ids_b, second) = (
+        statistics_of(Store(folder).samples(result.id)) for folder, result in zip(folders, (a, b))
+    )
+    ids = [ids_a, ids_b]
     places = [{name: index for index, name in enumerate(side)} for side in ids]
     if any(len(place) != len(side) for place, side in zip(places, ids)):
         raise UsageError("an id names two images; give each its own")
@@ -181,11 +185,13 @@ def _matched(a: Result, b: Result, folders: tuple[Path, Path], notes: list[str])
         counts = f"{len(shared)} images that are in both, of {len(ids[0])} and {len(ids[1])}"
         notes.append(f"{titled(a.cell)}: compared on the {counts}")
     left, right = (
-        {
-            key: torch.from_numpy(value)[[place[name] for name in shared]]
-            for key, value in samples.items()
-            if key not in ("damage", "violation")
-        }
+        {key: torch.from_numpy(value)[[place[name] for name in shared]] for key, value in samples.items()}
         for samples, place in ((first, places[0]), (second, places[1]))
     )
     return left, right
+
+
+def statistics_of(samples: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """The ids of images and those of their samples that the task summarises, numpy arrays [N, ...] by name."""
+    others = ("ids", "damage", "violation")
+    return [str(name) for name in samples["ids"]], {key: each for key, each in samples.items() if key not in others}

@@ -252,6 +252,18 @@ def pictures(folders: Sequence[str | Path]) -> Callable[[str], Sequence[Picture]
     return found
 
 
+def folder_of(name: str, folders: Sequence[Path]) -> Path:
+    """The first of these run folders that holds a result of that id.
+
+    Raises:
+        MissingError: none of them does.
+    """
+    for folder in folders:
+        if (files.expanded(folder) / "results" / f"{name}.json").is_file():
+            return folder
+    raise MissingError(f"no result {name} in {', '.join(map(str, folders))}")
+
+
 def read_run(folder: str | Path) -> list[Result]:
     """All results of a run folder, failed ones last.
 

@@ -2,7 +2,7 @@
 // The page works without this script, but for what opens, sorts, filters and is copied. Its state is in the fragment.
 (() => {
   const root = document.documentElement;
-  const KEYS = ["find", "task", "data", "budget", "sort", "number", "theme"];
+  const KEYS = ["find", "task", "data", "budget", "licence", "every", "sort", "number", "theme"];
   const state = Object.fromEntries(KEYS.map((key) => [key, ""]));
 
   function read() {
@@ -86,10 +86,12 @@
     const rows = table ? [...table.tBodies[0].rows] : [];
     const full = (cell) => {
       const name = cell.querySelector(".name");
+      if (cell.dataset.name) return cell.dataset.name;
       return name ? name.title || name.textContent : cell.textContent.trim();
     };
-    const texts = new Map(rows.map((row) => [row, [...row.cells].slice(0, 4).map(full).join(" ").toLowerCase()]));
-    const choices = ["task", "data", "budget"].filter((key) => $(key));
+    const words_of = (row) => [...row.cells].filter((cell) => !("value" in cell.dataset)).map(full).join(" ").toLowerCase();
+    const texts = new Map(rows.map((row) => [row, words_of(row)]));
+    const choices = ["task", "data", "budget", "licence"].filter((key) => $(key));
 
     function chosen(key) {
       const option = $(key) && [...$(key).options].find((each) => each.value && each.textContent === state[key]);
@@ -123,22 +125,24 @@
       $("theme").value = root.dataset.theme || "";
       if (!table) return;
       $("find").value = state.find;
+      if ($("every")) $("every").checked = Boolean(state.every);
       for (const each of choices) $(each).value = chosen(each);
-      const [task, data, budget] = ["task", "data", "budget"].map(chosen);
+      const wanted = choices.map((each) => [each, chosen(each)]).filter(([, value]) => value);
+      const fits = (place) => wanted.every(([each, value]) => !place.dataset[each] || place.dataset[each] === value);
       const sought = state.find.toLowerCase().split(/\s+/).filter(Boolean);
       let seen = 0;
       for (const row of rows) {
-        const fits = (!task || row.dataset.task === task) && (!data || row.dataset.data === data);
-        row.hidden = !(fits && sought.every((word) => texts.get(row).includes(word)));
+        const whole = !$("every") || state.every || !row.dataset.lacks;
+        row.hidden = !(whole && fits(row) && sought.every((word) => texts.get(row).includes(word)));
         seen += !row.hidden;
       }
       heads.forEach((head, place) => {
-        const off = Boolean(budget && head.dataset.budget && head.dataset.budget !== budget);
+        const off = !fits(head);
         if (head.hidden !== off) for (const row of [table.tHead.rows[0], ...rows]) row.cells[place].hidden = off;
       });
       table.tBodies[0].append(...sorted());
       $("count").textContent = seen === rows.length ? `${seen} rows` : `${seen} of ${rows.length} rows`;
-      $("reset").hidden = !["find", "sort", ...choices].some((each) => state[each]);
+      $("reset").hidden = !["find", "sort", "every", ...choices].some((each) => state[each]);
     }
 
     function change(changes) {
@@ -220,7 +224,8 @@
           change({ [each]: option.value ? option.textContent : "" });
         });
       }
-      $("reset").addEventListener("click", () => change({ find: "", task: "", data: "", budget: "", sort: "" }));
+      $("reset").addEventListener("click", () => change({ find: "", task: "", data: "", budget: "", licence: "", every: "", sort: "" }));
+      if ($("every")) $("every").addEventListener("change", () => change({ every: $("every").checked ? "1" : "" }));
       $("copy").addEventListener("click", copy);
     }
     $("theme").addEventListener("change", () => {

@@ -3,31 +3,38 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from math import nan
-from typing import NamedTuple
 
 from brittle.core.budget import eps_text
 from brittle.core.errors import UsageError
 from brittle.core.records import Result
 from brittle.core.text import shortened
-from brittle.reports.parts import histories, svg, wording
-from brittle.reports.parts.answer import LONGEST, Budget, Score, budget_text, strongest, task_name, trusted, value
+from brittle.reports.parts import histories, layout, wording
+from brittle.reports.parts.answer import (
+    LONGEST,
+    Budget,
+    Score,
+    budget_text,
+    main_budget,
+    strongest,
+    task_name,
+    trusted,
+    value,
+)
+from brittle.reports.parts.answer import scores as scored
 from brittle.reports.parts.figures import Line, Panel
+from brittle.reports.parts.kinds import Chart, Curves, Figure, Measured, Point, Pull, Pulls, Scatter, domain
 from brittle.reports.parts.layout import Row
-from brittle.reports.parts.svg import Measured, Point, Pull
+from brittle.reports.parts.seeds import over_seeds
 from brittle.reports.parts.transfer import unlike
 
 MOST = 14  # series with a look of their own in one figure, which a reader can tell apart
 
 
-class Figure(NamedTuple):
-    """A figure: what it is called in the page, its title, a caption, the entries of its legend (a marker as SVG and a
-    name) and its charts as SVG, each with a title and what it is about."""
-
-    key: str
-    title: str
-    caption: str
-    legend: Sequence[tuple[str, str]]
-    charts: Sequence[tuple[str, str, str]]
+def of(results: Sequence[Result]) -> list[Figure]:
+    """All figures of results as they are stored."""
+    main = main_budget(over_seeds(results))
+    rows = layout.layout(results)[1]
+    return figures(results, rows, scored(rows, main), main)
 
 
 def figures(
@@ -56,10 +63,6 @@ def _groups(rows: Iterable[Score]) -> list[list[Score]]:
     return list(groups.values())
 
 
-def _legend(looks: Mapping[str, int]) -> list[tuple[str, str]]:
-    return [(svg.swatch(look), shortened(name, LONGEST)) for name, look in looks.items()]
-
-
 def _axis(result: Result) -> str:
     """The metric, and which way is better."""
     return f"{result.task['headline']} ({'higher' if result.task['higher_is_better'] else 'lower'} is better)"
@@ -75,7 +78,7 @@ def _measured(result: Result | None, name: str) -> Measured | None:
 
 
 def _answer(scores: Sequence[Score], looks: Mapping[str, int], main: Budget | None, left_out: str) -> Figure:
-    charts: list[tuple[str, str, str]] = []
+    charts: list[tuple[str, str, Chart]] = []
     drawn = [score for score in scores if score.row.encoder in looks and (score.clean or score.attacked)]
     name = task_name([score.row for score in scores])
     for group in _groups(drawn):
@@ -85,11 +88,11 @@ def _answer(scores: Sequence[Score], looks: Mapping[str, int], main: Budget | No
         ]
         some = next(result for each in group for result in (each.clean, each.attacked) if result)
         numbers = [number for row in rows for number in (row.clean, row.attacked) if number]
-        ends = svg.domain((end for number in numbers for end in number[:3]), some.task["higher_is_better"])
+        ends = domain((end for number in numbers for end in number[:3]), some.task["higher_is_better"])
         title = name(group[0].row)
-        charts.append((title, "", svg.pulls(title, _axis(some), rows, ends)))
+        charts.append((title, "", Pulls(title, _axis(some), rows, ends)))
     caption = f"Clean (filled) to the strongest attack within {budget_text(main)} (open)" if main else "Clean scores"
-    return Figure("answer", "From clean to attacked", f"{caption}; whiskers are 95 % intervals.{left_out}", [], charts)
+    return Figure("answer", "From clean to attacked", f"{caption}; whiskers are 95 % intervals.{left_out}", {}, charts)
 
 
 def _security(rows: Sequence[Row], looks: Mapping[str, int], left_out: str) -> list[Figure]:
@@ -109,9 +112,9 @@ def _of_norm(norm: str, rows: Sequence[Row], looks: Mapping[str, int], left_out:
             panel = panels.get((row.task, row.dataset), empty)
             panels[row.task, row.dataset] = panel._replace(lines=[*panel.lines, _line(row.encoder, points)])
             labels |= {eps: eps_text(eps, norm) for eps in points if eps}
-    charts = [_curves(panel, looks, f"eps ({norm})", sorted(labels.items())) for panel in panels.values()]
+    charts = [_curves(panel, f"eps ({norm})", sorted(labels.items())) for panel in panels.values()]
     drawn = {line.name for panel in panels.values() for line in panel.lines}
-    legend = _legend({encoder: look for encoder, look in looks.items() if encoder in drawn})
+    legend = {encoder: look for encoder, look in looks.items() if encoder in drawn}
     caption = f"At each eps the strongest attack tried; bands are 95 % intervals, eps 0 is clean.{left_out}"
     return Figure(f"eps-{norm}", f"Scores over the budget, {norm}", caption, legend, charts)
 
@@ -143,21 +146,21 @@ def _line(name: str, points: Mapping[float, Result]) -> Line:
 
 
 def _curves(
-    panel: Panel, looks: Mapping[str, int], x: str, marks: Sequence[tuple[float, str]] = (), alike: Sequence[Panel] = ()
-) -> tuple[str, str, str]:
+    panel: Panel, x: str, marks: Sequence[tuple[float, str]] = (), alike: Sequence[Panel] = ()
+) -> tuple[str, str, Chart]:
     """A chart of curves; the y axis holds those ``alike`` too."""
     values = (end for each in (panel, *alike) for line in each.lines for side in line[3:6] for end in side)
-    ends = svg.domain(values, "higher" in panel.y)
+    ends = domain(values, "higher" in panel.y)
     about = ", ".join(shortened(part, 2 * LONGEST) for part in panel.about)
     panel = panel._replace(title=shortened(panel.title, LONGEST))
-    return panel.title, about, svg.curves(panel, looks, x, ends, marks)
+    return panel.title, about, Curves(panel, x, ends, marks)
 
 
 def _trade_off(
     scores: Sequence[Score], encoders: Mapping[str, int], looks: Mapping[str, int], main: Budget | None
 ) -> Figure:
     """Clean against attacked where there are two encoders or more, and which of them no other beats in both."""
-    charts: list[tuple[str, str, str]] = []
+    charts: list[tuple[str, str, Chart]] = []
     name = task_name([score.row for score in scores])
     seen: set[str] = set()
     for group in _groups(score for score in scores if score.kept is not None):
@@ -172,15 +175,15 @@ def _trade_off(
             higher = bool(some.task["higher_is_better"])
             sound = [point for each, point in zip(group, points) if each.attacked and trusted(each.attacked)]
             title = name(group[0].row)
-            chart = svg.scatter(title, _axis(some), points, front(sound, higher), higher)
+            chart = Scatter(title, _axis(some), points, front(sound, higher), higher)
             charts.append((title, "", chart))
     under = f" within {budget_text(main)}" if main else ""
     caption = (
         f"Each encoder's clean score against that under the strongest attack{under}. On the dotted line nothing is "
         "lost; the staircase joins the encoders that no other beats in both (Pareto)."
     )
-    caption += f" Beyond {MOST}, encoders are grey; a pointer on one names it." if len(encoders) > MOST else ""
-    legend = _legend({encoder: look for encoder, look in looks.items() if encoder in seen})
+    caption += f" Beyond {MOST}, encoders are grey." if len(encoders) > MOST else ""
+    legend = {encoder: look for encoder, look in looks.items() if encoder in seen}
     return Figure("trade-off", "Clean against robust", caption, legend, charts)
 
 
@@ -222,7 +225,6 @@ def _slopes(scores: Sequence[Score], looks: Mapping[str, int], main: Budget | No
     panel = Panel("share kept, by task", [], "share kept (higher is better)", "", drawn)
     chart = _curves(
         panel,
-        looks,
         "task",
         [(float(place), shortened(task, max(8, 44 // len(tasks)))) for place, task in enumerate(tasks)],
     )
@@ -232,7 +234,7 @@ def _slopes(scores: Sequence[Score], looks: Mapping[str, int], main: Budget | No
         f"lower is better.{left_out}"
     )
     return Figure(
-        "tasks", "Across tasks", caption, _legend({line.name: looks[line.name] for line in drawn}), [("", "", chart[2])]
+        "tasks", "Across tasks", caption, {line.name: looks[line.name] for line in drawn}, [("", "", chart[2])]
     )
 
 
@@ -251,9 +253,9 @@ def _steps(rows: Sequence[Row]) -> Figure:
                 panels[row.task, row.dataset] = panel._replace(lines=[*panel.lines, line][:MOST])
     names = dict.fromkeys(line.name for panel in panels.values() for line in panel.lines)
     looks = {text: place for place, text in enumerate(names)}
-    charts = [_curves(panel, looks, "step") for panel in panels.values()]
+    charts = [_curves(panel, "step") for panel in panels.values()]
     caption = f"The score after each step of an attack, from its start on; at most {MOST} attacks of a task are drawn."
-    return Figure("steps", "Over the steps of an attack", caption, _legend(looks), charts)
+    return Figure("steps", "Over the steps of an attack", caption, looks, charts)
 
 
 def _history(results: Sequence[Result]) -> Figure | None:
@@ -266,8 +268,7 @@ def _history(results: Sequence[Result]) -> Figure | None:
     names = dict.fromkeys(line.name for panel in panels for line in panel.lines)
     looks = {name: place for place, name in enumerate(names)}
     charts = [
-        _curves(panel, looks, drawn.x, alike=[other for other in panels if other.alike == panel.alike])
-        for panel in panels
+        _curves(panel, drawn.x, alike=[other for other in panels if other.alike == panel.alike]) for panel in panels
     ]
     caption = f"Solid is clean, dashed attacked. {shortened(drawn.caption, 2000)}."
-    return Figure("history", "Over the tuning", caption, _legend(looks), charts)
+    return Figure("history", "Over the tuning", caption, looks, charts)

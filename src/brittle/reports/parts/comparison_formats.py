@@ -1,14 +1,14 @@
-"""Comparisons as text of one kind or another: for a terminal, Markdown, LaTeX, CSV and JSON."""
+"""Comparisons as text of one kind or another: for a terminal, Markdown, LaTeX, CSV, JSON, and a page."""
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from brittle.core.records import MAY_DIFFER, Comparison
 from brittle.core.text import plain
+from brittle.reports.parts import tex
 from brittle.reports.parts.comparison import (
     COLUMNS,
     by_pair,
@@ -22,16 +22,8 @@ from brittle.reports.parts.comparison import (
     whole,
 )
 from brittle.reports.parts.spreadsheet import ATTACK, attack_columns, sheet
+from brittle.reports.parts.template import rendered
 from brittle.reports.parts.wording import checks
-
-TEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
-}
-"""What LaTeX would act on, and how it is written there."""
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:
@@ -59,39 +51,18 @@ def _bold(comparison: Comparison, bold: str) -> list[str]:
 
 def latex(comparisons: Sequence[Comparison]) -> str:
     """A table of booktabs for each task of each pair, ready to be pasted; differences are bold."""
-    parts: list[str] = []
+    parts = [tex.NEEDS]
     for pair in by_pair(comparisons):
         for group in by_task(pair):
-            head = " & ".join(map(_tex, COLUMNS))
-            lines = []
+            lines: list[str] = []
             for each in group:
-                cells = [_tex(cell) for cell in row(each)]
-                cells[3] = f"\\textbf{{{cells[3]}}}" if verdict(each) else cells[3]
-                lines.append(f"{' & '.join(cells)} \\\\")
-            names = "A = {}, B = {}".format(*pair[0].names)
-            about = _tex(f"{heading(group)}. {names}. {caption(comparisons)}.")
-            parts.append(
-                "\n".join(
-                    [
-                        "\\begin{table}",
-                        "\\centering",
-                        f"\\begin{{tabular}}{{l{'r' * (len(COLUMNS) - 1)}}}",
-                        "\\toprule",
-                        f"{head} \\\\",
-                        "\\midrule",
-                        *lines,
-                        "\\bottomrule",
-                        "\\end{tabular}",
-                        f"\\caption{{{about}}}",
-                        "\\end{table}",
-                    ]
+                cells = [tex.escaped(cell) for cell in row(each)]
+                lines.append(
+                    tex.row([tex.bold(cell, place == 3 and bool(verdict(each))) for place, cell in enumerate(cells)])
                 )
-            )
+            names = "A = {}, B = {}".format(*pair[0].names)
+            parts.append(tex.table(COLUMNS, [lines], f"{heading(group)}. {names}. {caption(comparisons)}."))
     return "\n\n".join(parts)
-
-
-def _tex(text: str) -> str:
-    return re.sub(r"[\\~^±&%$#_{}]", lambda found: TEX[found[0]], plain(text))
 
 
 def record(comparison: Comparison) -> dict[str, Any]:
@@ -123,11 +94,28 @@ def as_csv(comparisons: Sequence[Comparison]) -> str:
     return sheet(list(rows[0]), [list(each.values()) for each in rows])
 
 
+def as_html(comparisons: Sequence[Comparison]) -> str:
+    """A page in one file that loads nothing: of each pair the verdict, then a table for each task."""
+    pairs = [
+        {
+            "names": pair[0].names,
+            "whole": whole(pair),
+            "sentences": [sentence(group) for group in by_task(pair)],
+            "tables": [(heading(group), [(verdict(each), row(each)) for each in group]) for group in by_task(pair)],
+        }
+        for pair in by_pair(comparisons)
+    ]
+    title = "Which is more robust?" if any(each.a.cell.attack for each in comparisons) else "Which is better?"
+    values = {"title": title, "pairs": pairs, "columns": COLUMNS, "caption": caption(comparisons)}
+    return rendered("compare.html", **values, numbers={"words": [], "numbers": []})
+
+
 FORMATS: Mapping[str, Callable[[Sequence[Comparison]], str]] = {
     "table": table,
     "md": markdown,
     "csv": as_csv,
     "latex": latex,
     "json": as_json,
+    "html": as_html,
 }
 """How comparisons are shown, by name."""

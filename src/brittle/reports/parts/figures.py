@@ -6,7 +6,7 @@ import io
 import math
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -86,7 +86,7 @@ def curves(rows: Sequence[Sequence[Panel | None]], *, x: str, caption: str) -> A
     Raises:
         UsageError: matplotlib is not installed.
     """
-    with _style():
+    with style():
         return _drawn(rows, x, caption)
 
 
@@ -94,13 +94,18 @@ def rendered(figure: Any, ending: str) -> bytes:
     """The bytes of a file of a figure that ends in one of ``ENDINGS``, the same for the same figure."""
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     stream = io.BytesIO()
-    with _style(), warnings.catch_warnings():
+    with style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a letter of a name that the font lacks is a box
         figure.savefig(stream, format=ending[1:], metadata=undated.get(ending))
     return stream.getvalue()
 
 
-def _style() -> AbstractContextManager[None]:
+def style() -> AbstractContextManager[None]:
+    """The one style of every figure, as a context.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
     try:
         style: Any = importlib.import_module("matplotlib.style")
     except ModuleNotFoundError:
@@ -128,29 +133,39 @@ def _drawn(rows: Sequence[Sequence[Panel | None]], x: str, caption: str) -> Any:
                 continue
             axes = figure.add_subplot(len(rows), columns, i * columns + j + 1, sharey=first.get(panel.alike))
             first.setdefault(panel.alike, axes)
-            _draw(axes, panel, looks)
+            titled(axes, panel.title, panel.about)
+            draw(axes, panel, looks)
             axes.set_xlabel(x if j >= len(below) or below[j] is None else "")
     for alike, axes in first.items():  # last, as a limit that is set no longer follows what is drawn
         drawn = [panel for row in rows for panel in row if panel and panel.alike == alike]
         if not any(value < 0 for panel in drawn for line in panel.lines for value in line.y):
             axes.set_ylim(bottom=0)
-    figure.supxlabel(
-        textwrap.fill(shortened(caption, 2000), round(width * 19)), x=0.01, ha="left", fontsize=7.5, color=FAINT
-    )
+    captioned(figure, caption)
     return figure
 
 
-def _draw(axes: Any, panel: Panel, looks: dict[str, int]) -> None:
+def captioned(figure: Any, caption: str) -> None:
+    """A caption in small below a figure."""
+    words = textwrap.fill(shortened(caption, 2000), round(figure.get_figwidth() * 19))
+    figure.supxlabel(words, x=0.01, ha="left", fontsize=7.5, color=FAINT)
+
+
+def titled(axes: Any, title: str, parts: Sequence[str]) -> None:
+    """A title above the axes, and in small below it the parts of what it is about."""
+    about = textwrap.fill(", ".join(shortened(part, 2 * LONGEST - 20) for part in parts), LONGEST)
+    axes.set_title(shortened(title, 28), pad=(17.5 if about else 8) + 9.5 * about.count("\n"))
+    axes.annotate(about, (0, 1), (0, 4), "axes fraction", "offset points", va="bottom", fontsize=7.5, color=FAINT)
+
+
+def draw(axes: Any, panel: Panel, looks: Mapping[str, int]) -> None:
+    """The curves of a panel with their bands, and the name of its y axis."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    about = textwrap.fill(", ".join(shortened(part, 2 * LONGEST - 20) for part in panel.about), LONGEST)
-    axes.set_title(shortened(panel.title, 28), pad=17.5 + 9.5 * about.count("\n"))
-    axes.annotate(about, (0, 1), (0, 4), "axes fraction", "offset points", va="bottom", fontsize=7.5, color=FAINT)
     axes.set_ylabel(panel.y)
     for line in panel.lines:
-        colour = _look(line.name, looks)["color"]
+        colour = look(line.name, looks)["color"]
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.14, linewidth=0)
-        axes.plot(line.x, line.y, **_look(line.name, looks), **_kind(line.attacked), clip_on=False, zorder=3)
+        axes.plot(line.x, line.y, **look(line.name, looks), **_kind(line.attacked), clip_on=False, zorder=3)
         for at, value, mark in zip(line.x, line.y, line.marks):
             if mark:
                 axes.annotate(mark, (at, value), (0, 4), textcoords="offset points", ha="center", color=colour)
@@ -160,7 +175,8 @@ def _draw(axes: Any, panel: Panel, looks: dict[str, int]) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep="") if longest >= 10_000 else "{x:g}")
 
 
-def _look(name: str, looks: dict[str, int]) -> dict[str, Any]:
+def look(name: str, looks: Mapping[str, int]) -> dict[str, Any]:
+    """The colour and the marker of a curve or a point, as matplotlib takes them."""
     place = looks[name]
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
 
@@ -169,13 +185,13 @@ def _kind(attacked: bool) -> dict[str, Any]:
     return {"linestyle": (0, (3.2, 1.6)), "markerfacecolor": "white"} if attacked else {"linestyle": "-"}
 
 
-def _entries(lines: Sequence[Line], looks: dict[str, int]) -> list[Any]:
+def _entries(lines: Sequence[Line], looks: Mapping[str, int]) -> list[Any]:
     """Of a legend: a colour for each name, then what is solid and what is dashed."""
     from matplotlib.lines import Line2D
 
     names = [
         Line2D(
-            [], [], label=f" {shortened(name, LONGEST)}", **_look(name, looks)
+            [], [], label=f" {shortened(name, LONGEST)}", **look(name, looks)
         )  # one that began with _ would be hidden
         for name in looks
     ]

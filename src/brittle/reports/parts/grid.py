@@ -94,8 +94,7 @@ def shown(result: Result | None, clean: Result | None, numbers: Numbers) -> Show
         return Shown(place, "failed", "", "", None, None, None, 0)
     name = result.task["headline"]
     low, high = result.intervals.get(name, (None, None))
-    interval = "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
-    text = wording.text(result).removesuffix(wording.mark(result)).removesuffix(interval).strip()
+    text, interval = wording.parts(result)
     return Shown(place, text, interval, wording.mark(result).strip(), value(result), low, high, _shade(result, clean))
 
 

@@ -46,7 +46,9 @@ def _numbers(
     for result in group:
         source = result.made_by["attack"]
         rows.setdefault((str(source["encoder"]), str(source["task"])), {})[_target(result)] = result
-    return metrics, clean, rows
+    places = list(metrics)  # rows in the order of columns, so that what was made for itself lies on the diagonal
+    ranked = sorted(rows, key=lambda source: places.index(source) if source in places else len(places))
+    return metrics, clean, {source: rows[source] for source in ranked}
 
 
 def _target(result: Result) -> Target:

@@ -8,7 +8,8 @@ from brittle.core.budget import eps_text
 from brittle.core.records import Result
 from brittle.core.text import shortened
 from brittle.planning.warm_start import unwrapped
-from brittle.reports.parts import answer, charts, grid, layout, matrices, published, shots, wording
+from brittle.reports.parts import answer, charts, grid, layout, matrices, published, shots, svg, wording
+from brittle.reports.parts.kinds import Figure
 from brittle.reports.parts.numbers import Numbers, meaning
 from brittle.reports.parts.seeds import over_seeds
 
@@ -35,7 +36,6 @@ def view(results: Sequence[Result], pictures: shots.Pictures) -> dict[str, Any]:
     main = answer.main_budget(merged)
     scores = answer.scores(rows, main)
     table, lacking = grid.grid(columns, rows, numbers), grid.gaps(rows)
-    figures = charts.figures(results, rows, scores, main)
     failed = [
         (numbers.add(result), _name(result), str(result.failed)) for result in merged if result.failed is not None
     ]
@@ -46,7 +46,7 @@ def view(results: Sequence[Result], pictures: shots.Pictures) -> dict[str, Any]:
         "overview": _overview(merged),
         "answers": _answers(scores, main),
         "first": FIRST,
-        "figures": figures,
+        "figures": [_drawn(figure) for figure in charts.figures(results, rows, scores, main)],
         "gallery": shots.cards(rows, main, pictures, numbers),
         "names": grid.NAMES,
         "grid": table,
@@ -61,8 +61,14 @@ def view(results: Sequence[Result], pictures: shots.Pictures) -> dict[str, Any]:
         "sources": _sources(merged),
         "cost": _cost(results),
         "numbers": numbers.data(),
-        "gap": layout.GAP,
     }
+
+
+def _drawn(figure: Figure) -> dict[str, Any]:
+    """A figure with its legend and its charts as SVG."""
+    legend = [(svg.swatch(look), shortened(name, answer.LONGEST)) for name, look in figure.looks.items()]
+    drawn = [(title, about, svg.drawn(chart, figure.looks)) for title, about, chart in figure.charts]
+    return {**figure._asdict(), "legend": legend, "charts": drawn}
 
 
 def _title(encoders: Sequence[str]) -> str:

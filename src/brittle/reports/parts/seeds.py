@@ -11,8 +11,9 @@ SAME = ("weights_sha256", "data_sha256", "basis", "precision")
 
 def over_seeds(results: Sequence[Result]) -> list[Result]:
     """The results, those of several seeds as one in the place of the first: metrics are means over the seeds, and so
-    are the ends of intervals, which are over images; ``made_by`` gains ``seeds`` and ``spread``, the standard deviation
-    of each metric over them (n - 1). What failed stays by itself, and so does what holds a seed twice."""
+    are the ends of intervals, which are over images; ``made_by`` gains ``seeds``, the ``ids`` of their results, and
+    ``spread``, the standard deviation of each metric over them (n - 1). What failed stays by itself, and so does what
+    holds a seed twice."""
     groups: dict[object, list[Result]] = {}
     for result in results:
         origin = tuple(str(result.made_by.get(name)) for name in SAME)
@@ -22,8 +23,9 @@ def over_seeds(results: Sequence[Result]) -> list[Result]:
 
 
 def _merged(group: Sequence[Result]) -> Iterator[Result]:
-    first, seeds = group[0], sorted(result.cell.seed for result in group)
-    if len(seeds) == 1 or len(set(seeds)) < len(seeds):
+    first, ids = group[0], dict(sorted((result.cell.seed, result.id) for result in group))
+    seeds = list(ids)
+    if len(group) == 1 or len(ids) < len(group):
         yield from group
         return
     spread = {name: stdev(values) for name, values in _by_name([result.metrics for result in group]).items()}
@@ -36,7 +38,7 @@ def _merged(group: Sequence[Result]) -> Iterator[Result]:
         intervals={name: (low[name], high[name]) for name in low},
         findings=[finding for result in group for finding in result.findings],
         cost={name: sum(values) for name, values in _by_name([result.cost for result in group]).items()},
-        made_by={**first.made_by, "seeds": seeds, "spread": spread},
+        made_by={**first.made_by, "seeds": seeds, "ids": list(ids.values()), "spread": spread},
         curve=(),
     )
 

@@ -2,12 +2,13 @@
 theme."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from brittle.core.text import shortened
-from brittle.reports.parts.figures import COLOURS, LONGEST, MARKERS, Panel
+from brittle.reports.parts.figures import COLOURS, LONGEST, MARKERS
+from brittle.reports.parts.kinds import Chart, Curves, Measured, Pulls, Scatter, domain, stairs, ticks
 
 WIDTH, HEIGHT = 380, 250  # units of a chart; the page scales it
 LEFT, RIGHT, TOP, BOTTOM = 42, 18, 32, 42  # room around the axes
@@ -25,34 +26,6 @@ SHAPES = {  # outlines around (0, 0), by the name of a marker
 }
 
 
-class Measured(NamedTuple):
-    """A number to draw: its value, the ends of its interval (nan for none), what a pointer on it shows, and the id of
-    its result."""
-
-    value: float
-    low: float
-    high: float
-    tip: str
-    id: str
-
-
-class Pull(NamedTuple):
-    """A clean number and what an attack made of it; None where it was not measured."""
-
-    name: str
-    clean: Measured | None
-    attacked: Measured | None
-
-
-class Point(NamedTuple):
-    """A place in a scatter; ``look`` None for one that has no look of its own."""
-
-    name: str
-    x: Measured
-    y: Measured
-    look: int | None
-
-
 class Scale(NamedTuple):
     """Values from ``low`` to ``high`` on the way from ``start`` to ``end``."""
 
@@ -65,38 +38,22 @@ class Scale(NamedTuple):
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
-def domain(values: Iterable[float], higher: bool) -> tuple[float, float]:
-    """The ends of an axis: 0 to 1 for scores of which higher is better and that lie there, else from 0 (or the lowest)
-    to a round number."""
-    known = [value for value in values if math.isfinite(value)] or [1.0]
-    low, high = min(0.0, *known), max(0.0, *known)
-    if higher and low == 0 and high <= 1:
-        return 0.0, 1.0
-    step = _step(low, high if high > low else low + 1)
-    return math.floor(low / step) * step, math.ceil(high / step + 1e-9) * step or step
-
-
-def ticks(low: float, high: float, whole: bool = False) -> list[tuple[float, str]]:
-    """Round values between two ends, at most seven, with their labels."""
-    step = max(_step(low, high), 1.0) if whole else _step(low, high)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [(place * step, f"{place * step:.6g}") for place in range(first, last + 1)]
-
-
-def _step(low: float, high: float) -> float:
-    raw = (high - low) / 5
-    power = 10 ** math.floor(math.log10(raw))
-    return next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * (1 - 1e-9))
-
-
 # --- charts -----------------------------------------------------------------------------------------------------------
 
 
-def curves(
-    panel: Panel, looks: Mapping[str, int], x: str, y: tuple[float, float], marks: Sequence[tuple[float, str]] = ()
-) -> str:
-    """Lines with their intervals as bands. ``x`` names the axis, ``y`` are the ends of the other, ``marks`` the labels
-    of the first, which has round numbers without them."""
+def drawn(chart: Chart, looks: Mapping[str, int]) -> str:
+    """A chart as text."""
+    match chart:
+        case Curves():
+            return _curves(chart, looks)
+        case Pulls():
+            return _pulls(chart)
+        case Scatter():
+            return _scatter(chart)
+
+
+def _curves(chart: Curves, looks: Mapping[str, int]) -> str:
+    panel, x, y, marks = chart
     every = [value for line in panel.lines for value in line.x] + [value for value, _ in marks]
     low, high = min(every, default=0), max(every, default=1)
     across = Scale(low, high if high > low else low + 1, LEFT, WIDTH - RIGHT)
@@ -125,8 +82,8 @@ def curves(
     return _finished(root)
 
 
-def pulls(title: str, axis: str, rows: Sequence[Pull], ends: tuple[float, float]) -> str:
-    """A line for each name: its clean number, filled, and where an attack pulled it to, open."""
+def _pulls(chart: Pulls) -> str:
+    title, axis, rows, ends = chart
     height = ROW * len(rows) + 40
     across = Scale(*ends, 8, WIDTH - RIGHT)
     root = _chart(f"{title}: {axis}, clean and attacked", height)
@@ -154,23 +111,15 @@ def pulls(title: str, axis: str, rows: Sequence[Pull], ends: tuple[float, float]
     return _finished(root)
 
 
-def scatter(title: str, axis: str, points: Sequence[Point], front: Sequence[Point], higher: bool) -> str:
-    """Clean against attacked, with intervals, the line on which nothing is lost, and the staircase of the ``front``."""
+def _scatter(chart: Scatter) -> str:
+    title, axis, points, front, higher = chart
     ends = domain((value for point in points for number in point[1:3] for value in number[:3]), higher)
     across, up = Scale(*ends, LEFT, WIDTH - RIGHT), Scale(*ends, HEIGHT - BOTTOM, TOP)
     root = _chart(f"{title}: {axis}, clean against attacked", HEIGHT)
     _axes(root, across, up, ticks(*ends), "clean", f"attacked {axis}")
     SubElement(root, "path", {"class": "even", "d": _path([(ends[0], ends[0]), (ends[1], ends[1])], across, up)})
-    stairs: list[tuple[float, float]] = []
-    for point in sorted(front, key=lambda point: point.x.value):
-        x, y = point.x.value, point.y.value
-        stairs += [((stairs[-1][0] if higher else x), (y if higher else stairs[-1][1]))] if stairs else []
-        stairs.append((x, y))
-    if stairs:
-        stairs = [(ends[0], stairs[0][1]), *stairs, (stairs[-1][0], ends[0])] if higher else [
-            (stairs[0][0], ends[1]), *stairs, (ends[1], stairs[-1][1])
-        ]  # fmt: skip
-        SubElement(root, "path", {"class": "front", "d": _path(stairs, across, up)})
+    if front:
+        SubElement(root, "path", {"class": "front", "d": _path(stairs(front, higher, ends), across, up)})
     for point in points:
         x, y, colour = across.at(point.x.value), up.at(point.y.value), f"c{_colour(point.look)}"
         if math.isfinite(point.x.low):

@@ -49,15 +49,18 @@ def checks(result: Result) -> str:
 def text(result: Result | None) -> str:
     """``0.931 [0.914, 0.945]``; over several seeds ``0.931 ± 0.004 [0.914, 0.945]``; a dash where nothing was measured;
     marked where a check failed or none was run."""
-    if result is None:
-        return GAP
-    if result.failed is not None:
-        return "failed"
+    number, interval = parts(result)
+    return f"{number}{interval and ' '}{interval}{mark(result) if result and result.failed is None else ''}"
+
+
+def parts(result: Result | None) -> tuple[str, str]:
+    """A number without its mark, and its interval, empty where it has none."""
+    if result is None or result.failed is not None:
+        return GAP if result is None else "failed", ""
     name = result.task["headline"]
-    # a single image has no interval
-    interval = f" {ends(*result.intervals[name])}" if name in result.intervals else ""
     spread = f" ± {result.made_by['spread'][name]:.3f}" if "spread" in result.made_by else ""
-    return f"{result.metrics[name]:.3f}{spread}{interval}{mark(result)}"
+    interval = ends(*result.intervals[name]) if name in result.intervals else ""  # a single image has none
+    return f"{result.metrics[name]:.3f}{spread}", interval
 
 
 def ends(low: float, high: float) -> str:
