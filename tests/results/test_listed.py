@@ -12,6 +12,7 @@ import pytest
 import brittle
 from brittle.core.errors import MissingError
 from brittle.reports.csv import csv as as_csv
+from brittle.reports.plot import figures
 from brittle.results.listed import Results
 
 
@@ -53,3 +54,19 @@ def test_a_frame_has_the_rows_of_the_csv(monkeypatch: pytest.MonkeyPatch, tmp_pa
     (row,) = found.to_frame()
     assert float(row["accuracy"]) == found[0].metrics["accuracy"]
     assert [row] == list(csv.DictReader(io.StringIO(as_csv(found))))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_plot_is_the_figures_of_the_page(tmp_path: Path, tiny: str, encoder: str) -> None:
+    found = brittle.run(
+        [encoder], [tiny], tasks=["classification"], attacks=["noise"], limit=8, output_dir=tmp_path, checks="none"
+    )
+    made = found.plot()
+    assert list(made) == list(figures(found))
+    assert "answer" in made
+    shown = " ".join(text.get_text() for axes in made["answer"].axes for text in axes.texts)
+    attacked = next(result for result in found if result.cell.attack)
+    assert f"→ {attacked.metrics['accuracy']:.2f}" in shown
+    made["answer"].savefig(tmp_path / "answer.png")
+    assert (tmp_path / "answer.png").read_bytes().startswith(b"\x89PNG")
+    assert Results([]).plot() == {}

@@ -1,6 +1,7 @@
 """Results as Python and notebooks have them: a list that shows itself as the paper's table and becomes a data frame."""
 
 import io
+from collections.abc import Mapping
 from html import escape
 from importlib import import_module
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 from brittle.core import components
 from brittle.core.errors import MissingError
 from brittle.core.records import Result
+from brittle.core.traits import ReportTraits
 from brittle.reports.parts import layout, wording
 
-LONG = "csv"  # the report that has a row for each result
+LONG, DRAWN = "csv", "plot"  # the reports that have a row for each result, and figures
 
 
 class Results(list[Result]):
@@ -42,3 +44,15 @@ class Results(list[Result]):
             raise MissingError("to_frame needs pandas, which is not installed; pip install pandas") from None
         text = components.component("reports", LONG).function(self)
         return pandas.read_csv(io.StringIO(text), dtype={"id": str})  # hexadecimal, which may look like a number
+
+    def plot(self) -> Mapping[str, Any]:
+        """The figures of the page of these results, those that there are data for, each a ``matplotlib`` ``Figure`` by
+        its name: ``results.plot()["answer"]``, and ``.savefig("answer.pdf")`` of it.
+
+        Raises:
+            UsageError: matplotlib is not installed.
+        """
+        traits = components.component("reports", DRAWN).traits
+        assert isinstance(traits, ReportTraits)
+        assert traits.figures
+        return traits.figures(self)
