@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shlex
 from collections.abc import Callable
 from importlib.resources import files as resources
@@ -85,3 +86,18 @@ def test_every_exit_code_is_explained() -> None:
 
 def test_every_check_has_its_paragraph() -> None:
     assert set(components.names("checks")) <= set(re.findall(r"`(\w+)`", _text("failed-checks")))
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = json.loads((DOCS / "example.ipynb").read_text(encoding="utf8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    data = TINY.replace("size=8", "size=16")  # as the last encoder takes an image as it is
+    for full, small in (*SMALLER.items(), ('"scenes"', f'"{data}"'), ("limit=64", "limit=4"), ("%matplotlib", "#")):
+        code = code.replace(full, small)
+    (tmp_path / "example.py").write_text(code, encoding="utf8")
+    monkeypatch.chdir(tmp_path)
+    made = runpy.run_path("example.py")
+    assert len(made["results"]) == 15
+    assert "eps-linf" in made["figures"]
+    assert made["attacked"].shape == made["image"].shape
