@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 from brittle.core import files
 from brittle.core.errors import UsageError
 from brittle.core.records import Cell
-from brittle.evaluation import cache, disk, heads
+from brittle.evaluation import cache, disk, heads, measure
 from brittle.evaluation.machine import Machine
 from brittle.evaluation.measure import model_of
 from brittle.planning.identity import resolve
@@ -107,23 +109,74 @@ def _path(number: int) -> Path:
     return files.cache() / "features" / name[:2] / f"{name}.safetensors"
 
 
-def test_a_head_is_the_same_however_little_is_kept(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    states = []
-    for limit in ("0", "100"):
-        monkeypatch.setenv("BRITTLE_FEATURES_GB", limit)
-        monkeypatch.setattr(heads, "get_or_make", _nothing_kept if limit == "0" else cache.get_or_make)
-        model, _ = model_of(resolve(cell_of("segmentation")), Machine())
-        states.append(model.head.state_dict())
-        assert bool(list(kept.glob("*/*.safetensors"))) == (limit == "100")
-    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+def head_of(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """A head made anew."""
+    monkeypatch.setattr(heads, "get_or_make", _heads_not_kept)
+    return model_of(resolve(cell), Machine())[0].head.state_dict()
 
 
-def _nothing_kept(folder, key, make):  # heads alone are made anew
-    return (
-        {name: value.clone() for name, value in make().items()}
-        if folder == "heads"
-        else cache.get_or_make(folder, key, make)
-    )
+def _heads_not_kept(folder, key, make):
+    made = {name: value.clone() for name, value in make().items()} if folder == "heads" else None
+    return made or cache.get_or_make(folder, key, make)
+
+
+@pytest.mark.parametrize(
+    ("cell", "gigabytes", "files_of_features"),
+    [
+        (cell_of("segmentation"), "0", 0),
+        (cell_of("depth(head=ms)", "standard(views=[flips, crops])"), "0", 0),
+        (cell_of("classification", encoder="pixels(size=16)"), "0", 0),
+        (cell_of("segmentation", encoder="pixels(size=48)"), "0", 0),
+        (cell_of("segmentation"), "0.0002", 2),  # the smaller split alone has room: its grids and what is pooled
+    ],
+    ids=["whole", "views", "pooled", "windows", "one split"],
+)
+def test_a_head_is_the_same_where_features_are_computed_at_each_pass(
+    kept: Path, monkeypatch: pytest.MonkeyPatch, cell: Cell, gigabytes: str, files_of_features: int
+) -> None:
+    made = measure.protocol_on
+    if "48" in cell.encoder:  # windows that are smaller than the images
+        monkeypatch.setattr(measure, "protocol_on", lambda *args: replace(made(*args), window=32, stride=10))
+    first = head_of(cell, monkeypatch)
+    assert list(kept.glob("*/*.safetensors"))
+    shutil.rmtree(kept)
+    monkeypatch.setenv("BRITTLE_FEATURES_GB", gigabytes)
+    monkeypatch.setattr(heads, "trim", lambda: None)  # what lies there now was kept on the way
+    second = head_of(cell, monkeypatch)
+    assert len(list(kept.glob("*/*.safetensors"))) == files_of_features
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=2e-3, atol=2e-4)  # batches of other images round otherwise
+
+
+def test_a_full_disk_is_no_reason_to_fail(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = head_of(cell_of("segmentation"), monkeypatch)
+    shutil.rmtree(kept)
+    monkeypatch.setattr(cache, "free", lambda: cache.SPARE)
+    second = head_of(cell_of("segmentation"), monkeypatch)
+    assert not list(kept.glob("*/*.safetensors"))
+    assert all(torch.allclose(second[name], first[name], rtol=2e-3, atol=2e-4) for name in first)
+    monkeypatch.setattr(disk, "room", cache.room)
+    line = disk.said(disk.needs_of([cell_of("segmentation")], "cpu")[0])
+    assert line.endswith("have no room and are computed at each pass")
+
+
+def test_features_make_room_for_others_while_a_head_is_fitted(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of another head go where the disk is full."""
+    other = [cache.get_or_make("features", {"of": n}, lambda: {"values": torch.ones(10_000)}) for n in range(3)]
+    for age, path in enumerate(sorted(kept.glob("*/*.safetensors"))):
+        os.utime(path, (age, age))
+    disk_size = 10 * 40_000
+
+    def free() -> int:
+        return disk_size + cache.SPARE - sum(path.stat().st_size for path in kept.glob("*/*.safetensors"))
+
+    monkeypatch.setattr(cache, "free", free)
+    left = free() - cache.SPARE
+    cache.make_room(left)
+    assert len(list(kept.glob("*/*.safetensors"))) == len(other), "there is room"
+    cache.make_room(left + 50_000)
+    assert [path.stat().st_mtime for path in kept.glob("*/*.safetensors")] == [2], "the one used last"
+    assert cache.room() == pytest.approx(disk_size)
 
 
 @pytest.mark.parametrize("text", ["", "many", "-1", "nan"])

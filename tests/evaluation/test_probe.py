@@ -154,7 +154,7 @@ def test_large_features_fill_the_memory_once_and_give_the_same_head(monkeypatch)
     near = fit("segmentation", rows, masked(4, 10), steps=12)
     monkeypatch.setattr(sampler, "ROOM", 0)
     drawn = sampler.Sampler(rows, 16, generator(0), "cpu")
-    held = {part.untyped_storage().data_ptr() for group in drawn.groups for parts in group for part in parts}
+    held = {part.untyped_storage().data_ptr() for group in drawn.groups for parts in group.parts for part in parts}
     assert held == {part.untyped_storage().data_ptr() for features, mask in rows for part in (*features, mask)}
     assert same(fit("segmentation", rows, masked(4, 10), steps=12), near)
 

@@ -959,6 +959,13 @@ FAULTS = (
         "return Unit()",
         ("encoders/test_projector.py",),
     ),
+    Fault(
+        "targets-of-other-images-at-each-pass",
+        "evaluation/recomputed.py",
+        "target = torch.stack(targets)",
+        "target = torch.stack(targets[::-1])",
+        ("evaluation/test_disk_needs.py",),
+    ),
     # --- measuring
     Fault(
         "eps-divided-by-255-twice", "evaluation/measure.py", "cell.eps or 0.0)", "(cell.eps or 0.0) / 255)", MEASURED

@@ -23,6 +23,7 @@ from brittle.core.spec import number
 
 ADVERSARIAL_VERSION = 3
 LIMIT = "BRITTLE_FEATURES_GB"
+SPARE = 2 * 10**8  # bytes of the disk that features leave free
 MAPPED = 2**20  # bytes; a process may hold some 65,000 mapped files, and small ones can as well be read
 
 
@@ -55,7 +56,7 @@ def get_or_make(folder: str, key: Mapping[str, Any], make: Callable[[], Mapping[
 
 
 def most() -> float:
-    """Bytes that features may take on disk while none are in use: ``BRITTLE_FEATURES_GB`` gigabytes, 100 if not set.
+    """Bytes that features may take on disk: ``BRITTLE_FEATURES_GB`` gigabytes, 100 if not set.
 
     Raises:
         UsageError: that is no number of gigabytes.
@@ -78,20 +79,42 @@ def free() -> int:
     return shutil.disk_usage(place).free
 
 
+def room() -> float:
+    """Bytes that the features of one head may take on disk, where those of others make room for it."""
+    return min(most(), free() + sum(size for _, size, _ in _features()) - SPARE)
+
+
+def make_room(size: int) -> None:
+    """Remove features, those first that were used longest ago, until so many bytes are free and ``SPARE`` beside. What
+    is wanted now was used last."""
+    missing = size + SPARE - free()
+    if missing > 0:
+        _remove(missing)
+
+
 def trim() -> None:
     """Remove features, those first that were used longest ago, until no more are left than ``most`` allows. They are
     made again where they are wanted again; a process that reads them meanwhile keeps them until it ends."""
-    held: list[tuple[float, int, Path]] = []
-    for path in (files.cache() / "features").glob("*/*.safetensors"):
-        with suppress(OSError):
-            held.append((path.stat().st_mtime, path.stat().st_size, path))
-    size, limit = sum(each for _, each, _ in held), most()
-    for _, each, path in sorted(held):
-        if size <= limit:
+    _remove(sum(size for _, size, _ in _features()) - most())
+
+
+def _remove(size: float) -> None:
+    """Features of so many bytes or a little more."""
+    for _, each, path in sorted(_features()):
+        if size <= 0:
             break
         with suppress(OSError):  # another process may be doing the same
             path.unlink()
         size -= each
+
+
+def _features() -> list[tuple[float, int, Path]]:
+    """When each file of features was used last, its size, and where it is."""
+    held: list[tuple[float, int, Path]] = []
+    for path in (files.cache() / "features").glob("*/*.safetensors"):
+        with suppress(OSError):
+            held.append((path.stat().st_mtime, path.stat().st_size, path))
+    return held
 
 
 def _stored(path: Path) -> dict[str, Tensor] | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from brittle.core.errors import BrittleError
 from brittle.core.records import Cell
-from brittle.evaluation.cache import free, most
+from brittle.evaluation.cache import free, most, room
 from brittle.evaluation.paper import protocol_on
 from brittle.evaluation.protocol import Protocol, resized_to
 from brittle.planning.identity import dataset_of, task_of, weights_of
@@ -43,7 +43,7 @@ def needs_of(cells: Iterable[Cell], device: str) -> tuple[list[Need], list[str]]
             splits = [dataset_of(dataset, split) for split in ("train", rule.chosen_on)]
             features = (encoder, dataset, rule.look, "grid" in rule.reads, rule.window, rule.resize, tuple(rule.views))
             views = 1 + len(rule.views)
-            sizes = [_bytes(network, rule, data) for data in splits]
+            sizes = [size_of(network, rule, data) for data in splits]
             size = 0 if features in seen else views * sizes[0] + sizes[1]
             seen.add(features)
             count = views * len(splits[0])
@@ -57,7 +57,11 @@ def said(needs: Sequence[Need], unknown: Sequence[str] = ()) -> str:
     """One line for people."""
     size, steps = sum(need.size for need in needs), sum(need.steps for need in needs)
     largest = max((need.size for need in needs), default=0)
-    lacking = f"; the largest head's {gigabytes(largest)} do not fit" if largest > free() else ""
+    lacking = (
+        f"; the largest head's {gigabytes(largest)} have no room and are computed at each pass"
+        if largest > room()
+        else ""
+    )
     heads = f"{len(needs)} head{'' if len(needs) == 1 else 's'}"
     return (
         f"{heads}, at most {steps:,} steps for each learning rate; features take {gigabytes(size)} on disk, of which "
@@ -73,8 +77,8 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:,.1f} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"
 
 
-def _bytes(encoder: Encoder, rule: Protocol, data: Dataset) -> int:
-    """Of the features of one split that are kept, by the sizes of some of its images."""
+def size_of(encoder: Encoder, rule: Protocol, data: Dataset) -> int:
+    """Bytes of the features of one split that a head reads, by the sizes of some of its images."""
     width = rule.look.width(encoder.dim) * HALF
     if "grid" not in rule.reads:
         return len(data) * width

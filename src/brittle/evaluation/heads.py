@@ -14,12 +14,15 @@ from brittle.core.errors import CellError
 from brittle.core.progress import progress
 from brittle.core.records import Finding
 from brittle.evaluation import loading, probe, protocol
-from brittle.evaluation.cache import digest, get_or_make, trim
+from brittle.evaluation.cache import digest, get_or_make, make_room, room, trim
+from brittle.evaluation.disk import size_of
 from brittle.evaluation.machine import Machine
+from brittle.evaluation.recomputed import Recomputed
+from brittle.evaluation.sampler import Rows
 from brittle.evaluation.views import views_of
 from brittle.planning import identity
 from brittle.planning.identity import Resolved
-from brittle.types import FINAL, Batch, Encoder, Features, LabelFree, Look
+from brittle.types import FINAL, Batch, Dataset, Encoder, Features, LabelFree, Look
 from brittle.types.model import stopped
 
 FEATURES_VERSION = 1
@@ -60,8 +63,7 @@ def features(
 
             @cache
             def seen(batch: Batch = batch) -> dict[str, Tensor]:
-                wanted = {*reads, SMALL}
-                return split_on_oom(lambda part: _kept(encoder, part.images, wanted, look), join, batch)
+                return _seen(encoder, batch, {*reads, SMALL}, look)
 
             stored = {name: _part(name, key, seen) for name in reads}
             if seen.cache_info().currsize and SMALL not in reads:
@@ -74,26 +76,37 @@ def features(
 
 
 def _part(name: str, key: Mapping[str, Any], seen: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """One part of the features as it is stored, the other without width.
-
-    Raises:
-        CellError: it is too large for half precision.
-    """
+    """One part of the features as it is stored, the other without width."""
 
     def make() -> dict[str, Tensor]:
-        largest = seen()[name].abs().max().item() if seen()[name].numel() else 0.0
-        if LARGEST < largest < math.inf:
-            raise CellError(
-                f"the encoder's features reach {largest:.3g}; heads read them up to {LARGEST:.0f}; scale them down"
-            )
-        return {each: part.half() if each == name else part[:, :0].half() for each, part in seen().items()}
+        part = _half(seen()[name])
+        make_room(part.nbytes)
+        return {each: part if each == name else other[:, :0].half() for each, other in seen().items()}
 
     return get_or_make("features", {**key, "reads": [name]}, make)
 
 
+def _half(part: Tensor) -> Tensor:
+    """A part of the features in half precision, on the CPU.
+
+    Raises:
+        CellError: it is too large for that.
+    """
+    largest = part.abs().max().item() if part.numel() else 0.0
+    if LARGEST < largest < math.inf:
+        raise CellError(
+            f"the encoder's features reach {largest:.3g}; heads read them up to {LARGEST:.0f}; scale them down"
+        )
+    return part.half().cpu()
+
+
+def _seen(encoder: Encoder, batch: Batch, wanted: Collection[str], look: Look) -> dict[str, Tensor]:
+    """The features of a batch, parts that are not wanted without width."""
+    return split_on_oom(lambda part: _kept(encoder, part.images, wanted, look), join, batch)
+
+
 @torch.no_grad()
 def _kept(encoder: Encoder, images: Tensor, wanted: Collection[str], look: Look) -> dict[str, Tensor]:
-    """The features of images, parts that are not wanted without width."""
     with stopped(images, encoder):
         parts = encoder.look(images.clone(), look)._asdict()  # it may write into its input
     return {name: part if name in wanted else part[:, :0] for name, part in parts.items()}
@@ -143,16 +156,8 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
     }
 
     def fit() -> dict[str, Tensor]:
-        rows: list[list[tuple[Features, Tensor]]] = []
-        for split, data in splits.items():
-            whole = loading.batches(data, range(len(data)), task, rule, machine)
-            more = rule.views if split == "train" else ()
-            seen = (view for batch in whole for view in views_of(batch, more, task))
-            batches = (window for view in seen for window in protocol.windows_of(view, rule))
-            what = f"features of {resolved.cell.encoder} on {split}"
-            weights = f"{resolved.weights}{f' {rule.red} {rule.pad}' if rule.changes_encoder else ''}"
-            rows.append(list(features(encoder, weights, batches, what, len(data), reads=rule.reads, look=rule.look)))
-        train, val = rows
+        rows = _rows(resolved, encoder, rule, machine, splits)
+        train, val = (rows[split] for split in splits)
         best = probe.fit(task, width, encoder.patch, outputs, train, val, seed=seed, device=device, recipe=rule.recipe)
         check_unchanged(resolved, *splits)
         trim()
@@ -160,6 +165,38 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
 
     fresh.load_state_dict(get_or_make("heads", key, fit), strict=True)
     return fresh.to(device)
+
+
+def _rows(
+    resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine: Machine, splits: Mapping[str, Dataset]
+) -> dict[str, Rows]:
+    """Features and targets of splits, the smaller of which is the first to be kept on disk; what has no room there
+    beside it is computed at each pass."""
+
+    def computed(batch: Batch) -> Features:
+        parts = _seen(encoder, batch, rule.reads, rule.look)
+        return Features(**{name: _half(part) for name, part in parts.items()})
+
+    rows: dict[str, Rows] = {}
+    more = {split: rule.views if split == "train" else () for split in splits}
+    sizes = {split: (1 + len(more[split])) * size_of(encoder, rule, data) for split, data in splits.items()}
+    left = room()
+    for split in sorted(splits, key=sizes.__getitem__):
+
+        def seen(places: Sequence[int], split: str = split) -> Iterator[Batch]:
+            for batch in loading.batches(splits[split], places, resolved.task, rule, machine):
+                for view in views_of(batch, more[split], resolved.task):
+                    yield from protocol.windows_of(view, rule)
+
+        left -= sizes[split]
+        if left < 0:
+            rows[split] = Recomputed(splits[split].ids, seen, computed)
+            continue
+        what, count = f"features of {resolved.cell.encoder} on {split}", len(splits[split])
+        weights = f"{resolved.weights}{f' {rule.red} {rule.pad}' if rule.changes_encoder else ''}"
+        found = features(encoder, weights, seen(range(count)), what, count, reads=rule.reads, look=rule.look)
+        rows[split] = list(found)
+    return rows
 
 
 def at_edge(head: object, recipe: probe.Recipe) -> list[Finding]:

@@ -64,11 +64,9 @@ def fit(
         module.memorise(train)
         return module.to(device).eval()
     assert isinstance(module, Standardised)
-    if recipe.standardise:
-        module.measure(train)
+    count = module.measure(train) if recipe.standardise else sum(len(target) for _, target in train)
     shuffle = torch.Generator().manual_seed(seed)
     grid = _Grid(task, module.to(device), patch, recipe, shuffle)
-    count = sum(len(target) for _, target in train)
     steps = recipe.total(count)
     every = max(1, steps // LOOKS) if recipe.patience else steps
     sampler = Sampler(train, recipe.batch, shuffle, device)

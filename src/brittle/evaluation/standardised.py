@@ -41,16 +41,20 @@ class Standardised(nn.Module):
         return self.head(self.standardise(features), size)
 
     @torch.no_grad()
-    def measure(self, rows: Rows) -> None:
-        """Take mean and deviation from features; a channel that never changes is left out (its scale is 0)."""
-        for name in self.reads:
-            parts = [getattr(features, name) for features, _ in rows]
-            sums = torch.zeros(3, parts[0].shape[1], dtype=torch.float64)
-            for part in parts:
-                values = part.double().transpose(0, 1).flatten(1)
-                sums += torch.stack([torch.full_like(sums[0], values.shape[1]), values.sum(1), values.square().sum(1)])
-            mean = sums[1] / sums[0]
-            deviation = (sums[2] / sums[0] - mean.square()).clamp(min=0).sqrt()
+    def measure(self, rows: Rows) -> int:
+        """Take mean and deviation from features; a channel that never changes is left out (its scale is 0). Returns the
+        number of images."""
+        sums, images = {name: torch.zeros(()) for name in self.reads}, 0
+        for features, target in rows:
+            images += len(target)
+            for name in self.reads:
+                values = getattr(features, name).double().transpose(0, 1).flatten(1)
+                count = values.new_full(values.shape[:1], values.shape[1])
+                sums[name] = sums[name] + torch.stack([count, values.sum(1), values.square().sum(1)])
+        for name, (count, total, squares) in sums.items():
+            mean = total / count
+            deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
             still = deviation <= 1e-6 * mean.abs()
             self.get_buffer(f"{name}_mean").copy_(mean)
             self.get_buffer(f"{name}_scale").copy_(torch.where(still, 0.0, 1 / deviation))
+        return images
