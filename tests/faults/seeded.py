@@ -258,6 +258,20 @@ FAULTS = (
         ["core/test_progress.py"],
     ),
     Fault(
+        "tables-stand-side-by-side-in-a-pipe",
+        "reports/parts/terminal.py",
+        'or "COLUMNS" in os.environ else 0',
+        'or "COLUMNS" in os.environ else WIDTH',
+        ["reports/test_reports.py"],
+    ),
+    Fault(
+        "an-interval-is-broken-over-two-lines",
+        "core/text.py",
+        'found[0].replace(" ", "\\xa0")',
+        "found[0]",
+        ["core/test_progress.py"],
+    ),
+    Fault(
         "an-interval-that-begins-at-one",
         "reports/parts/wording.py",
         "min(low, 0.999) if low < 1 else low",

@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 from brittle.core import components, source
 from brittle.core.errors import unknown
 from brittle.core.spec import parse
-from brittle.core.text import show
+from brittle.core.text import filled, show
 from brittle.planning import plan, sweep
 
 PLANS = "plans"
@@ -135,9 +134,7 @@ def _row(name: str, text: str) -> str:
 def _wrapped(text: str, indent: int) -> str:
     """Lines no longer than the terminal, or than ``WIDEST``; no word is cut."""
     width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
-    return textwrap.fill(
-        text, max(width, indent + 20), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
-    )
+    return filled(text, max(width, indent + 20), indent)
 
 
 def _read(text: str) -> str:
