@@ -9,7 +9,7 @@ from brittle.core import files, progress
 
 
 def leaderboard(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders.")],
     output_dir: Annotated[Path, typer.Option("--output-dir", metavar="SITE", help="Where to write the site.")],
 ) -> None:
     """Make a static site of runs: a row for each encoder. Numbers of another protocol have a table of their own, and
