@@ -258,6 +258,20 @@ FAULTS = (
         ["core/test_progress.py"],
     ),
     Fault(
+        "any-page-is-taken-for-a-site",
+        "results/site.py",
+        "MARK.encode() not in path.read_bytes()[:2000]",
+        'path.suffix != ".html"',
+        ["reports/test_leaderboard.py"],
+    ),
+    Fault(
+        "an-empty-option-after-an-equals-sign-is-let-through",
+        "cli/__init__.py",
+        'if not each or re.fullmatch("--[a-z-]+=", each):',
+        "if not each:",
+        ["cli/test_strange_worlds.py"],
+    ),
+    Fault(
         "tables-stand-side-by-side-in-a-pipe",
         "reports/parts/terminal.py",
         'or "COLUMNS" in os.environ else 0',

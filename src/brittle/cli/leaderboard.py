@@ -19,10 +19,11 @@ def leaderboard(
     Examples:
       brittle leaderboard runs/mine runs/yours --output-dir site
     """
-    from brittle.results.site import site
+    from brittle.results.site import refuse_other, site
 
     folder = files.expanded(output_dir)
     files.check_folder(folder)
+    refuse_other(folder)
     for name, text in site(runs).items():
         files.write_whole(folder / name, text.encode())
         progress.say(f"written: {folder / name}")
