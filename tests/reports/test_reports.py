@@ -380,7 +380,9 @@ def test_tasks_stand_side_by_side_where_two_fit(result_of: Results, width: int, 
     assert heads == {0: [1], 2: [2, 1], 3: [3]}[across]
     assert ("task / data / encoder / attack" in made) == (across == 0)
     assert all(wording.text(result) in made for result in several), "no number is folded"
-    assert all(name in made for name in ("classification / ", "layout / ", "normals / "))
+    assert all(f"{name}{':' if across else ' /'} " in made for name in ("classification", "layout", "normals"))
+    rows = [line.count("embedded:dino") for line in made.splitlines() if "embedded:dino" in line]
+    assert rows == {0: [1] * 3, 2: [2, 1], 3: [3]}[across], "rows of one encoder stand beside each other"
     assert made.count("embedded:fare") == 3
     assert "16 test images" in made
     one = _make("table", several[:8], width=width)

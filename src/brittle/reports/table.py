@@ -57,7 +57,7 @@ def _narrow(columns: Sequence[str], lines: Sequence[layout.Row], caption: str, a
     width of a terminal with room for two side by side, else in one for all."""
     gaps = transfer.transfer_ratios(lines) or [layout.GAP] * len(lines)
     one = laid(["task / data / encoder / attack", "metric", "value"], fixed=["value"], caption=caption)
-    titles = [f"{line.task} / {line.dataset}: {line.metric}" for line in lines]
+    titles = [f"{line.task}: {line.metric}\n{line.dataset}" for line in lines]
     tables = {title: laid(["encoder / attack", "value"], fixed=["value"]) for title in titles}
     for line, gap, title in zip(lines, gaps, titles):
         numbers = [

@@ -146,7 +146,7 @@ def table(comparisons: Sequence[Comparison]) -> str:
         parts.append("\n".join([folded(whole(every)), *(folded(f"- {sentence(group)}") for group in pair)]))
         titles = [heading(group) for group in pair]
         below = ("\n".join([folded(title), printed(each)]) for title, each in zip(titles, made))
-        several = beside(made, titles, asked_width())
+        several = beside(made, ["\n".join(title.rsplit(", ", 1)) for title in titles], asked_width())
         parts += [several] if several else below
     return plain("\n\n".join([*parts, folded(caption(comparisons))]))
 
