@@ -244,10 +244,28 @@ def test_info(brittle: Brittle) -> None:
     assert 'brittle run -e embedded:dino -d scenes -a "segpgd(steps=20)"' in out
     assert brittle("list", "attacks", "pgd")[1] == brittle("info", "pgd(steps=40)")[1]
     assert "encoders:" in brittle("info", "demo")[1]
+    out = " ".join(brittle("info", "fare")[1].split())
+    assert "fast Ours, for many steps in a short time" in out
+    assert "steps=2400, batch=32, lr=0.002," in out
+    assert "Presets: fare4, fare2, fast." in brittle("list", "tuning")[1]
+    assert "presets" not in brittle("info", "lore")[1]
     code, out, err = brittle("info", "pdg")
     assert (code, out) == (2, "")
     assert "did you mean 'pgd'?" in _one_line(err)
     assert "did you mean 'embed'?" in brittle("list", "attacks", "embd")[2]
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_an_example_of_info_keeps_to_the_width_and_is_one_command(
+    brittle: Brittle, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for kind in components.KINDS:
+        for name in components.names(kind):
+            out = brittle("list", kind, name)[1]
+            assert not [line for line in out.splitlines() if len(line) > width and len(line.split()) > 2], "or one word"
+            example = out.partition("\nexample\n")[2].splitlines()
+            assert [line.endswith(" \\") for line in example] == [True] * (len(example) - 1) + [False]
 
 
 def test_help_is_short_for_h_and_shows_examples_and_defaults(brittle: Brittle) -> None:

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from brittle.api.running import REPORTS
+from brittle.api.tuning import finetune
+from brittle.core.errors import UsageError
 from brittle.results.store import read_run
 
 Run = Callable[..., tuple[int, str, str]]
@@ -177,6 +179,48 @@ def test_odd_values_of_an_option_are_refused_before_any_work(
     assert code in (2, 4), (out, err)
     assert "measure" not in err
     assert not (tmp_path / "run" / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", *SMALL, "--output-dir", ""),
+        ("run", *SMALL, "--output-dir="),
+        ("run", *SMALL, "--data-root", ""),
+        ("run", ""),
+        ("finetune", "deacl", "-e", "embedded:random", "-d", SMALL[3], "--output-dir", ""),
+        ("report", ""),
+        ("report", "run", "--output", ""),
+        ("report", "run", "--output-dir", ""),
+        ("compare", "run", ""),
+        ("leaderboard", "run", "--output-dir", ""),
+        ("show", "run", "--output-dir", ""),
+    ],
+)
+def test_an_empty_path_is_not_the_working_folder(
+    tmp_path: Path, brittle: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = brittle(*words)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert f"an empty value: {words[-1] or words[-2]}" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_path_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="an empty path; write the folder out"):
+        finetune("deacl", "embedded:random", SMALL[3], output_dir="")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_an_executor_that_is_none_is_refused_before_any_work(
+    tmp_path: Path, brittle: Run, more: tuple[str, ...]
+) -> None:
+    code, out, err = brittle("run", *SMALL, "--executor", "process", "--output-dir", tmp_path / "run", *more)
+    assert (code, out, err) == (2, "", "brittle: no executor 'process'; did you mean 'processes'?\n")
+    assert not (tmp_path / "run").exists()
 
 
 # --- disks and homes --------------------------------------------------------------------------------------------------

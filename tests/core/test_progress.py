@@ -83,6 +83,9 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -
     terminal = _terminal(monkeypatch)
     progress.say("failed: a cell that failed")
     assert terminal.getvalue() == "\x1b[31mfailed\x1b[0m: a cell that failed\n"
+    for mark, colour in (("!", 31), ("?", 33)):
+        progress.say(f"[1/2] a cell: accuracy 0.5 [0.1, 0.9] {mark}")
+        assert terminal.getvalue().endswith(f"[0.1, 0.9]\x1b[{colour}m {mark}\x1b[0m\n")
     for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
@@ -94,6 +97,15 @@ def test_elsewhere_a_line_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     assert text.folded("word " * 20, io.StringIO()) == "word " * 20
     assert max(map(len, text.folded("word " * 20 + "x" * 30, Terminal()).splitlines())) == 2 + 30
+
+
+@pytest.mark.parametrize("width", range(20, 60))
+def test_a_line_is_broken_within_no_word_and_no_interval(width: int) -> None:
+    said = "[1/2] a-long-name(of=x) / b: accuracy 0.250 [0.046, 0.699] !"
+    lines = text.filled(said, width).splitlines()
+    assert " ".join(line.strip() for line in lines) == said
+    assert any("[0.046, 0.699] !" in line for line in lines)
+    assert max(map(len, lines)) <= width
 
 
 def test_plain_lines_say_how_far_the_run_is(

@@ -1,13 +1,14 @@
 """What is read from a component's source is what its signature says, and every setting has a meaning."""
 
 import ast
+import math
 from pathlib import Path
 
 import pytest
 
 from brittle.core import components, source
 from brittle.core.spec import text_of
-from brittle.core.traits import DatasetTraits
+from brittle.core.traits import DatasetTraits, TuningTraits
 
 
 @pytest.mark.parametrize("kind", components.KINDS)
@@ -31,6 +32,22 @@ def test_every_setting_says_what_it_may_be_and_what_it_means(kind: str) -> None:
         if not each.meaning or not each.values
     ]
     assert not lacking, f"say under Args what these are: {lacking}"
+
+
+def _value(text: str) -> object:
+    """What the text of a setting stands for, a product of fractions included."""
+    parts = [components.parse(f"x(y={part})").settings["y"] for part in text.split("*")]
+    return math.prod(parts) if len(parts) > 1 else text if "(" in text else parts[0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", components.names("tuning"))
+def test_presets_are_those_of_the_traits_and_say_what_they_are(name: str) -> None:
+    stated, read = components.component("tuning", name).traits, source.presets("tuning", name)
+    assert isinstance(stated, TuningTraits)
+    assert list(read) == list(stated.presets)
+    for preset, (text, settings) in read.items():
+        assert text, f"say below the settings of {name}(preset={preset}) where they are from"
+        assert {key: _value(value) for key, value in settings.items()} == stated.presets[preset]
 
 
 @pytest.mark.parametrize("name", components.names("datasets"))

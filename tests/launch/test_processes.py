@@ -1,5 +1,9 @@
 """Cells in several processes: the numbers of one, said as by one, and none lost where a process is killed."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -54,6 +58,39 @@ def test_what_a_killed_process_left_is_measured_here(
     said = run("processes")
     assert "one of the processes was killed" in said
     assert len(read_run(tmp_path / "processes")) == 4
+
+
+ON_TWO_CORES = """
+import signal
+from brittle.launch import processes
+processes._cores = lambda: 2
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from brittle.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code", "word"), [(signal.SIGINT, 130, "stopped"), (signal.SIGTERM, 143, "termi")])
+def test_a_stopped_run_leaves_no_process_and_says_one_line(
+    fresh: Path, tmp_path: Path, tiny: str, encoder: str, number: int, code: int, word: str
+) -> None:
+    endless = ("-t", "classification(head=knn)", "-a", "pgd(steps=10000000)", "--seed", "0", "--seed", "1")
+    words = ("run", "-e", encoder, "-d", tiny, *endless, "--output-dir", str(tmp_path), "--executor", "processes")
+    command = [sys.executable, "-c", ON_TWO_CORES, *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    try:
+        while "clean" not in (line := process.stderr.readline()):
+            assert line, "it ended by itself"
+        os.kill(process.pid, number)  # not the others, which are in the middle of an attack
+        said = process.communicate()[1]  # once nobody is left who could say more
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == code
+    lines = [line for line in said.splitlines() if ": accuracy " not in line]
+    assert lines == [line for line in lines if line.startswith(f"brittle: {word}")]
+    assert len(lines) == 1
 
 
 def test_it_is_for_the_cpu(tmp_path: Path) -> None:

@@ -147,6 +147,26 @@ def test_the_site(made: Make, tmp_path: Path, brittle: Brittle) -> None:
     assert {path: (site / path).read_bytes() for path in paths} == again
 
 
+@pytest.mark.parametrize("other", ["plan.yaml", "index.html", "runs/demo/plan.yaml", "results/1.json", "runs/a.html"])
+def test_a_folder_of_other_things_is_refused(made: Make, tmp_path: Path, brittle: Brittle, other: str) -> None:
+    Store(tmp_path / "run").put(made("pixels", 0.9), b"")
+    path = tmp_path / "site" / other
+    path.parent.mkdir(parents=True)
+    path.write_text("<html>mine</html>")
+    code, _, err = brittle("leaderboard", tmp_path / "run", "--output-dir", tmp_path / "site")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert f"holds {'/'.join(other.split('/')[: 2 if other.startswith('runs') else 1])}, which is of no site" in err
+    assert [each for each in (tmp_path / "site").rglob("*") if each.is_file()] == [path]
+
+
+def test_hidden_files_may_lie_beside_a_site(made: Make, tmp_path: Path, brittle: Brittle) -> None:
+    Store(tmp_path / "run").put(made("pixels", 0.9), b"")
+    (tmp_path / "site" / ".git").mkdir(parents=True)
+    assert brittle("leaderboard", tmp_path / "run", "--output-dir", tmp_path / "site")[0] == 0
+    assert brittle("leaderboard", tmp_path / "run", "--output-dir", tmp_path / "run")[0] == 2
+
+
 def test_a_folder_without_results_is_refused(tmp_path: Path, brittle: Brittle) -> None:
     code, _, err = brittle("leaderboard", tmp_path / "none", "--output-dir", tmp_path / "site")
     assert (code, "no results in" in err) == (4, True)

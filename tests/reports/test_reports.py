@@ -3,6 +3,7 @@
 import csv as reader
 import io
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -358,6 +359,40 @@ def test_the_long_layout_keeps_to_the_width(result_of: Results, width: int) -> N
 def test_the_wide_layout_where_it_fits(full: list[Result]) -> None:
     assert "task / data / encoder" not in _make("table", full, width=200)
     assert "task / data / encoder" in _make("table", full, width=60)
+
+
+def _tasks(result_of: Results) -> list[Result]:
+    made = [
+        (task, result_of(f"{i}{j}{k}", 0.1 + i / 10 + j / 100 + k / 1000, encoder=encoder, attack=attack))
+        for i, task in enumerate(("classification", "layout", "normals"))
+        for j, encoder in enumerate(("embedded:dino", "embedded:fare"))
+        for k, attack in enumerate((None, "embed", "pgd", "sea(steps=4)"))
+    ]
+    return [replace(result, cell=replace(result.cell, task=task)) for task, result in made]
+
+
+@pytest.mark.parametrize(("width", "across"), [(80, 0), (99, 0), (100, 2), (140, 3)])
+def test_tasks_stand_side_by_side_where_two_fit(result_of: Results, width: int, across: int) -> None:
+    several = _tasks(result_of)
+    made = _make("table", several, width=width)
+    assert max(map(len, made.splitlines())) <= width
+    heads = [line.count(" value") for line in made.splitlines() if " value" in line]
+    assert heads == {0: [1], 2: [2, 1], 3: [3]}[across]
+    assert ("task / data / encoder / attack" in made) == (across == 0)
+    assert all(wording.text(result) in made for result in several), "no number is folded"
+    assert all(f"{name}{':' if across else ' /'} " in made for name in ("classification", "layout", "normals"))
+    rows = [line.count("embedded:dino") for line in made.splitlines() if "embedded:dino" in line]
+    assert rows == {0: [1] * 3, 2: [2, 1], 3: [3]}[across], "rows of one encoder stand beside each other"
+    assert made.count("embedded:fare") == 3
+    assert "16 test images" in made
+    one = _make("table", several[:8], width=width)
+    assert "task / data / encoder / attack" in one, "one task has nothing to stand beside"
+
+
+def test_a_pipe_knows_nothing_of_the_terminal(result_of: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((400, 50)))  # of stdin and stderr
+    assert "task / data / encoder / attack" in _make("table", _tasks(result_of))
 
 
 def test_the_width_is_the_terminals_or_160_where_there_is_none(

@@ -289,7 +289,7 @@ def test_numbers_are_marked_where_a_check_failed(put, brittle: Brittle) -> None:
     code, out, _ = brittle("compare", first, second)
     assert code == 0
     rows = [line for line in out.splitlines() if "worse by" in line and "[" in line and "*" in line]
-    attacked, clean = (next(line for line in rows if words in line) for words in ("pgd 8/255", " clean "))
+    attacked, clean = (next(line for line in rows if words in line) for words in ("pgd 8/255", "clean "))
     assert "0.775 !" in attacked
     assert "0.387 ?" in attacked
     assert not set("!?") & set(clean)
@@ -316,6 +316,19 @@ def test_a_narrow_terminal_cuts_no_number(put, brittle: Brittle, monkeypatch: py
         assert all(f"{row[side]['value']:.3f}" in out for side in "ab")
         assert f"{row['p_holm']:.2g}" in out
     assert len({row["verdict"] for row in wanted}) > 1
+
+
+def test_data_stand_side_by_side_where_two_fit(put, brittle: Brittle, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, right in (("pixels(size=8)", GOOD), ("pixels(size=4)", BAD)):
+        for data in ("scenes", "scenes(seed=1)"):
+            run = put("a", name, right, dataset=data)
+    for width, across in ((80, 1), (100, 1), (140, 2)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        code, out, _ = brittle("compare", run)
+        assert code == 0
+        assert max(map(len, out.splitlines())) <= width
+        assert [line.count("p (Holm)") for line in out.splitlines() if "attack " in line] == [across] * (2 // across)
+        assert out.count("better by 0.") == 4
 
 
 def test_rows_without_a_partner_are_named_with_the_reason(put, brittle: Brittle) -> None:

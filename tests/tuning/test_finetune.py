@@ -20,6 +20,7 @@ from brittle.core import components, files
 from brittle.core.errors import MissingError, UsageError
 from brittle.encoders.parts import cards
 from brittle.encoders.parts.extra_tokens import extended
+from brittle.results.store import Store
 from brittle.types import Encoder
 
 INNER = "attack='pgd(objective=embedding(tokens=cls), steps=1, step=1, keep=last)'"
@@ -340,6 +341,13 @@ def test_a_folder_of_another_tuning_is_refused(tuned: Path, tmp_path: Path, othe
         _tune(folder, method, seed)
     assert "\n" not in str(error.value)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
+    with Store(tmp_path).claim("tuning"), pytest.raises(UsageError, match="another tuning is running in .*; wait"):
+        _tune(tmp_path)
+    assert not list(tmp_path.glob("*.*"))
+    assert _tune(tmp_path).is_file()
 
 
 def test_the_same_tuning_again_is_the_same_file(tuned: Path, tmp_path: Path) -> None:

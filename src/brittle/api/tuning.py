@@ -1,8 +1,10 @@
 """Tune an encoder robustly and write it with its card."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,7 @@ def finetune(
 
     Raises:
         UsageError: a spec that makes no sense, an empty train split, no targets that the method needs, no room on
-            the disk for what is to be kept, or a folder that holds another tuning.
+            the disk for what is to be kept, or a folder that holds another tuning or into which one is running.
     """
     from brittle.api.watch import FINAL, Watch
     from brittle.tuning.parts.recipe import Recipe, recipe_of  # Lightning takes seconds to import
@@ -56,9 +58,9 @@ def finetune(
 
     full, settings = split(method)
     recipe = recipe_of(settings)
-    with world(seed):
+    with world(seed), ExitStack() as claims:
         folder = files.expanded(output_dir)
-        Store(folder)  # refuses a path that is a file
+        store = Store(folder)  # refuses a path that is a file
         base = components.canonical("encoders", encoder)
         data = dataset_of(dataset, "train")
         target = _target_of(full, dataset, data)
@@ -80,6 +82,7 @@ def finetune(
             "image_ids_sha256": image_ids(names),
         }
         tuning = components.build("tuning", full, teacher, source)
+        claims.enter_context(_alone(store))
         checkpoint = _checkpoint(folder, origin)
         used = {"dataset": components.canonical("datasets", dataset), "images": len(chosen)}
         labels = STANDARD["label"] if "label" in data.classes else None
@@ -89,6 +92,13 @@ def finetune(
         if train(tuning, source, recipe, watch, what=full.name, checkpoint=checkpoint):
             watch.finish(tuning.student)
         return folder / FINAL
+
+
+def _alone(store: Store) -> AbstractContextManager[None]:
+    """Only one tuning at a time inside, in a folder; further processes of the same come in with its first."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return nullcontext()
+    return store.claim("tuning", f"another tuning is running in {store.root}; wait for it, or name another folder")
 
 
 def _read(

@@ -1,8 +1,10 @@
 """The command line: nothing heavy is imported until it is needed."""
 
 import os
+import re
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
@@ -19,6 +21,10 @@ from brittle.cli.show import show_
 from brittle.core.errors import BrittleError, CellError, MissingError, UsageError
 from brittle.core.files import FULL
 from brittle.core.text import folded, plain, printable_output, show, tinted
+
+TERMINATED = 143
+STOPPED = {130: "stopped", TERMINATED: "terminated"}
+"""What the codes say of a command that did not come to its end."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,6 +67,7 @@ def main() -> NoReturn:
     printable_output()
     verbose = "-v" in sys.argv or "--verbose" in sys.argv
     try:
+        _refuse_empty(sys.argv[1:])
         app()
         sys.exit(0)
     except BrittleError as error:
@@ -70,8 +77,8 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except (SystemExit, KeyboardInterrupt) as stop:  # typer makes an exit of 130 out of Ctrl-C
         code = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
-        if code == 130:
-            print("brittle: stopped; what is done is kept, the same command continues", file=sys.stderr)
+        if code in STOPPED:
+            print(f"brittle: {STOPPED[code]}; what is done is kept, the same command continues", file=sys.stderr)
         sys.exit(code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -81,6 +88,13 @@ def main() -> NoReturn:
             raise
         _complain(plain(f"brittle: {error.strerror or error}: {error.filename or ''}".rstrip(": ")))
         sys.exit(_code_of(error))
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty argument, such as a variable that is not set: an empty path would be the working folder."""
+    for before, each in zip(["brittle", *arguments], arguments):
+        if not each or re.fullmatch("--[a-z-]+=", each):
+            raise UsageError(f"an empty value: {each or f'{before} {each!r}'}; give one, or leave it out")
 
 
 def _complain(line: str) -> None:
@@ -96,5 +110,6 @@ def _code_of(error: OSError) -> int:
 
 
 def _terminated(_signal: int, _frame: object) -> NoReturn:
-    print("brittle: terminated; what is done is kept, the same command continues", file=sys.stderr)
-    os._exit(143)
+    """End as on Ctrl-C, so that locks, other processes and the terminal's cursor are seen to; a second time at once."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(TERMINATED))
+    sys.exit(TERMINATED)

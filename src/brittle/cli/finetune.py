@@ -24,7 +24,8 @@ def finetune(
         Path | None, typer.Option("--output-dir", metavar="DIR", help="Where to write.", show_default="runs/METHOD")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", metavar="NAME", help="Settings as published, such as cifar.")
+        str | None,
+        typer.Option("--preset", metavar="NAME", help="Settings as published; brittle info METHOD lists them."),
     ] = None,
     epochs: Annotated[
         int | None,
@@ -54,7 +55,9 @@ def finetune(
     \b
     Examples:
       brittle finetune deacl -e embedded:dino -d scenes --set steps=200
-      brittle finetune trades -e timm:resnet18 -d cifar10:DIR --epochs 10 --devices 2
+      brittle finetune fare -e embedded:dino -d scenes --preset fast
+      brittle finetune trades -e timm:resnet18 -d cifar10:DIR --epochs 10 \\
+        --devices 2
     """
     progress.quiet = quiet
     parsed = parse(method)

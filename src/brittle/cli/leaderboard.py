@@ -9,7 +9,7 @@ from brittle.core import files, progress
 
 
 def leaderboard(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders.")],
     output_dir: Annotated[Path, typer.Option("--output-dir", metavar="SITE", help="Where to write the site.")],
 ) -> None:
     """Make a static site of runs: a row for each encoder. Numbers of another protocol have a table of their own, and
@@ -19,10 +19,11 @@ def leaderboard(
     Examples:
       brittle leaderboard runs/mine runs/yours --output-dir site
     """
-    from brittle.results.site import site
+    from brittle.results.site import refuse_other, site
 
     folder = files.expanded(output_dir)
     files.check_folder(folder)
+    refuse_other(folder)
     for name, text in site(runs).items():
         files.write_whole(folder / name, text.encode())
         progress.say(f"written: {folder / name}")

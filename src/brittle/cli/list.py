@@ -2,8 +2,7 @@
 
 import shutil
 import sys
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ import typer
 from brittle.core import components, source
 from brittle.core.errors import unknown
 from brittle.core.spec import parse
-from brittle.core.text import show
+from brittle.core.text import filled, show
 from brittle.planning import plan, sweep
 
 PLANS = "plans"
@@ -30,6 +29,8 @@ EXAMPLES = {
     PLANS: "brittle run {}",
 }
 """How a component of each kind is used."""
+PRESETS = "presets (preset=NAME, on the command line --preset NAME); what is set beside one goes before it"
+FACT, SETTING = 12, 22  # characters before what a fact or a setting is
 FACTS = ("source", "licence", "layout", "protocol")
 """What a data set's traits say in words."""
 
@@ -59,8 +60,14 @@ def list_(
             show(f"{shown}:")
         lead = "" if kind else "  "
         for each in _names(shown):
-            line = f"{lead}{each:17} {'' if shown == PLANS else _read(components.summary(shown, each))}".rstrip()
+            line = f"{lead}{each:17} {'' if shown == PLANS else _brief(shown, each)}".rstrip()
             show(_wrapped(line, len(lead) + 18) if sys.stdout.isatty() else line)
+
+
+def _brief(kind: str, name: str) -> str:
+    """What a component is, and which presets it has."""
+    named = ", ".join(source.presets(kind, name))
+    return _read(components.summary(kind, name)) + (f" Presets: {named}." if named else "")
 
 
 def info(
@@ -104,15 +111,23 @@ def _component(kind: str, name: str) -> str:
     for each in about.settings:
         values = "" if each.meaning.startswith("spec") else f"{each.values}; "
         settings.append(_row(f"{each.name}={each.default or '...'}", f"{values}{each.meaning}"))
+    presets = [_preset(each, *what) for each, what in about.presets.items()]
     parts = [
         _heading(f"{components.singular(kind)} {name}"),
         *texts,
-        "\n".join(_row(key, value) for key, value in facts.items() if value),
+        "\n".join(_row(key, value, FACT) for key, value in facts.items() if value),
         _wrapped(f"For tasks that predict {sweep.words(needs)}.", 0) if needs else "",
         "\n".join(["settings, with their defaults" if settings else "no settings", *settings]),
-        f"example\n  {_example(kind, name, about)}",
+        "\n".join([_wrapped(PRESETS, 0), *presets]) if presets else "",
+        f"example\n{_command(_example(kind, name, about))}",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _preset(name: str, text: str, settings: Mapping[str, str]) -> str:
+    """What a preset is, and on lines of their own what it sets."""
+    said = ", ".join(f"{key}={value}" for key, value in settings.items())
+    return f"{_row(name, text)}\n{_wrapped(' ' * SETTING + said, SETTING)}"
 
 
 def _heading(text: str) -> str:
@@ -125,19 +140,22 @@ def _example(kind: str, name: str, about: source.Description) -> str:
     return EXAMPLES[kind].format(f"{name}{argument}{''.join(steps)}")
 
 
-def _row(name: str, text: str) -> str:
-    """A name and what it is, on a line of its own where the name is long."""
-    lead, indent = f"  {name}", 22
+def _row(name: str, text: str, indent: int = SETTING) -> str:
+    """A name and what it is, which begins on the next line where the name is long."""
+    lead = _wrapped(f"  {name}", 4)
     gap = "\n" + " " * indent if len(lead) > indent - 2 else " " * (indent - len(lead))
     return lead + gap + _wrapped(" " * indent + _read(text), indent).lstrip()
 
 
-def _wrapped(text: str, indent: int) -> str:
-    """Lines no longer than the terminal, or than ``WIDEST``; no word is cut."""
-    width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
-    return textwrap.fill(
-        text, max(width, indent + 20), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
-    )
+def _command(text: str) -> str:
+    """A command, over several lines where the terminal is narrow, as a shell takes it."""
+    return " \\\n".join(_wrapped(f"  {text}", 4, 2).splitlines())
+
+
+def _wrapped(text: str, indent: int, spare: int = 0) -> str:
+    """Lines no longer than the terminal, or than ``WIDEST``, less what is to be spared; no word is cut."""
+    width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns) - spare
+    return filled(text, max(width, indent + 20), indent)
 
 
 def _read(text: str) -> str:

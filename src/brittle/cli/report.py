@@ -20,17 +20,27 @@ TINTS = {r"better (by|in)|more robust than": "green", r"worse (by|in)|less robus
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders.")],
     formats: Annotated[
-        str, typer.Option("--format", help="table, html, md, csv, json, latex, plot, card ...; several with commas.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="table, html, md, csv, json, latex, plot, card ...; several with commas.",
+        ),
     ] = "table",
     output: Annotated[
-        Path | None, typer.Option("--output", help="Write it to this file; .svg, .png or .pdf for a report's figure.")
+        Path | None,
+        typer.Option(
+            "--output", metavar="FILE", help="Write it to this file; .svg, .png or .pdf for a report's figure."
+        ),
     ] = None,
     output_dir: Annotated[
         Path | None,
         typer.Option(
-            "--output-dir", help="Write report.FORMAT there, or all files that a report has, such as figures."
+            "--output-dir",
+            metavar="DIR",
+            help="Write report.FORMAT there, or all files that a report has, such as figures.",
         ),
     ] = None,
     per_image: Annotated[bool, typer.Option("--per-image", help="A row for each image of each cell (csv).")] = False,
@@ -107,7 +117,7 @@ def _traits(name: str) -> ReportTraits:
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run folder.")],
     second: Annotated[
-        Path | None, typer.Argument(metavar="[RUN_B]", help="Another; without it, RUN_A's encoders are compared.")
+        Path | None, typer.Argument(metavar="RUN_B", help="Another; without it, RUN_A's encoders are compared.")
     ] = None,
     baseline: Annotated[
         str, typer.Option("--baseline", metavar="ENC", help="The encoder that each other is compared with.")

@@ -153,6 +153,8 @@ def run(
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
+    if executor not in components.names("launch"):
+        raise unknown("executor", executor, components.names("launch"))
     if batch_size != "auto" and not re.fullmatch("[1-9][0-9]{0,8}", batch_size):
         raise UsageError(f"--batch-size {batch_size}: must be auto or a whole number above 0")
     if fail_under is not None and not math.isfinite(fail_under):

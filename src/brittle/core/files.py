@@ -176,8 +176,10 @@ def expanded(path: str | Path, remedy: str = "write the folder out") -> Path:
     """A path with ``~`` replaced by the home folder.
 
     Raises:
-        UsageError: nobody knows of a home folder.
+        UsageError: nobody knows of a home folder, or the path is empty, which would be the working folder.
     """
+    if not str(path):
+        raise UsageError(f"an empty path; {remedy}")
     try:
         return Path(path).expanduser()
     except RuntimeError:

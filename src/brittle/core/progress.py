@@ -12,7 +12,7 @@ from brittle.core.text import folded, plain, tinted
 
 LINE_EVERY = 10.0  # seconds between plain lines
 BAR = 24  # characters
-TINTS = {r"\A(failed|missing|lacks)\b": "red"}
+TINTS = {r"\A(failed|missing|lacks)\b|(?<=[\d\]]) !$": "red", r"\Awarning\b|(?<=[\d\]]) \?$": "yellow"}
 
 quiet = False
 relay: Callable[..., None] | None = None

@@ -5,6 +5,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,14 +27,15 @@ class Setting(NamedTuple):
 
 class Description(NamedTuple):
     """A component: its module's first paragraph, the paragraphs of its function, what stands after its colon (empty
-    where nothing does), its settings, and the traits that its module states, as source text where they are no plain
-    values."""
+    where nothing does), its settings, the traits that its module states, as source text where they are no plain
+    values, and by the names of its presets what they are and what they set."""
 
     summary: str
     about: list[str]
     argument: str
     settings: list[Setting]
     traits: dict[str, Any]
+    presets: dict[str, tuple[str, dict[str, str]]]
 
 
 def describe(kind: str, name: str) -> Description:
@@ -50,7 +52,23 @@ def describe(kind: str, name: str) -> Description:
         )
     first = function.args.posonlyargs[:1]
     argument = meanings.get("argument", "text") if first and first[0].arg == "argument" else ""
-    return Description(components.summary(kind, name), text, argument, settings, _traits(path))
+    return Description(components.summary(kind, name), text, argument, settings, _traits(path), presets(kind, name))
+
+
+def presets(kind: str, name: str) -> dict[str, tuple[str, dict[str, str]]]:
+    """The presets of a component by name: what the text below each in its source says, and the settings as a spec or
+    the source writes them; empty where it has none."""
+    path = components.path_of(kind, name)
+    named = next((node for key, node in _stated(path) if key == "presets"), None)
+    if not isinstance(named, ast.Dict):
+        return {}
+    made: dict[str, tuple[str, dict[str, str]]] = {}
+    for name, node in ((_literal(path, key), node) for key, node in zip(named.keys, named.values) if key):
+        settings = {
+            each: value if isinstance(value, str) else text_of(value) for each, value in _literal(path, node).items()
+        }
+        made[name] = (_below(path, ast.unparse(node)), settings)
+    return made
 
 
 def example_argument(kind: str, name: str) -> str:
@@ -150,16 +168,36 @@ def _parts(docstring: str) -> tuple[list[str], dict[str, str]]:
     return [" ".join(each.split()) for each in prose.split("\n\n") if each.strip()], meanings
 
 
-def _traits(path: Path) -> dict[str, Any]:
+def _below(path: Path, name: str) -> str:
+    """The text that stands below the assignment to a name, and says what it is."""
+    for node, after in pairwise(_module(path).body):
+        named = isinstance(node, ast.Assign) and any(isinstance(at, ast.Name) and at.id == name for at in node.targets)
+        if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            return " ".join(str(after.value.value).split())
+    return ""
+
+
+def _stated(path: Path) -> list[tuple[str, ast.expr]]:
+    """The traits of a module as they stand in its source."""
     found = _defined(path, "TRAITS")
     keywords = found[1].keywords if found and isinstance(found[1], ast.Call) else []
-    return {str(each.arg): _literal(path, each.value) for each in keywords}
+    return [(str(each.arg), each.value) for each in keywords]
+
+
+def _traits(path: Path) -> dict[str, Any]:
+    return {key: _literal(path, node) for key, node in _stated(path)}
 
 
 def _literal(path: Path, node: ast.AST) -> Any:
     """A value that is written out, also where a name stands for it; else its source text."""
     if isinstance(node, ast.Name) and (found := _defined(path, node.id)):
         return node.id if isinstance(found[1], ast.FunctionDef) else _literal(*found)
+    if isinstance(node, ast.Dict):
+        made: dict[Any, Any] = {}
+        for key, value in zip(node.keys, node.values):
+            read = _literal(path, value)
+            made |= {_literal(path, key): read} if key else read  # no key: **read
+        return made
     if isinstance(node, ast.JoinedStr):
         return "".join(str(_literal(path, part)) for part in node.values)
     if isinstance(node, ast.FormattedValue):

@@ -13,6 +13,7 @@ from typing import TextIO
 _ACTS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )  # moves the cursor, colours, erases, turns the direction, cannot be seen or cannot be encoded
+_INTERVAL = re.compile(r"\[[\w.-]+, [\w.-]+\]( [!?](?!\S))?")  # with its mark
 COLOURS = {"red": 31, "green": 32, "yellow": 33}
 _ASCII = {"–": "-", "…": "...", "─": "-", "━": "-", "│": "|", "±": "+-", "×": "x"}  # noqa: RUF001
 
@@ -47,8 +48,14 @@ def folded(text: str, stream: TextIO) -> str:
     """``text`` in lines that a terminal breaks between words; as it is where ``stream`` is none."""
     if not stream.isatty():
         return text
-    width = shutil.get_terminal_size().columns
-    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return filled(text, shutil.get_terminal_size().columns)
+
+
+def filled(text: str, width: int, indent: int = 2) -> str:
+    """``text`` in lines of ``width`` characters, all but the first indented; neither a word nor an interval is cut."""
+    whole = _INTERVAL.sub(lambda found: found[0].replace(" ", "\xa0"), text)
+    lines = textwrap.fill(whole, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    return lines.replace("\xa0", " ")
 
 
 def tinted(text: str, tints: Mapping[str, str], stream: TextIO) -> str:

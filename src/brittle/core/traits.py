@@ -175,7 +175,8 @@ class TuningTraits(Traits):
     Args:
         target: the kind of target that its batches have, such as ``label``; empty for none, so that it is
             self-supervised; or its settings, as keywords, to the spec of the task whose targets they are.
-        presets: by name, settings of the method and of the recipe as somebody published them.
+        presets: by name, settings of the method and of the recipe as somebody published them; where they are from
+            stands in a text below each.
     """
 
     target: str | Callable[..., str] = ""

@@ -36,7 +36,9 @@ def processes(work: Work, /) -> int:
         return _measured(work, list(work.cells))
     try:
         with _pool(count) as pool:
-            return sum(pool.map(partial(_measured, work), groups))
+            with _uninterrupted():
+                failed = pool.map(partial(_measured, work), groups)
+            return sum(failed)
     except BrokenProcessPool:
         what = "one of the processes was killed, as happens when memory runs out"
         progress.say(f"warning: {what}; what is left is measured one after the other", always=True)
@@ -69,12 +71,25 @@ def _pool(count: int) -> Generator[ProcessPoolExecutor]:
     said: Any = context.Queue()
     listener = Thread(target=_listen, args=(said.get,), daemon=True)
     listener.start()
-    try:
-        with ProcessPoolExecutor(count, context, _begin, (said.put, max(1, _cores() // count))) as pool:
+    with ProcessPoolExecutor(count, context, _begin, (said.put, max(1, _cores() // count))) as pool:
+        try:
             yield pool
+        except BaseException:  # stopped, or one of them was killed: nothing is ever half written
+            for process in multiprocessing.active_children():
+                process.kill()
+            raise
+    said.put(None)  # never after one was killed, which may have held the queue's lock
+    listener.join()
+
+
+@contextmanager
+def _uninterrupted() -> Generator[None]:
+    """Processes started inside never see a Ctrl-C, not even while they import: this one ends them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
     finally:
-        said.put(None)
-        listener.join()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _listen(get: Callable[[], tuple[str, tuple[Any, ...]] | None]) -> None:
@@ -86,7 +101,6 @@ def _begin(put: Callable[[object], None], threads: int) -> None:
     """What a process of the pool does first."""
     torch.set_num_threads(threads)
     progress.relay = lambda what, *values: put((what, values))
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # nothing is ever half written
     parent = multiprocessing.parent_process()
     assert parent is not None
     Thread(target=lambda: (parent.join(), os._exit(143)), daemon=True).start()

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from brittle.core import files
+from brittle.core.errors import UsageError
 from brittle.reports.parts import board
 from brittle.reports.parts.board import Run
 from brittle.reports.parts.template import rendered
 from brittle.results import reporting
 from brittle.results.store import read_run
 
+MARK = '<meta name="generator" content="brittle">'  # in the head of every page of ours
 PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -36,6 +38,19 @@ def site(folders: Sequence[Path]) -> dict[str, str]:
         values = {"board": each, "others": others, "runs": mine, "numbers": each.numbers.data()}
         pages[address] = rendered("board.html", title=board.title(each), **values)
     return pages
+
+
+def refuse_other(folder: Path) -> None:
+    """Refuse a folder that holds more than an earlier site, such as a run folder; hidden files are passed over.
+
+    Raises:
+        UsageError: the first thing of no site is named.
+    """
+    places = [place for place in (folder, folder / "runs") if place.is_dir()]
+    held = sorted(path for place in places for path in place.iterdir() if path.name[0] != "." and path not in places)
+    for path in held:
+        if not path.is_file() or MARK.encode() not in path.read_bytes()[:2000]:
+            raise UsageError(f"{folder} holds {path.relative_to(folder)}, which is of no site; name a new folder")
 
 
 def _free(name: str, pages: Mapping[str, str]) -> str:

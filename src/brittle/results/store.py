@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from brittle.core import files
 from brittle.core.errors import MissingError, UsageError
@@ -201,14 +201,23 @@ class Store:
         files.write_whole(self.root / name, content.encode())
 
     @contextmanager
-    def claim(self, name: str) -> Generator[None]:
+    def claim(self, name: str, busy: str = "") -> Generator[None]:
         """Only one process at a time inside, for a cell; the lock is the kernel's, so it does not outlive a killed
-        process."""
+        process.
+
+        Args:
+            busy: what to refuse with where another is inside; it is waited for where nothing is given.
+
+        Raises:
+            UsageError: another is inside, or the folder cannot be written.
+        """
         path = self.root / "locks" / f"{name}.lock"
         lock = FileLock(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            lock.acquire(timeout=0 if busy else -1)
+        except Timeout:
+            raise UsageError(busy) from None
         except OSError as error:
             raise files.unwritable(path, error) from None
         try:

@@ -43,8 +43,6 @@ def deacl(
     return Distillation(encoder, Inner(attack, eps, norm), loss, clean=True)
 
 
-# of the release (github.com/pantheon5100/DeACL, DeACL_cifar10_resnet18.sh and the defaults of its program); the rate of
-# its warm-up begins at .003
 _CIFAR = {
     "epochs": 100,
     "batch": 256,
@@ -65,7 +63,10 @@ _CIFAR = {
     "eps": 8 / 255,
     "attack": ATTACK,
 }
-# as the paper's authors tuned DINO on ImageNet (arXiv 2407.12588, 2024): a tenth of the rate, half of the budget
+"""Of the release (github.com/pantheon5100/DeACL, DeACL_cifar10_resnet18.sh and the defaults of its program); the rate
+of its warm-up begins at .003."""
 _IMAGENET = {**_CIFAR, "lr": 0.05, "warmup_from": 0.06, "eps": 4 / 255, "augment": "resized", "mode": "eval"}
+"""As the paper's authors tuned DINO on ImageNet (arXiv 2407.12588, 2024): a tenth of the rate, half of the budget; what
+they do not say is as in cifar."""
 
 TRAITS = TuningTraits(presets={"cifar": _CIFAR, "imagenet": _IMAGENET})

@@ -42,7 +42,6 @@ def fare(
     return Distillation(encoder, Inner(attack, eps, norm), loss, clean=clean > 0)
 
 
-# of the release (github.com/chs20/RobustVLM, README): CLIP on ImageNet, ten steps of 1/255
 _RELEASE = {
     "steps": 20_000,
     "batch": 128,
@@ -57,9 +56,9 @@ _RELEASE = {
     "eps": 4 / 255,
     "attack": "pgd(objective=embedding(tokens=cls), steps=10, step=0.25, keep=last)",
 }
+"""CLIP on ImageNet, ten steps of 1/255; of the release (github.com/chs20/RobustVLM, README)."""
 _SMALL = {**_RELEASE, "eps": 2 / 255, "attack": "pgd(objective=embedding(tokens=cls), steps=10, step=0.5, keep=last)"}
-# ours, for many steps in a short time: embedded:robust was made with it (docs/robust-tuning.md). A single step of the
-# whole budget from a random start is enough (of supervised training: Wong, Rice and Kolter 2020)
+"""As fare4, with half of the budget."""
 _FAST = {
     "steps": 2400,
     "batch": 32,
@@ -69,5 +68,7 @@ _FAST = {
     "eps": 12 / 255,
     "attack": "pgd(objective=embedding(tokens=cls), steps=1, step=1.0, keep=last)",
 }
+"""Ours, for many steps in a short time: embedded:robust was made with it (docs/robust-tuning.md). A single step of the
+whole budget from a random start is enough (of supervised training: Wong, Rice and Kolter 2020)."""
 
 TRAITS = TuningTraits(presets={"fare4": _RELEASE, "fare2": _SMALL, "fast": _FAST})

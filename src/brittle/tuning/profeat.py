@@ -66,8 +66,6 @@ def profeat(
     return Distillation(encoder, Inner(attack, eps, norm, projector=projector), loss, clean=True, own=projector)
 
 
-# of the release (github.com/val-iisc/ProFeAT, train.sh and the defaults of its programs); its rate falls from the start
-# as a cosine to a thousandth, under a warm-up from .01, and it goes through the images once more
 _CIFAR = {
     "epochs": 100,
     "batch": 256,
@@ -87,5 +85,7 @@ _CIFAR = {
     "eps": 8 / 255,
     "attack": ATTACK,
 }
+"""Of the release (github.com/val-iisc/ProFeAT, train.sh and the defaults of its programs); its rate falls from the
+start as a cosine to a thousandth, under a warm-up from .01, and it goes through the images once more."""
 
 TRAITS = TuningTraits(presets={"cifar": _CIFAR})

@@ -57,8 +57,6 @@ def robustness_tokens(
     return method
 
 
-# of the release (github.com/BrianPulfer/robustness-tokens, configs/train and src/attacks/pgd.py), whose Adam has no
-# decay, and whose eps of 8/255 and steps of .01 are of pixels over ImageNet's standard deviation, .226
 _DINOV2 = {
     "steps": 50,
     "batch": 8,
@@ -72,5 +70,7 @@ _DINOV2 = {
     "eps": 8 / 255 * 0.226,
     "attack": "pgd(objective=embedding(tokens=all, distance=cosine), steps=30, step=0.32, keep=last)",
 }
+"""Of the release (github.com/BrianPulfer/robustness-tokens, configs/train and src/attacks/pgd.py), whose Adam has no
+decay, and whose eps of 8/255 and steps of .01 are of pixels over ImageNet's standard deviation, .226."""
 
 TRAITS = TuningTraits(presets={"dinov2": _DINOV2})

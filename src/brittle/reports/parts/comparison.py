@@ -7,7 +7,7 @@ from itertools import groupby
 
 from brittle.core.records import Comparison
 from brittle.core.text import plain
-from brittle.reports.parts.terminal import add, aligned, folded, laid, printed
+from brittle.reports.parts.terminal import add, aligned, asked_width, beside, folded, laid, printed
 from brittle.reports.parts.wording import attack_text, legend, mark
 
 LEVEL = 0.05
@@ -134,27 +134,25 @@ def heading(group: Sequence[Comparison]) -> str:
 
 
 def table(comparisons: Sequence[Comparison]) -> str:
-    """For a terminal: of each pair the verdict, then a table for each task; nothing is cut off."""
+    """For a terminal: of each pair the verdict, then a table for each task, side by side where two fit; nothing is cut
+    off."""
     parts: list[str] = []
-    tables = {
-        (i, j): (heading(group), _laid(group))
-        for i, pair in enumerate(by_pair(comparisons))
-        for j, group in enumerate(by_task(pair))
-    }
-    aligned([made for _, made in tables.values()])
-    for i, pair in enumerate(by_pair(comparisons)):
-        parts.append(folded("A = {}, B = {}".format(*pair[0].names)))
-        parts.append("\n".join([folded(whole(pair)), *(folded(f"- {sentence(group)}") for group in by_task(pair))]))
-        parts += [
-            "\n".join([folded(title), *printed(made).splitlines()[1:]])
-            for (of, _), (title, made) in tables.items()
-            if of == i
-        ]
+    groups = [by_task(pair) for pair in by_pair(comparisons)]
+    tables = [[_laid(group) for group in pair] for pair in groups]
+    aligned([made for pair in tables for made in pair])
+    for pair, made in zip(groups, tables):
+        every = [each for group in pair for each in group]
+        parts.append(folded("A = {}, B = {}".format(*every[0].names)))
+        parts.append("\n".join([folded(whole(every)), *(folded(f"- {sentence(group)}") for group in pair)]))
+        titles = [heading(group) for group in pair]
+        below = ("\n".join([folded(title), printed(each)]) for title, each in zip(titles, made))
+        several = beside(made, ["\n".join(title.rsplit(", ", 1)) for title in titles], asked_width())
+        parts += [several] if several else below
     return plain("\n\n".join([*parts, folded(caption(comparisons))]))
 
 
 def _laid(group: Sequence[Comparison]) -> object:
-    made = laid(COLUMNS, "", fixed=COLUMNS[1:])
+    made = laid(COLUMNS, fixed=COLUMNS[1:])
     for each in group:
         add(made, row(each))
     return made

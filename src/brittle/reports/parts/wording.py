@@ -15,7 +15,7 @@ from brittle.reports.parts.transfer import unlike
 # --- text -------------------------------------------------------------------------------------------------------------
 
 
-TINTS = {r"(?<=[\d\]]) !|^- fail(ed)?\b|(?<=  )failed(?= *$)": "red", r"(?<=[\d\]]) \?|^- warn\b": "yellow"}
+TINTS = {r"(?<=[\d\]]) !|^- fail(ed)?\b|(?<=  )failed(?= *$|  )": "red", r"(?<=[\d\]]) \?|^- warn\b": "yellow"}
 """Which marks and verdicts of a report have which colour on a terminal."""
 
 
