@@ -1,7 +1,7 @@
 """The words of a report: numbers with intervals and marks, captions, failures and findings."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from brittle.core import components
 from brittle.core.budget import eps_text
@@ -142,19 +142,26 @@ def facts(results: Sequence[Result]) -> list[str]:
     parts += _climbed(attacked)
     parts += _seeds(results)
     parts += list(dict.fromkeys(why for result in done if (why := unlike(result))))
-    rules: dict[str, None] = {}
-    for result in done:
-        if "protocol" in result.made_by:
-            rules[
-                f"{result.cell.task} on {result.cell.dataset.partition('(')[0]} ({result.cell.protocol}): "
-                f"{result.made_by['protocol']}"
-            ] = None
-    parts += list(rules)
-    fits = {(r.cell.task, r.cell.dataset.partition("(")[0], r.made_by.get("train_images")): None for r in done}
-    parts += [f"{task} heads fitted on {count:,} images of {name}" for task, name, count in fits if count]
+    parts += _of_tasks(
+        (r.cell.task, f"{r.cell.dataset.partition('(')[0]} ({r.cell.protocol}): {r.made_by['protocol']}")
+        for r in done
+        if "protocol" in r.made_by
+    )
+    fits = ((r.cell.task, r.made_by.get("train_images"), r.cell.dataset.partition("(")[0]) for r in done)
+    parts += _of_tasks(
+        ((task, f"{count:,} images of {name}") for task, count, name in fits if count), "heads fitted on"
+    )
     left_out = {result.cell.dataset.partition("(")[0]: result.made_by.get("left_out", 0) for result in done}
     parts += [f"{count} images of {name} that cannot be read left out" for name, count in left_out.items() if count]
     return [*parts, *legend(done)]
+
+
+def _of_tasks(facts: Iterable[tuple[str, str]], how: str = "on") -> list[str]:
+    """What holds of a task and some data, said once for all tasks that it holds of."""
+    tasks: dict[str, dict[str, None]] = {}
+    for task, what in facts:
+        tasks.setdefault(what, {})[task] = None
+    return [f"{' and '.join(names)} {how} {what}" for what, names in tasks.items()]
 
 
 def _climbed(attacked: Sequence[Result]) -> list[str]:
