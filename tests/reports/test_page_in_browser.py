@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from browser import CHROMIUM, Browser, browser
-from made_results import number, pictures, two_encoders
+from made_results import number, pictures, spreads, two_encoders
 
 from brittle.core import components
 from brittle.core.records import Finding
@@ -34,7 +34,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kinds = {"classification": "label", "segmentation": "mask", "depth": "metres"}
     drawn = {each.id: pictures(kinds[each.cell.task]) for each in two_encoders() if each.cell.attack}
     made = components.component("reports", "html").function
-    text = made([*two_encoders(), bad, stored, ours], lambda name: drawn.get(name, ()))
+    text = made([*two_encoders(), bad, stored, ours], lambda name: drawn.get(name, ()), spreads(two_encoders()))
     path.write_text(text, encoding="utf8")
     return path
 
@@ -152,6 +152,11 @@ def test_a_number_opens_by_key_says_where_it_is_from_and_is_in_the_address(tab: 
     tab.evaluate("document.querySelector('#figure-eps-linf [data-number]').dispatchEvent(new MouseEvent('click', "
                  "{bubbles: true}))")  # fmt: skip
     assert tab.evaluate("document.querySelector('dialog').open"), "a mark in a figure opens its number"
+    for key in ("images", "classes"):
+        tab.press("Escape")
+        click_mark = "[data-number]').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+        tab.evaluate(f"document.querySelector('#figure-{key} {click_mark}")
+        assert tab.evaluate("document.querySelector('dialog').open"), key
 
 
 def test_what_is_seen_is_copied_as_csv(tab: Browser) -> None:

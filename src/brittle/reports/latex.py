@@ -7,7 +7,7 @@ from brittle.core.records import Result
 from brittle.core.traits import ReportTraits
 from brittle.reports.parts import layout, tex, transfer, wording
 
-TRAITS = ReportTraits(ending=".tex", beside="leaders")
+TRAITS = ReportTraits(ending=".tex", beside=("leaders",))
 WIDEST = 4  # columns of attacked numbers in one table, so that it fits a page
 BOLD = (
     "Bold: the best of a task, data set and column, and all that a paired test does not tell from it (p of 0.05 or "
