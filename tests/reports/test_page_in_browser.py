@@ -5,13 +5,12 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import CHROMIUM, Browser, browser
+from browser import CHROMIUM, Browser
 from made_results import number, pictures, spreads, two_encoders
 
 from brittle.core import components
@@ -37,25 +36,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = made([*two_encoders(), bad, stored, ours], lambda name: drawn.get(name, ()), spreads(two_encoders()))
     path.write_text(text, encoding="utf8")
     return path
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as made:
-        yield made
-
-
-@pytest.fixture
-def tab(chromium: Browser, page: Path) -> Iterator[Browser]:
-    """The page as it is opened; afterwards nothing may have gone wrong in it, and nothing been asked for."""
-    chromium.log.clear()
-    chromium.requests.clear()
-    chromium.size(1440)
-    chromium.dark(False)
-    chromium.open(page)
-    yield chromium
-    assert chromium.log == []
-    assert {address.partition("#")[0] for address in chromium.requests.values()} == {page.as_uri()}
 
 
 def column(tab: Browser, place: int) -> list[str]:
