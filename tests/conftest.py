@@ -17,6 +17,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the suite is about the CPU;
 
 import dataclasses
 import multiprocessing
+import re
+import shlex
 import signal
 import socket
 import sys
@@ -176,6 +178,22 @@ def brittle(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         return int(ended.value.code or 0), out, err
 
     return call
+
+
+@pytest.fixture
+def run_docs(brittle: Callable[..., tuple[int, str, str]]) -> Callable[..., int]:
+    """Run the commands of a page of docs, all of which must succeed; gives how many there were. ``change`` makes the
+    words of the command that is run of a line."""
+
+    def run(page: str, change: Callable[[str], list[str]] = shlex.split) -> int:
+        text = (Path(__file__).parents[1] / "docs" / f"{page}.md").read_text(encoding="utf8")
+        lines = "".join(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)).splitlines()
+        for line in lines:
+            code, _, err = brittle(*change(line)[1:])
+            assert code == 0, f"{line}: {err}"
+        return len(lines)
+
+    return run
 
 
 @pytest.fixture

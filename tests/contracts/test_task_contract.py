@@ -139,3 +139,13 @@ def test_shares_lie_between_0_and_1(name) -> None:
         assert set(task.shares) <= metrics.keys() - task.proportions.keys()
         assert all(0 <= metrics[metric] <= 1 for metric in task.shares)
         assert all(value >= 0 for value in metrics.values())
+
+
+def test_an_image_alone_has_the_headline_of_itself(name) -> None:
+    _, task, target, prediction = predicted(name)
+    rows = task.score(prediction, target)
+    each = [task.summarise({key: value[place] for key, value in rows.items()})[task.headline] for place in range(4)]
+    assert task.alone(rows).tolist() == pytest.approx(each)
+    assert task.alone(rows).dtype == torch.float64
+    classes = task.by_class(rows)
+    assert classes is None or all(0 <= hit <= trial for hit, trial in zip(*classes, strict=True))

@@ -27,7 +27,9 @@ from brittle.evaluation.measure import measure
 from brittle.launch.local import local
 from brittle.launch.parts.cell import Work
 from brittle.planning import identity
+from brittle.planning.identity import resolve
 from brittle.reports.parts.wording import caption
+from brittle.results.compare import statistics_of
 from brittle.results.store import Store
 from brittle.types import Dataset, DatasetDefaults, Model, Sample, Target, frozen, resized
 from brittle.types.target import VOID
@@ -68,6 +70,8 @@ def test_a_result_says_what_it_is(cell_of: Cells) -> None:
     assert {finding.name for finding in result.findings} == fast
     assert next(f for f in result.findings if f.name == "budget").verdict == "ok"
     assert arrays["violation"].max() <= 1e-6
+    assert list(arrays["classes"]) == list(resolve(cell).data("test").classes["label"])
+    assert len(set(arrays["label"])) > 1
     assert result.cost["forwards"] >= 16 * 5
     assert result.cost["backwards"] == 16 * 3
     assert result.made_by["data_sha256"]
@@ -133,7 +137,7 @@ def test_neither_batch_nor_readers_nor_limit_move_a_number(cell_of: Cells, task:
     places = [list(first["ids"]).index(name) for name in half["ids"]]
     assert len(places) == 7
     for key in first:
-        if key not in ("ids", "violation"):
+        if key not in ("ids", "classes", "violation"):
             assert np.allclose(first[key], second[key], rtol=1e-4, equal_nan=True)
             assert np.allclose(first[key][places], half[key], rtol=1e-4, equal_nan=True)
 
@@ -282,7 +286,7 @@ def test_intervals_are_those_of_the_rows_that_the_metrics_come_from(cell_of: Cel
     """Of the attacked images as they are: not of the clean ones, nor of those rounded to 8 bit."""
     result, samples, _ = measure(cell_of("pgd(steps=3)", task, eps=0.7 / 255), Machine(batch_size=8), "none")
     made = identity.task_of(task)
-    rows = {key: torch.from_numpy(value) for key, value in _arrays(samples).items() if key not in ("ids", "violation")}
+    rows = {key: torch.from_numpy(value) for key, value in statistics_of(_arrays(samples))[1].items()}
     assert made.summarise({key: value.sum(0) for key, value in rows.items()}) == pytest.approx(result.metrics)
     assert result.intervals.keys() == intervals(made, rows).keys()
     for name, ends in intervals(made, rows).items():

@@ -3,12 +3,14 @@
 import base64
 import hashlib
 import io
+import math
 import random
+from collections.abc import Callable, Sequence
 
 from PIL import Image
 
 from brittle.core.pictures import ROLES, Picture
-from brittle.core.records import Cell, Finding, Result
+from brittle.core.records import Cell, Finding, OfClass, Result, Spread
 
 TASKS = {"classification": ("accuracy", True), "segmentation": ("miou", True), "depth": ("rmse", False)}
 
@@ -71,3 +73,20 @@ def pictures(kind: str = "label", name: str = "ring") -> list[Picture]:
     ends = {"mask": (0.04, 0.63), "metres": (0.312, 1.236)}.get(kind, (0.0, 1.0))
     values: dict[str, object] = {"image": name, "drawings": drawings, "edge": 8, "factor": 15, "damage": ends, **more}
     return [Picture(role, kind=kind, **values) for role in ROLES]  # type: ignore[arg-type]
+
+
+def spreads(results: Sequence[Result], count: int = 10, name: str = "class") -> Callable[[Result], Spread]:
+    """Made-up images and ``count`` classes behind every number: of its images the headline is the mean, and of its
+    classes the first loses most to an attack."""
+
+    def found(result: Result) -> Spread:
+        value = result.metrics[result.task["headline"]]
+        images = [] if result.cell.task == "classification" else [value * place / 20 for place in range(1, 41)]
+        lost = 1.0 if result.cell.attack else 0.0
+        rates = [0.9 - lost * 0.9 * (count - place) / count for place in range(count)]
+        ends = (0.05, 0.95) if result.cell.task == "classification" else (math.nan, math.nan)
+        named = [OfClass(place, f"{name} {place}", rate, *ends) for place, rate in enumerate(rates)]
+        return Spread(images, () if result.cell.task == "depth" else named)
+
+    known = {each.id for each in results}
+    return lambda result: found(result) if result.id in known else Spread()

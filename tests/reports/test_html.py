@@ -13,7 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from made_results import TASKS, number, pictures, two_encoders
+from made_results import TASKS, number, pictures, spreads, two_encoders
 
 from brittle.api import running
 from brittle.core import components
@@ -22,6 +22,7 @@ from brittle.core.records import Finding, Result
 from brittle.core.text import shortened
 from brittle.evaluation import drawing
 from brittle.reports.parts import answer, charts, kinds, layout, shots, svg
+from brittle.reports.parts.distributions import Spreads, nothing
 from brittle.reports.parts.numbers import Numbers
 from brittle.results.store import Store
 
@@ -45,8 +46,12 @@ def full() -> list[Result]:
 KINDS = {"classification": "label", "segmentation": "mask", "depth": "metres"}
 
 
-def page(results: Sequence[Result], gallery: Callable[[str], Sequence[Picture]] = lambda _name: ()) -> str:
-    return components.component("reports", "html").function(results, gallery)
+def page(
+    results: Sequence[Result],
+    gallery: Callable[[str], Sequence[Picture]] = lambda _name: (),
+    spread: Spreads = nothing,
+) -> str:
+    return components.component("reports", "html").function(results, gallery, spread)
 
 
 def galleries(results: Sequence[Result], name: str = "ring") -> Callable[[str], Sequence[Picture]]:
@@ -572,7 +577,9 @@ def test_three_thousand_numbers_are_a_page_of_at_most_eight_megabytes(full: list
         replace(each, drawings=dict.fromkeys(each.drawings, base64.b64encode(draw.randbytes(20_000)).decode()))
         for each in pictures("mask")
     ]
-    assert len(page(some).encode()) < len(page(some, lambda _name: large).encode()) < 8e6
+    behind = spreads(some, 1000)
+    assert len(page(some).encode()) < len(page(some, lambda _name: large, behind).encode()) < 8e6
+    assert len(page(some, spread=behind).encode()) - len(page(some).encode()) < 1e6, "with a thousand classes"
     assert 1e6 < len(page(full, lambda _name: large).encode()) < 3e6
 
 

@@ -161,10 +161,27 @@ def test_the_command_writes_a_table_that_compiles(tmp_path: Path, brittle: Calla
 def test_wide_tables_are_in_parts(tmp_path: Path) -> None:
     results = [number(0.9), *(number(place / 20, attack=f"pgd(steps={place})") for place in range(1, 13))]
     made = latex(results)
-    assert made.count(r"\begin{table}") == 3
+    assert made.count(r"\begin{table}") == 4
     for place in range(1, 13):
         assert made.count(f"{place / 20:.3f} ") == 1 or place == 18
     compiled(made, tmp_path)
+
+
+def test_long_specs_fit_the_text_width(tmp_path: Path) -> None:
+    """No box is too wide for the text of ``article``; a long encoder stands above its numbers, and a head in parts."""
+    encoder, data = "timm:vit_small_patch14_dinov2.lvd142m(size=224, quant=none)", "folder:/data/where/imagenette2-320"
+    attacks = ("embed(steps=100, restarts=5)", "apgd(loss=dlr, steps=100)", "square(queries=5000)", "pgd")
+    results: list[Result] = []
+    for task in ("classification", "segmentation", "depth"):
+        results.append(number(0.9, task, encoder=encoder, dataset=data))
+        for attack in attacks:
+            sees = "encoder" if attack.startswith("embed") else "head"
+            results.append(number(0.3, task, attack, encoder=encoder, dataset=data, sees=sees))
+    made = latex(results)
+    assert r"\multicolumn{5}{l}{timm:" in made
+    assert r"\shortstack[r]{square( \\ queries= \\ 5000)}" in made
+    compiled(made, tmp_path)
+    assert "Overfull" not in (tmp_path / "table.log").read_text(encoding="latin1")
 
 
 def test_no_name_can_break_it(tmp_path: Path) -> None:

@@ -4,13 +4,12 @@ shown at first."""
 import csv
 import io
 import sys
-from collections.abc import Iterator
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import CHROMIUM, Browser, browser
+from browser import CHROMIUM, Browser
 from made_results import number, two_encoders
 
 from brittle.results.site import site
@@ -34,25 +33,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf8")
     return folder / "site" / "index.html"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as made:
-        yield made
-
-
-@pytest.fixture
-def tab(chromium: Browser, page: Path) -> Iterator[Browser]:
-    """The index as it is opened; afterwards nothing may have gone wrong in it, and nothing been asked for."""
-    chromium.log.clear()
-    chromium.requests.clear()
-    chromium.size(1440)
-    chromium.dark(False)
-    chromium.open(page)
-    yield chromium
-    assert chromium.log == []
-    assert {address.partition("#")[0] for address in chromium.requests.values()} <= {page.as_uri()}
 
 
 def encoders(tab: Browser) -> list[str]:

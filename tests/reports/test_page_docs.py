@@ -1,7 +1,5 @@
 """docs/page.md: its commands run, on made-up results."""
 
-import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,22 +9,14 @@ from PIL import Image
 
 from brittle.results.store import Store
 
-PAGE = (Path(__file__).parents[2] / "docs" / "page.md").read_text(encoding="utf8")
-COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL) for line in block.splitlines()]
 
-
-def test_the_commands_run(
-    brittle: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_commands_run(run_docs: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for result in two_encoders():
         store = Store(Path("runs", "demo" if result.cell.encoder == "one" else "other"))
         store.put(result, b"", pictures() if result.cell.attack else ())
     Image.new("RGB", (40, 30), (90, 60, 30)).save("photo.jpg")
-    assert len(COMMANDS) == 5
-    for line in COMMANDS:
-        code, _, err = brittle(*shlex.split(line)[1:])
-        assert code == 0, f"{line}: {err}"
+    assert run_docs("page") == 5
     assert Path("photo.html").exists()
     assert len(list(Path().glob("photo-*.png"))) == 1
     assert len(list(Path("sheets").glob("*.png"))) == 12

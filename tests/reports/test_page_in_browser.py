@@ -5,14 +5,13 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import CHROMIUM, Browser, browser
-from made_results import number, pictures, two_encoders
+from browser import CHROMIUM, Browser
+from made_results import number, pictures, spreads, two_encoders
 
 from brittle.core import components
 from brittle.core.records import Finding
@@ -34,28 +33,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kinds = {"classification": "label", "segmentation": "mask", "depth": "metres"}
     drawn = {each.id: pictures(kinds[each.cell.task]) for each in two_encoders() if each.cell.attack}
     made = components.component("reports", "html").function
-    text = made([*two_encoders(), bad, stored, ours], lambda name: drawn.get(name, ()))
+    text = made([*two_encoders(), bad, stored, ours], lambda name: drawn.get(name, ()), spreads(two_encoders()))
     path.write_text(text, encoding="utf8")
     return path
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as made:
-        yield made
-
-
-@pytest.fixture
-def tab(chromium: Browser, page: Path) -> Iterator[Browser]:
-    """The page as it is opened; afterwards nothing may have gone wrong in it, and nothing been asked for."""
-    chromium.log.clear()
-    chromium.requests.clear()
-    chromium.size(1440)
-    chromium.dark(False)
-    chromium.open(page)
-    yield chromium
-    assert chromium.log == []
-    assert {address.partition("#")[0] for address in chromium.requests.values()} == {page.as_uri()}
 
 
 def column(tab: Browser, place: int) -> list[str]:
@@ -152,6 +132,11 @@ def test_a_number_opens_by_key_says_where_it_is_from_and_is_in_the_address(tab: 
     tab.evaluate("document.querySelector('#figure-eps-linf [data-number]').dispatchEvent(new MouseEvent('click', "
                  "{bubbles: true}))")  # fmt: skip
     assert tab.evaluate("document.querySelector('dialog').open"), "a mark in a figure opens its number"
+    for key in ("images", "classes"):
+        tab.press("Escape")
+        click_mark = "[data-number]').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+        tab.evaluate(f"document.querySelector('#figure-{key} {click_mark}")
+        assert tab.evaluate("document.querySelector('dialog').open"), key
 
 
 def test_what_is_seen_is_copied_as_csv(tab: Browser) -> None:

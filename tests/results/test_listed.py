@@ -14,6 +14,7 @@ from brittle.core.errors import MissingError
 from brittle.reports.csv import csv as as_csv
 from brittle.reports.plot import figures
 from brittle.results.listed import Results
+from brittle.results.per_image import spreads
 
 
 def test_names_are_those_for_users() -> None:
@@ -62,7 +63,7 @@ def test_a_plot_is_the_figures_of_the_page(tmp_path: Path, tiny: str, encoder: s
         [encoder], [tiny], tasks=["classification"], attacks=["noise"], limit=8, output_dir=tmp_path, checks="none"
     )
     made = found.plot()
-    assert list(made) == list(figures(found))
+    assert list(made) == list(figures(found, spreads([tmp_path]))) == ["answer", "classes"]
     assert "answer" in made
     shown = " ".join(text.get_text() for axes in made["answer"].axes for text in axes.texts)
     attacked = next(result for result in found if result.cell.attack)

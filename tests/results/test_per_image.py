@@ -1,8 +1,10 @@
-"""A row for each image of each cell: its own score, and that of its clean image."""
+"""A row for each image, or each class, of each cell: its own score, and that of its clean self."""
 
 import csv
 import io
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import numpy as np
 import pytest
 
 from brittle.core.records import Result
+from brittle.evaluation.intervals import wilson
+from brittle.results.per_image import spreads
 from brittle.results.store import Store
 
 Brittle = Callable[..., tuple[int, str, str]]
@@ -82,7 +86,82 @@ def test_what_has_no_samples_is_said(tmp_path: Path, result_of: Make, brittle: B
 
 
 @pytest.mark.parametrize("name", ["md", "json"])
-def test_other_reports_have_no_rows_for_images(tmp_path: Path, result_of: Make, brittle: Brittle, name: str) -> None:
+@pytest.mark.parametrize(("option", "what"), [("--per-image", "images"), ("--per-class", "classes")])
+def test_other_reports_have_no_such_rows(
+    tmp_path: Path, result_of: Make, brittle: Brittle, name: str, option: str, what: str
+) -> None:
     Store(tmp_path).put(result_of("a" * 20), b"")
-    code, _, err = brittle("report", tmp_path, "--format", name, "--per-image")
-    assert (code, f"{name} has no rows for images; take --format csv" in err) == (2, True)
+    code, _, err = brittle("report", tmp_path, "--format", name, option)
+    assert (code, f"{name} has no rows for {what}; take --format csv" in err) == (2, True)
+    code, _, err = brittle("report", tmp_path, "--format", name, "--per-image", "--per-class")
+    assert (code, "leave one out" in err) == (2, True)
+
+
+# --- classes ----------------------------------------------------------------------------------------------------------
+
+NAMES = ["crane", "crane", "never seen", "=cmd"]  # two of one name, as ImageNet has
+
+
+def labelled(folder: Path, result: Result, correct: list[int], label: list[int]) -> None:
+    ids = [f"{place}" for place in range(len(label))]
+    put(folder, result, ids, correct=correct, images=[1] * len(label), label=label, classes=NAMES)
+
+
+def test_each_class_stands_beside_itself_when_clean(tmp_path: Path, result_of: Make, brittle: Brittle) -> None:
+    """By hand: of class 0 two of two images are right, of class 1 one of two; class 2 has none; Wilson's 1 of 2."""
+    labelled(tmp_path, result_of("a" * 20), [1, 1, 0, 1, 1], [0, 0, 1, 1, 3])
+    labelled(tmp_path, result_of("b" * 20, attack="pgd"), [1, 0, 0, 0, 0], [0, 0, 1, 1, 3])
+    code, out, err = brittle("report", tmp_path, "--format", "csv", "--per-class")
+    assert code == 0, err
+    made = list(csv.DictReader(io.StringIO(out)))
+    told = [(row["attack"], row["class"], row["class_name"], row["score"], row["clean_score"]) for row in made]
+    assert told == [
+        ("", "0", "crane", "1.0", "1.0"),
+        ("", "1", "crane", "0.5", "0.5"),
+        ("", "3", "'=cmd", "1.0", "1.0"),
+        ("pgd", "0", "crane", "0.5", "1.0"),
+        ("pgd", "1", "crane", "0.0", "0.5"),
+        ("pgd", "3", "'=cmd", "0.0", "1.0"),
+    ]
+    assert (float(made[1]["low"]), float(made[1]["high"])) == pytest.approx((0.0945, 0.9055), abs=1e-4)
+
+
+def test_the_classes_of_several_seeds_are_their_mean(tmp_path: Path, result_of: Make) -> None:
+    labelled(tmp_path, result_of("a" * 20), [1, 1], [0, 1])
+    labelled(tmp_path, result_of("b" * 20), [1, 0], [0, 1])
+    both = result_of("a" * 20, made_by={"ids": ["a" * 20, "b" * 20]})
+    found = spreads([tmp_path])
+    assert [(each.place, each.value) for each in found(both).classes] == [(0, 1.0), (1, 0.5)]
+    assert found(both).classes[1][3:] == pytest.approx(wilson(0.5, 1)), "two seeds of one image are one image"
+    assert [each.value for each in found(result_of("b" * 20)).classes] == [1.0, 0.0]
+    assert found(both).images == [], "each is right or wrong"
+
+
+def test_masks_have_their_images_and_classes(tmp_path: Path, result_of: Make) -> None:
+    """The same masks as above: mIoU .75 and none; IoU 1/2 and 1 without an interval; the third class is in none."""
+    result = result_of("a" * 20, task=MASKS, metrics={"miou": 0.75})
+    result = replace(result, cell=replace(result.cell, task="segmentation"))
+    right, seen = [[2, 3, 0], [0, 0, 0]], [[3, 3, 0], [0, 0, 0]]
+    put(
+        tmp_path,
+        result,
+        ["a", "void"],
+        intersection=right,
+        predicted=seen,
+        actual=seen,
+        images=[1, 0],
+        classes=NAMES[1:],
+    )
+    found = spreads([tmp_path])(result)
+    assert found.images == [0.75]
+    assert [(each.name, each.value) for each in found.classes] == [("crane", 0.5), ("never seen", 1.0)]
+    assert all(math.isnan(each.low) for each in found.classes)
+
+
+def test_what_lacks_samples_or_classes_has_none(tmp_path: Path, result_of: Make) -> None:
+    Store(tmp_path).put(result_of("a" * 20), b"")
+    put(tmp_path, result_of("b" * 20), ["x"], correct=[1], images=[1])
+    gone = replace(result_of("b" * 20), cell=replace(result_of("b" * 20).cell, task="gone"))
+    for result in (result_of("a" * 20), result_of("b" * 20), result_of("c" * 20)):
+        assert not any(spreads([tmp_path])(result))
+    assert not any(spreads([tmp_path])(gone))

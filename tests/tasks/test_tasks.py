@@ -198,3 +198,17 @@ def test_the_depth_range_is_a_setting() -> None:
     assert depth.shape == (2, 1, 24, 24)
     assert depth.min() >= 1
     assert depth.max() <= 20
+
+
+def test_classes_by_hand() -> None:
+    """Of class 0 one of two images is right, of class 2 the only one; masks are intersection over union."""
+    task = components.build("tasks", "classification")
+    logits = torch.eye(4)[[0, 1, 2]]
+    hits, trials = task.by_class(task.score(logits, torch.tensor([0, 0, 2])))
+    assert (hits.tolist(), trials.tolist()) == ([1, 0, 1], [2, 0, 1])
+    assert task.by_class({"correct": torch.ones(2), "images": torch.ones(2)}) is None, "of an older version"
+    masks = components.build("tasks", "segmentation")
+    predicted, target = torch.tensor([[[0, 0], [1, 1]]]), torch.tensor([[[0, 1], [1, VOID]]])
+    rows = masks.score(torch.eye(3)[predicted].movedim(-1, 1), target)
+    hits, trials = masks.by_class(rows)
+    assert (hits.tolist(), trials.tolist()) == ([1, 1, 0], [2, 2, 0])

@@ -69,4 +69,4 @@ def read_run(folder: str | Path) -> Results:
     """All results of a run folder."""
     from brittle.results.store import read_run as read
 
-    return Results(read(folder))
+    return Results(read(folder), Path(folder))

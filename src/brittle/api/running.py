@@ -79,7 +79,8 @@ def run(
             checks=checks,
         )
         where = machine(device, batch_size, precision=precision, keep=keep_adversarial)
-        return Results(execute(plan, Path(output_dir or plans.folder(plan)), where))
+        folder = Path(output_dir or plans.folder(plan))
+        return Results(execute(plan, folder, where), folder)
 
 
 def cells_of(plan: Plan, precision: str) -> dict[str, Cell]:

@@ -1,16 +1,14 @@
 """``brittle report`` and ``brittle compare``: show what run folders hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from brittle.core import components, files, progress
+from brittle.core import files, progress
 from brittle.core.errors import UsageError, unknown
-from brittle.core.records import Result
 from brittle.core.text import show
-from brittle.core.traits import ReportTraits
 from brittle.planning.plan import DOWNSTREAM
 from brittle.reports.parts import figures, layout, wording
 from brittle.results import reporting, store
@@ -44,6 +42,7 @@ def report(
         ),
     ] = None,
     per_image: Annotated[bool, typer.Option("--per-image", help="A row for each image of each cell (csv).")] = False,
+    per_class: Annotated[bool, typer.Option("--per-class", help="A row for each class of each cell (csv).")] = False,
 ) -> None:
     """Show the results of run folders.
 
@@ -63,8 +62,9 @@ def report(
         raise UsageError("--output is for one report; give --output-dir for several")
     for name in names:
         _check(name, output, output_dir)
-        text = reporting.report(name, results, runs, per_image)
-        for path, content in _files(name, text, results, output, output_dir).items():
+        text = reporting.report(name, results, runs, per_image, per_class)
+        drawn = reporting.figures(name, results, runs) if output_dir or (output and _drawn(output)) else {}
+        for path, content in _files(name, text, drawn, output, output_dir).items():
             files.write_whole(path, content)
             progress.say(f"written: {path}")
         if not (output or output_dir):
@@ -73,7 +73,7 @@ def report(
 
 def _check(name: str, output: Path | None, folder: Path | None) -> None:
     """Refuse a file that a report cannot be, or a folder that cannot be one, before anything is done."""
-    traits = _traits(name)
+    traits = reporting.traits_of(name)
     if folder:
         files.check_folder(files.expanded(folder))
     endings = [traits.ending, *figures.ENDINGS] if traits.figures else []
@@ -88,15 +88,13 @@ def _drawn(path: Path) -> bool:
 
 
 def _files(
-    name: str, text: str, results: Sequence[Result], output: Path | None, folder: Path | None
+    name: str, text: str, drawn: Mapping[str, Any], output: Path | None, folder: Path | None
 ) -> dict[Path, bytes]:
     """The content of each file of a report: all that there are of it in a folder, or the one that was named."""
-    traits = _traits(name)
-    drawn = traits.figures(results) if traits.figures and (folder or (output and _drawn(output))) else {}
     if folder:
-        folder = files.expanded(folder)
-        own = traits.ending not in ("", f".{name}")
-        made = {folder / (f"{name}{traits.ending}" if own else f"report.{name}"): text.encode()}
+        folder, ending = files.expanded(folder), reporting.traits_of(name).ending
+        own = ending not in ("", f".{name}")
+        made = {folder / (f"{name}{ending}" if own else f"report.{name}"): text.encode()}
         shown = ((key, figure, ending) for key, figure in drawn.items() for ending in figures.ENDINGS)
         return made | {folder / f"{key}{ending}": figures.rendered(figure, ending) for key, figure, ending in shown}
     if output is None:
@@ -106,12 +104,6 @@ def _files(
     if len(drawn) != 1:
         raise UsageError(f"--output {output}: {name} has {len(drawn)} figures ({', '.join(drawn)}); give --output-dir")
     return {files.expanded(output): figures.rendered(figure, output.suffix.lower()) for figure in drawn.values()}
-
-
-def _traits(name: str) -> ReportTraits:
-    traits = components.component("reports", name).traits
-    assert isinstance(traits, ReportTraits)
-    return traits
 
 
 def compare(

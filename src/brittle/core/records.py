@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from brittle.core.budget import eps_text
 from brittle.core.errors import UsageError
@@ -101,6 +101,25 @@ class Result:
         row["intervals"] = {key: (low, high) for key, (low, high) in row["intervals"].items()}
         row["curve"] = tuple(row.get("curve", ()))
         return cls(**row)
+
+
+class OfClass(NamedTuple):
+    """How well one class does, and the ends of its 95 % interval, nan for none. ``place`` is that among the classes of
+    the data set, as two may have one name."""
+
+    place: int
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+class Spread(NamedTuple):
+    """What lies behind the number of a result: the headline of each image by itself, empty where that is right or
+    wrong; and its classes, those that occurred, where its task has some."""
+
+    images: Sequence[float] = ()
+    classes: Sequence[OfClass] = ()
 
 
 MAY_DIFFER = ("encoder", "limit")

@@ -189,17 +189,22 @@ class ReportTraits(Traits):
 
     Args:
         ending: of the file that its text is written to, such as ``.csv``; empty where a file may be called anything.
-        figures: (results) to its figures of matplotlib, by the names of their files; None where it has none.
-        beside: what it takes as a second argument: ``pictures`` gives the images of a result by its id, ``leaders`` the
-            ids of those of several results that are best by test.
+        figures: as the report itself is called, to its figures of matplotlib, by the names of their files; None where
+            it has none.
+        beside: what it takes after the results, in this order: ``pictures`` gives the images of a result by its id,
+            ``leaders`` the ids of those of several results that are best by test, ``spreads`` the images and classes
+            behind a result.
         per_image: (results, what gives the scores of a result by image) to its text with a row for each image; None
             where it has none.
+        per_class: (results, what gives the images and classes behind a result) to its text with a row for each class;
+            None where it has none.
     """
 
     ending: str = ""
     figures: Callable[..., Mapping[str, Any]] | None = None
-    beside: Literal["", "pictures", "leaders"] = ""
+    beside: Sequence[Literal["pictures", "leaders", "spreads"]] = ()
     per_image: Callable[..., str] | None = None
+    per_class: Callable[..., str] | None = None
 
 
 RECORDS: Mapping[str, type[Traits]] = {

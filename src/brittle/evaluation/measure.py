@@ -145,15 +145,21 @@ def _result(
         made_by=origin,
         sees=attack.sees if attack else "",
     )
-    return result, _npz({**scores.samples, "ids": np.array(scoring.ids)})
+    names = _classes(resolved)
+    classes = {"classes": np.array(names)} if names else {}
+    return result, _npz({**scores.samples, **classes, "ids": np.array(scoring.ids)})
+
+
+def _classes(resolved: Resolved) -> Sequence[str]:
+    """The names of the classes that the task reads; none where its target has no classes."""
+    kind = resolved.task.target
+    return resolved.data("test").classes[kind.name] if kind and kind.classes else ()
 
 
 def _pictures(resolved: Resolved, gallery: Gallery) -> Sequence[Picture]:
     """The pictures of a cell; none, and why is said, where they cannot be drawn: they are worth no number."""
-    kind = resolved.task.target
     try:
-        names = resolved.data("test").classes[kind.name] if kind and kind.classes else ()
-        return gallery.pictures(names)
+        return gallery.pictures(_classes(resolved))
     except Exception as error:  # noqa: BLE001 - of an encoder or a task that others wrote
         say(" ".join(f"warning: no pictures of {resolved.cell}: {type(error).__name__}: {error}".split())[:300])
         return ()

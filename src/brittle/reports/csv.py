@@ -1,10 +1,12 @@
-"""One line per result, for a spreadsheet or a data frame; or one per image of each."""
+"""One line per result, for a spreadsheet or a data frame; or one per image, or per class, of each."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 
 from brittle.core.records import Result
 from brittle.core.traits import ReportTraits
 from brittle.reports.parts import wording
+from brittle.reports.parts.distributions import Spreads
 from brittle.reports.parts.partners import clean_of
 from brittle.reports.parts.spreadsheet import ATTACK, attack_columns, sheet
 
@@ -53,4 +55,19 @@ def per_image(results: Sequence[Result], scores: Callable[[Result], Scores], /) 
     return sheet([*CELL, "image", "metric", "score", "clean_score"], rows)
 
 
-TRAITS = ReportTraits(per_image=per_image)
+def per_class(results: Sequence[Result], spread: Spreads, /) -> str:
+    """A row for each class of each cell that did not fail, with the ends of its 95 % interval where an image is only
+    right or wrong, and the same of the clean images, where those were measured with the same weights and data."""
+    clean = clean_of(results)
+    rows: list[list[object]] = []
+    done = [result for result in results if result.failed is None]
+    for result in sorted(done, key=lambda each: each.cell.attack is not None):
+        before = {each.place: each.value for each in spread(clean[result.id]).classes} if result.id in clean else {}
+        for each in spread(result).classes:
+            ends = [end if isfinite(end) else None for end in (each.low, each.high)]
+            named = [*_cell(result), each.place, each.name, result.task["headline"]]
+            rows.append([*named, each.value, *ends, before.get(each.place)])
+    return sheet([*CELL, "class", "class_name", "metric", "score", "low", "high", "clean_score"], rows)
+
+
+TRAITS = ReportTraits(per_image=per_image, per_class=per_class)

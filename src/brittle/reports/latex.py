@@ -7,8 +7,9 @@ from brittle.core.records import Result
 from brittle.core.traits import ReportTraits
 from brittle.reports.parts import layout, tex, transfer, wording
 
-TRAITS = ReportTraits(ending=".tex", beside="leaders")
-WIDEST = 4  # columns of attacked numbers in one table, so that it fits a page
+TRAITS = ReportTraits(ending=".tex", beside=("leaders",))
+WIDEST = 3  # columns of attacked numbers in one table, so that it fits the text width of article
+BESIDE = 15  # characters of an encoder beside its numbers; a longer name has a line of its own
 BOLD = (
     "Bold: the best of a task, data set and column, and all that a paired test does not tell from it (p of 0.05 or "
     "more, Bonferroni over all pairs of encoders there)"
@@ -62,7 +63,10 @@ def _table(
         lines: list[str] = []
         for row in block:
             numbers = [row.results.get(name) for name in columns]
-            lines += _lines(tex.name(row.encoder), numbers, best, [tex.escaped(ratio[id(row)])] if gaps else [])
+            long = len(row.encoder) > BESIDE
+            lines += [f"{tex.across(tex.name(row.encoder), len(heads))} \\\\"] if long else []
+            more = [tex.escaped(ratio[id(row)])] if gaps else []
+            lines += _lines("" if long else tex.name(row.encoder), numbers, best, more)
         blocks.append([_heading(block[0], len(heads)), *lines])
     return tex.table(heads, blocks, caption)
 
@@ -70,7 +74,8 @@ def _table(
 def _heading(row: layout.Row, width: int) -> str:
     way = "up" if next(iter(row.results.values())).task["higher_is_better"] else "down"
     about = f"{tex.name(row.task)} on {tex.name(row.dataset)}: {tex.escaped(row.metric)}"
-    return f"\\multicolumn{{{width}}}{{l}}{{\\emph{{{about}}} $\\{way}arrow$}} \\\\"
+    said = f"\\emph{{{about}}} $\\{way}arrow$"
+    return f"{tex.across(said, width)} \\\\"
 
 
 def _lines(name: str, numbers: Sequence[Result | None], best: Collection[str], more: Sequence[str]) -> tuple[str, ...]:

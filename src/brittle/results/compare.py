@@ -193,5 +193,5 @@ def matched(a: Result, b: Result, folders: tuple[Path, Path], notes: list[str]) 
 
 def statistics_of(samples: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
     """The ids of images and those of their samples that the task summarises, numpy arrays [N, ...] by name."""
-    others = ("ids", "damage", "violation")
+    others = ("ids", "classes", "damage", "violation")
     return [str(name) for name in samples["ids"]], {key: each for key, each in samples.items() if key not in others}

@@ -1,22 +1,27 @@
 """Results as Python and notebooks have them: a list that shows itself as the paper's table and becomes a data frame."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from brittle.core import components
 from brittle.core.errors import MissingError
 from brittle.core.records import Result
-from brittle.core.traits import ReportTraits
 from brittle.reports.parts import layout, wording
+from brittle.results import reporting
 
 LONG, DRAWN = "csv", "plot"  # the reports that have a row for each result, and figures
 
 
 class Results(list[Result]):
-    """Results in the order in which they were asked for."""
+    """Results in the order in which they were asked for, and the run folder that they lie in."""
+
+    def __init__(self, results: Iterable[Result] = (), folder: Path | None = None) -> None:
+        super().__init__(results)
+        self.folder = folder
 
     def __repr__(self) -> str:
         failed = sum(result.failed is not None for result in self)
@@ -52,7 +57,4 @@ class Results(list[Result]):
         Raises:
             UsageError: matplotlib is not installed.
         """
-        traits = components.component("reports", DRAWN).traits
-        assert isinstance(traits, ReportTraits)
-        assert traits.figures
-        return traits.figures(self)
+        return reporting.figures(DRAWN, self, [self.folder] if self.folder else [])

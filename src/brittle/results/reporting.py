@@ -1,6 +1,6 @@
 """Reports on run folders: the component, handed what it takes beside the results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,46 @@ from brittle.core.traits import ReportTraits
 from brittle.results.store import pictures
 
 
-def report(name: str, results: Sequence[Result], folders: Sequence[Path], per_image: bool = False) -> str:
-    """The text of a report on these results, which lie in these run folders; with a row for each image on request.
+def report(
+    name: str, results: Sequence[Result], folders: Sequence[Path], per_image: bool = False, per_class: bool = False
+) -> str:
+    """The text of a report on these results, which lie in these run folders; with a row for each image, or for each
+    class, on request.
 
     Raises:
-        UsageError: it has no rows for images.
+        UsageError: it has no rows for images or for classes, or both are asked for.
     """
-    made = components.component("reports", name)
-    assert isinstance(made.traits, ReportTraits)
+    made, traits = components.component("reports", name), traits_of(name)
+    if per_image and per_class:
+        raise UsageError("--per-image and --per-class: a row is for one of both; leave one out")
     if per_image:
-        if made.traits.per_image is None:
+        if traits.per_image is None:
             raise UsageError(f"--per-image: {name} has no rows for images; take --format csv")
         from brittle.results.per_image import image_scores  # with torch
 
-        return made.traits.per_image(results, image_scores(folders))
-    return made.function(results, *([_BESIDE[made.traits.beside](folders)] if made.traits.beside else []))
+        return traits.per_image(results, image_scores(folders))
+    if per_class:
+        if traits.per_class is None:
+            raise UsageError(f"--per-class: {name} has no rows for classes; take --format csv")
+        return traits.per_class(results, _spreads(folders))
+    return made.function(results, *(_BESIDE[each](folders) for each in traits.beside))
+
+
+def figures(name: str, results: Sequence[Result], folders: Sequence[Path]) -> Mapping[str, Any]:
+    """The figures of a report on these results, by the names of their files; none where it has none.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    traits = traits_of(name)
+    return traits.figures(results, *(_BESIDE[each](folders) for each in traits.beside)) if traits.figures else {}
+
+
+def traits_of(name: str) -> ReportTraits:
+    """What a report can do."""
+    traits = components.component("reports", name).traits
+    assert isinstance(traits, ReportTraits)
+    return traits
 
 
 def _leaders(folders: Sequence[Path]) -> Any:
@@ -34,4 +59,10 @@ def _leaders(folders: Sequence[Path]) -> Any:
     return leaders(folders)
 
 
-_BESIDE: dict[str, Callable[[Sequence[Path]], Any]] = {"pictures": pictures, "leaders": _leaders}
+def _spreads(folders: Sequence[Path]) -> Any:
+    from brittle.results.per_image import spreads  # with torch
+
+    return spreads(folders)
+
+
+_BESIDE: dict[str, Callable[[Sequence[Path]], Any]] = {"pictures": pictures, "leaders": _leaders, "spreads": _spreads}

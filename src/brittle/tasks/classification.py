@@ -40,7 +40,8 @@ class PublishedLinearHead(nn.Module):
 
 
 class Classification(Task):
-    """Target ``label`` [B] int64, prediction logits [B, C]. Statistics: ``correct`` and ``images``, 1 or 0 each."""
+    """Target ``label`` [B] int64, prediction logits [B, C]. Statistics: ``correct`` and ``images``, 1 or 0 each,
+    and ``label``, the class, whose sum means nothing."""
 
     name, target, attack = "classification", LABEL, "pgd"
     headline, higher_is_better = "accuracy", True
@@ -77,13 +78,22 @@ class Classification(Task):
 
     def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
         correct = self.right(prediction, target).long()
-        return {"correct": correct, "images": torch.ones_like(correct)}
+        return {"correct": correct, "images": torch.ones_like(correct), "label": target}
 
     def damage(self, statistics: Mapping[str, Tensor]) -> Tensor:
         return 1.0 - statistics["correct"].double()
 
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
         return {"accuracy": (total["correct"] / total["images"]).item()}
+
+    def alone(self, statistics: Mapping[str, Tensor]) -> Tensor:
+        return statistics["correct"].double()
+
+    def by_class(self, statistics: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        if "label" not in statistics:  # samples of results of older versions have none
+            return None
+        label = statistics["label"]
+        return label.bincount(statistics["correct"].double()), label.bincount().double()
 
 
 def classification(*, head: str = "linear") -> Classification:

@@ -137,6 +137,9 @@ class Depth(Task):
         means = {key: (total[key] / images).item() for key in ("rmse", "absrel", "delta1")}
         return {**means, "rmse_pooled": (total["squared"] / total["pixels"]).sqrt().item()}
 
+    def alone(self, statistics: Mapping[str, Tensor]) -> Tensor:
+        return self.damage(statistics)
+
 
 def depth(*, min_depth: Positive = 1e-3, max_depth: Positive = 10.0, head: str = "linear") -> Depth:
     """Depth in metres, valid in (min_depth, max_depth].

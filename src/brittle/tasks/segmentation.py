@@ -126,6 +126,14 @@ class Segmentation(Task):
             "aacc": (intersection.sum() / actual.sum()).item(),
         }
 
+    def alone(self, statistics: Mapping[str, Tensor]) -> Tensor:
+        return _miou(*(statistics[name].double() for name in ("intersection", "predicted", "actual")))
+
+    def by_class(self, statistics: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        names = ("intersection", "predicted", "actual")
+        intersection, predicted, actual = (statistics[name].sum(0).double() for name in names)
+        return intersection, predicted + actual - intersection
+
 
 def segmentation(*, head: str = "linear") -> Segmentation:
     """Semantic segmentation.

@@ -87,6 +87,16 @@ class Task(ABC):
     def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
         """Metrics from the sums of ``score``'s statistics."""
 
+    def alone(self, statistics: Mapping[str, Tensor]) -> Tensor:
+        """[N] float64 the headline of each image by itself, from statistics [N, ...]; nan where it has none."""
+        rows = [dict(zip(statistics, row)) for row in zip(*statistics.values())]
+        return torch.tensor([self.summarise(row)[self.headline] for row in rows], dtype=torch.float64)
+
+    def by_class(self, statistics: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        """[C] hits and [C] trials whose ratio is how well each class does, from statistics [N, ...]; no trials where a
+        class did not occur, None where there are no classes or the statistics are of a version that did not tell."""
+        return None
+
     def valid(self, target: Tensor) -> Tensor:
         """Booleans shaped as the target: where it is scored. A task of metres must say so."""
         raise NotImplementedError(f"{self.name} does not say where its target is valid")

@@ -53,6 +53,31 @@ def strongest(results: Iterable[Result]) -> Result | None:
     return min(sound, key=lambda each: value(each) if each.task["higher_is_better"] else -value(each), default=None)
 
 
+def ranked(row: layout.Row, main: Budget | None) -> list[Result]:
+    """The attacked numbers of a row within the largest budget of the main norm, the strongest first."""
+    attacked = [r for r in row.results.values() if main and r.cell.norm == main[0] and r.failed is None]
+    largest = max((result.cell.eps or 0 for result in attacked), default=0)
+    rest = [result for result in attacked if result.cell.eps == largest]
+    ordered: list[Result] = []
+    while (best := strongest(rest)) is not None:
+        ordered.append(best)
+        rest.remove(best)
+    return ordered
+
+
+def groups(scores: Iterable[Score]) -> list[list[Score]]:
+    """Scores by task and data."""
+    made: dict[tuple[str, str], list[Score]] = {}
+    for each in scores:
+        made.setdefault((each.row.task, each.row.dataset), []).append(each)
+    return list(made.values())
+
+
+def axis(result: Result, of: str = "") -> str:
+    """The metric, of what, and which way is better."""
+    return f"{result.task['headline']}{of} ({'higher' if result.task['higher_is_better'] else 'lower'} is better)"
+
+
 def main_budget(results: Sequence[Result]) -> Budget | None:
     """The largest eps of the norm with most attacked numbers; None where there is none."""
     budgets = [budget for result in results if result.failed is None and (budget := _budget(result.cell))]

@@ -1,6 +1,6 @@
 """The figures of a page, drawn from results: what is there to be drawn, and nothing else."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from math import nan
 
@@ -8,12 +8,14 @@ from brittle.core.budget import eps_text
 from brittle.core.errors import UsageError
 from brittle.core.records import Result
 from brittle.core.text import shortened
-from brittle.reports.parts import histories, layout, wording
+from brittle.reports.parts import distributions, histories, layout, wording
 from brittle.reports.parts.answer import (
     LONGEST,
     Budget,
     Score,
+    axis,
     budget_text,
+    groups,
     main_budget,
     strongest,
     task_name,
@@ -21,6 +23,7 @@ from brittle.reports.parts.answer import (
     value,
 )
 from brittle.reports.parts.answer import scores as scored
+from brittle.reports.parts.distributions import Spreads
 from brittle.reports.parts.figures import Line, Panel
 from brittle.reports.parts.kinds import Chart, Curves, Figure, Measured, Point, Pull, Pulls, Scatter, domain
 from brittle.reports.parts.layout import Row
@@ -30,15 +33,15 @@ from brittle.reports.parts.transfer import unlike
 MOST = 14  # series with a look of their own in one figure, which a reader can tell apart
 
 
-def of(results: Sequence[Result]) -> list[Figure]:
-    """All figures of results as they are stored."""
+def of(results: Sequence[Result], spread: Spreads) -> list[Figure]:
+    """All figures of results as they are stored, and of what is behind them."""
     main = main_budget(over_seeds(results))
     rows = layout.layout(results)[1]
-    return figures(results, rows, scored(rows, main), main)
+    return figures(results, rows, scored(rows, main), main, spread)
 
 
 def figures(
-    results: Sequence[Result], rows: Sequence[Row], scores: Sequence[Score], main: Budget | None
+    results: Sequence[Result], rows: Sequence[Row], scores: Sequence[Score], main: Budget | None, spread: Spreads
 ) -> list[Figure]:
     """All for which there are data, in the order of a page; the first is the answer."""
     encoders = {name: place for place, name in enumerate(dict.fromkeys(row.encoder for row in rows))}
@@ -49,23 +52,12 @@ def figures(
         *_security(rows, looks, left_out),
         _trade_off(scores, encoders, looks, main),
         _slopes(scores, looks, main, left_out),
+        distributions.images(scores, looks, main, spread),
+        distributions.classes(scores, looks, main, spread),
         _steps(rows),
         _history(results),
     ]
     return [figure for figure in made if figure and figure.charts]
-
-
-def _groups(rows: Iterable[Score]) -> list[list[Score]]:
-    """Scores by task and data."""
-    groups: dict[tuple[str, str], list[Score]] = {}
-    for each in rows:
-        groups.setdefault((each.row.task, each.row.dataset), []).append(each)
-    return list(groups.values())
-
-
-def _axis(result: Result) -> str:
-    """The metric, and which way is better."""
-    return f"{result.task['headline']} ({'higher' if result.task['higher_is_better'] else 'lower'} is better)"
 
 
 def _measured(result: Result | None, name: str) -> Measured | None:
@@ -81,7 +73,7 @@ def _answer(scores: Sequence[Score], looks: Mapping[str, int], main: Budget | No
     charts: list[tuple[str, str, Chart]] = []
     drawn = [score for score in scores if score.row.encoder in looks and (score.clean or score.attacked)]
     name = task_name([score.row for score in scores])
-    for group in _groups(drawn):
+    for group in groups(drawn):
         rows = [
             Pull(each.row.encoder, _measured(each.clean, each.row.encoder), _measured(each.attacked, each.row.encoder))
             for each in group
@@ -90,7 +82,7 @@ def _answer(scores: Sequence[Score], looks: Mapping[str, int], main: Budget | No
         numbers = [number for row in rows for number in (row.clean, row.attacked) if number]
         ends = domain((end for number in numbers for end in number[:3]), some.task["higher_is_better"])
         title = name(group[0].row)
-        charts.append((title, "", Pulls(title, _axis(some), rows, ends)))
+        charts.append((title, "", Pulls(title, axis(some), rows, ends)))
     caption = f"Clean (filled) to the strongest attack within {budget_text(main)} (open)" if main else "Clean scores"
     return Figure("answer", "From clean to attacked", f"{caption}; whiskers are 95 % intervals.{left_out}", {}, charts)
 
@@ -108,7 +100,7 @@ def _of_norm(norm: str, rows: Sequence[Row], looks: Mapping[str, int], left_out:
     for row in rows:
         points = _over_eps(row, norm)
         if row.encoder in looks and sum(eps > 0 for eps in points) > 1:
-            empty = Panel(name(row), [], _axis(next(iter(points.values()))), "", [])
+            empty = Panel(name(row), [], axis(next(iter(points.values()))), "", [])
             panel = panels.get((row.task, row.dataset), empty)
             panels[row.task, row.dataset] = panel._replace(lines=[*panel.lines, _line(row.encoder, points)])
             labels |= {eps: eps_text(eps, norm) for eps in points if eps}
@@ -163,7 +155,7 @@ def _trade_off(
     charts: list[tuple[str, str, Chart]] = []
     name = task_name([score.row for score in scores])
     seen: set[str] = set()
-    for group in _groups(score for score in scores if score.kept is not None):
+    for group in groups(score for score in scores if score.kept is not None):
         points = [
             Point(each.row.encoder, x, y, looks.get(each.row.encoder))
             for each in group
@@ -175,7 +167,7 @@ def _trade_off(
             higher = bool(some.task["higher_is_better"])
             sound = [point for each, point in zip(group, points) if each.attacked and trusted(each.attacked)]
             title = name(group[0].row)
-            chart = Scatter(title, _axis(some), points, front(sound, higher), higher)
+            chart = Scatter(title, axis(some), points, front(sound, higher), higher)
             charts.append((title, "", chart))
     under = f" within {budget_text(main)}" if main else ""
     caption = (
@@ -249,7 +241,7 @@ def _steps(rows: Sequence[Row]) -> Figure:
                 x, y = [point["step"] for point in points], [point[row.metric] for point in points]
                 none = [nan] * len(points)
                 line = Line(f"{row.encoder}, {column}", False, x, y, none, none, [""] * len(x), [result.id] * len(x))
-                panel = panels.get((row.task, row.dataset), Panel(name(row), [], _axis(result), "", []))
+                panel = panels.get((row.task, row.dataset), Panel(name(row), [], axis(result), "", []))
                 panels[row.task, row.dataset] = panel._replace(lines=[*panel.lines, line][:MOST])
     names = dict.fromkeys(line.name for panel in panels.values() for line in panel.lines)
     looks = {text: place for place, text in enumerate(names)}

@@ -53,7 +53,7 @@ STYLE: dict[str, Any] = {
     "pdf.fonttype": 42,
 }
 WIDTH, HEIGHT = 3.15, 2.6  # inches of a panel: three side by side are read at the width of a README
-LONGEST = 44  # characters of a name in a figure
+LONGEST, TITLE = 44, 24  # characters of a name in a figure, and of a panel's title
 
 
 class Line(NamedTuple):
@@ -153,7 +153,7 @@ def captioned(figure: Any, caption: str) -> None:
 def titled(axes: Any, title: str, parts: Sequence[str]) -> None:
     """A title above the axes, and in small below it the parts of what it is about."""
     about = textwrap.fill(", ".join(shortened(part, 2 * LONGEST - 20) for part in parts), LONGEST)
-    axes.set_title(shortened(title, 28), pad=(17.5 if about else 8) + 9.5 * about.count("\n"))
+    axes.set_title(shortened(title, TITLE), pad=(17.5 if about else 8) + 9.5 * about.count("\n"))
     axes.annotate(about, (0, 1), (0, 4), "axes fraction", "offset points", va="bottom", fontsize=7.5, color=FAINT)
 
 
@@ -165,7 +165,7 @@ def draw(axes: Any, panel: Panel, looks: Mapping[str, int]) -> None:
     for line in panel.lines:
         colour = look(line.name, looks)["color"]
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.14, linewidth=0)
-        axes.plot(line.x, line.y, **look(line.name, looks), **_kind(line.attacked), clip_on=False, zorder=3)
+        axes.plot(line.x, line.y, **look(line.name, looks), **dashed(line.attacked), clip_on=False, zorder=3)
         for at, value, mark in zip(line.x, line.y, line.marks):
             if mark:
                 axes.annotate(mark, (at, value), (0, 4), textcoords="offset points", ha="center", color=colour)
@@ -181,7 +181,8 @@ def look(name: str, looks: Mapping[str, int]) -> dict[str, Any]:
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
 
 
-def _kind(attacked: bool) -> dict[str, Any]:
+def dashed(attacked: bool) -> dict[str, Any]:
+    """Solid for clean, dashed and hollow for attacked, as matplotlib takes it."""
     return {"linestyle": (0, (3.2, 1.6)), "markerfacecolor": "white"} if attacked else {"linestyle": "-"}
 
 
@@ -196,4 +197,4 @@ def _entries(lines: Sequence[Line], looks: Mapping[str, int]) -> list[Any]:
         for name in looks
     ]
     kinds = {line.attacked: " attacked" if line.attacked else " clean" for line in lines}
-    return [*names, *(Line2D([], [], color=FAINT, marker="o", label=kinds[k], **_kind(k)) for k in sorted(kinds))]
+    return [*names, *(Line2D([], [], color=FAINT, marker="o", label=kinds[k], **dashed(k)) for k in sorted(kinds))]

@@ -64,7 +64,27 @@ class Scatter(NamedTuple):
     higher: bool
 
 
-Chart = Curves | Pulls | Scatter
+class Rise(NamedTuple):
+    """An empirical distribution: steps (value, share of all that is at most that), ascending, and its quartiles by
+    their shares."""
+
+    name: str
+    attacked: bool
+    points: Sequence[tuple[float, float]]
+    quarters: Sequence[tuple[float, Measured]]
+
+
+class Rises(NamedTuple):
+    """Distributions over one axis; ``of`` says what is counted, ``ends`` are of the axis."""
+
+    title: str
+    axis: str
+    of: str
+    lines: Sequence[Rise]
+    ends: tuple[float, float]
+
+
+Chart = Curves | Pulls | Scatter | Rises
 
 
 class Figure(NamedTuple):

@@ -9,6 +9,7 @@ from brittle.core.records import Result
 from brittle.core.text import shortened
 from brittle.planning.warm_start import unwrapped
 from brittle.reports.parts import answer, charts, grid, layout, matrices, published, shots, svg, wording
+from brittle.reports.parts.distributions import Spreads
 from brittle.reports.parts.kinds import Figure
 from brittle.reports.parts.numbers import Numbers, meaning
 from brittle.reports.parts.seeds import over_seeds
@@ -29,7 +30,7 @@ class Found(NamedTuple):
     more: int
 
 
-def view(results: Sequence[Result], pictures: shots.Pictures) -> dict[str, Any]:
+def view(results: Sequence[Result], pictures: shots.Pictures, spread: Spreads) -> dict[str, Any]:
     """Everything that the template needs, by name."""
     columns, rows = layout.layout(results)
     merged, numbers = over_seeds(results), Numbers()
@@ -46,7 +47,7 @@ def view(results: Sequence[Result], pictures: shots.Pictures) -> dict[str, Any]:
         "overview": _overview(merged),
         "answers": _answers(scores, main),
         "first": FIRST,
-        "figures": [_drawn(figure) for figure in charts.figures(results, rows, scores, main)],
+        "figures": [_drawn(figure) for figure in charts.figures(results, rows, scores, main, spread)],
         "gallery": shots.cards(rows, main, pictures, numbers),
         "names": grid.NAMES,
         "grid": table,

@@ -8,14 +8,27 @@ from brittle.core.records import Result
 from brittle.core.text import shortened
 from brittle.planning.warm_start import unwrapped
 from brittle.reports.parts.answer import value
-from brittle.reports.parts.figures import FAINT, HEIGHT, INK, LONGEST, WIDTH, captioned, draw, look, style, titled
-from brittle.reports.parts.kinds import Chart, Curves, Figure, Point, Pulls, Scatter, domain, stairs
+from brittle.reports.parts.figures import (
+    FAINT,
+    HEIGHT,
+    INK,
+    LONGEST,
+    WIDTH,
+    captioned,
+    dashed,
+    draw,
+    look,
+    style,
+    titled,
+)
+from brittle.reports.parts.kinds import Chart, Curves, Figure, Point, Pulls, Rises, Scatter, domain, stairs
 from brittle.reports.parts.matrices import Matrix
 
 ACROSS = 3  # charts in a row
 ACCENT = "#B0400F"  # what an attack did
 GREY = "#8A9099"  # an encoder without a look of its own
 ROW = 0.42  # inches of a line of pulls
+NARROW = 28  # characters of a name beside its change
 CELL = 0.85, 0.42  # inches of a cell of a matrix
 
 
@@ -62,6 +75,8 @@ def _draw(axes: Any, chart: Chart, looks: Mapping[str, int]) -> None:
             _pulls(axes, chart)
         case Scatter():
             _scatter(axes, chart, looks)
+        case Rises():
+            _rises(axes, chart, looks)
 
 
 def _curves(axes: Any, chart: Curves, looks: Mapping[str, int]) -> None:
@@ -92,7 +107,7 @@ def _pulls(axes: Any, chart: Pulls) -> None:
                 axes.plot([number.low, number.high], [place + shift] * 2, color=colour, linewidth=0.9, alpha=0.7)
                 axes.plot(number.value, place, "o", color=colour, markerfacecolor=inside, clip_on=False, zorder=3)
         ends = " → ".join(f"{number.value:.2f}" if number else "–" for number in (row.clean, row.attacked))
-        axes.annotate(shortened(row.name, 34), (0, place - 0.3), xycoords=("axes fraction", "data"), fontsize=7.5)
+        axes.annotate(shortened(row.name, NARROW), (0, place - 0.3), xycoords=("axes fraction", "data"), fontsize=7.5)
         right = {"ha": "right", "fontsize": 7.5, "fontweight": "bold"}
         axes.annotate(ends, (1, place - 0.3), xycoords=("axes fraction", "data"), **right)
     axes.set_xlim(*chart.ends)
@@ -115,6 +130,16 @@ def _scatter(axes: Any, chart: Scatter, looks: Mapping[str, int]) -> None:
         axes.plot([x.value] * 2, [y.low, y.high], color=mark["color"], linewidth=1, alpha=0.5)
         axes.plot(x.value, y.value, **mark, markeredgecolor="white", markersize=7, clip_on=False, zorder=3)
     axes.set(xlim=ends, ylim=ends, xlabel="clean", ylabel=f"attacked {chart.axis}")
+
+
+def _rises(axes: Any, chart: Rises, looks: Mapping[str, int]) -> None:
+    for line in chart.lines:
+        own = {**look(line.name, looks), **dashed(line.attacked)}
+        values, shares = zip((line.points[0][0], 0.0), *line.points)
+        axes.plot(values, shares, **{**own, "marker": ""}, drawstyle="steps-post")
+        for share, number in line.quarters:
+            axes.plot(number.value, share, **{**own, "linestyle": "none"}, clip_on=False, zorder=3)
+    axes.set(xlim=chart.ends, ylim=(0, 1), xlabel=chart.axis, ylabel=f"share of {chart.of}")
 
 
 def _look(point: Point, looks: Mapping[str, int]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def cards(rows: Sequence[layout.Row], main: answer.Budget | None, pictures: Pict
     total = sum(r.cell.attack is not None and r.failed is None for row in rows for r in row.results.values())
     chosen: dict[str, list[Picture]] = {}
     room = MOST - LESS * sum(len(row.results) for row in rows)
-    ranked = [_ranked(row, main) for row in rows]
+    ranked = [answer.ranked(row, main) for row in rows]
     for each, picture in _in_order(ranked, pictures):
         room -= picture.size
         if room < 0:
@@ -96,18 +96,6 @@ def cards(rows: Sequence[layout.Row], main: answer.Budget | None, pictures: Pict
 def _clean(row: layout.Row) -> Result | None:
     clean = row.results.get("clean")
     return clean if clean and clean.failed is None else None
-
-
-def _ranked(row: layout.Row, main: answer.Budget | None) -> list[Result]:
-    """The attacked numbers of a row within the largest budget of the main norm, the strongest first."""
-    attacked = [r for r in row.results.values() if main and r.cell.norm == main[0] and r.failed is None]
-    largest = max((result.cell.eps or 0 for result in attacked), default=0)
-    rest = [result for result in attacked if result.cell.eps == largest]
-    ordered: list[Result] = []
-    while (best := answer.strongest(rest)) is not None:
-        ordered.append(best)
-        rest.remove(best)
-    return ordered
 
 
 def _in_order(ranked: Sequence[Sequence[Result]], pictures: Pictures) -> Iterator[tuple[Result, Picture]]:

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from brittle.core.text import shortened
 from brittle.reports.parts.figures import COLOURS, LONGEST, MARKERS
-from brittle.reports.parts.kinds import Chart, Curves, Measured, Pulls, Scatter, domain, stairs, ticks
+from brittle.reports.parts.kinds import Chart, Curves, Measured, Pulls, Rises, Scatter, domain, stairs, ticks
 
 WIDTH, HEIGHT = 380, 250  # units of a chart; the page scales it
 LEFT, RIGHT, TOP, BOTTOM = 42, 18, 32, 42  # room around the axes
@@ -50,6 +50,8 @@ def drawn(chart: Chart, looks: Mapping[str, int]) -> str:
             return _pulls(chart)
         case Scatter():
             return _scatter(chart)
+        case Rises():
+            return _rises(chart, looks)
 
 
 def _curves(chart: Curves, looks: Mapping[str, int]) -> str:
@@ -128,6 +130,22 @@ def _scatter(chart: Scatter) -> str:
             SubElement(root, "line", _between(x, up.at(point.y.low), x, up.at(point.y.high), f"bar {colour}"))
     for point in points:
         _marker(root, point.look, across.at(point.x.value), up.at(point.y.value), point.y)
+    return _finished(root)
+
+
+def _rises(chart: Rises, looks: Mapping[str, int]) -> str:
+    title, axis, of, lines, ends = chart
+    across, up = Scale(*ends, LEFT, WIDTH - RIGHT), Scale(0, 1, HEIGHT - BOTTOM, TOP)
+    root = _chart(f"{title}: share of {of} over {axis}", HEIGHT)
+    _axes(root, across, up, ticks(*ends), axis, f"share of {of}")
+    for line in lines:
+        steps = "".join(f"H{across.at(value):.1f}V{up.at(share):.1f}" for value, share in line.points)
+        way = f"M{across.at(line.points[0][0]):.1f} {up.at(0):.1f}{steps}"
+        kind = "line attacked" if line.attacked else "line"
+        SubElement(root, "path", {"class": f"{kind} c{_colour(looks[line.name])}", "d": way})
+    for line in lines:
+        for share, number in line.quarters:
+            _marker(root, looks[line.name], across.at(number.value), up.at(share), number, hollow=line.attacked)
     return _finished(root)
 
 

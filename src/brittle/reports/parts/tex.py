@@ -2,14 +2,13 @@
 booktabs."""
 
 import re
-import textwrap
 from collections.abc import Sequence
 
 from brittle.core.text import plain, shortened
 
 NEEDS = r"% needs \usepackage{booktabs}"
 LONGEST = 44  # characters of a name
-HEAD = 10  # characters of a line in the head of a column, where a word is no longer
+HEAD = 10  # characters of a line in the head of a column
 WRITTEN = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -48,10 +47,20 @@ def _written(letter: str) -> str:
 
 
 def head(text: str) -> str:
-    """The head of a column, in as many lines as it needs."""
-    lines = textwrap.wrap(shortened(text, LONGEST), HEAD, break_long_words=False, break_on_hyphens=False) or [""]
+    """The head of a column, in as many lines as it needs, broken where the parts of a spec meet."""
+    lines = [""]
+    for part in re.findall(rf"[^\s(=,]{{1,{HEAD}}}[(=,]?\s*|\S\s*", shortened(text, LONGEST)):
+        if len(f"{lines[-1]}{part}".rstrip()) > HEAD + 1:  # a bracket or a comma may stand beyond
+            lines.append("")
+        lines[-1] += part
+    lines = [line.rstrip() for line in lines if line] or [""]
     joined = r" \\ ".join(_apart(escaped(line)) for line in lines)
     return joined if len(lines) == 1 else f"\\shortstack[r]{{{joined}}}"
+
+
+def across(text: str, width: int) -> str:
+    """A cell over ``width`` columns."""
+    return f"\\multicolumn{{{width}}}{{l}}{{{text}}}"
 
 
 def bold(text: str, on: bool = True) -> str:
@@ -68,7 +77,7 @@ def table(heads: Sequence[str], blocks: Sequence[Sequence[str]], caption: str) -
     return "\n".join(
         [
             "\\begin{table}",
-            "\\centering\\small\\setlength{\\tabcolsep}{4pt}",
+            "\\centering\\small\\setlength{\\tabcolsep}{3pt}",
             f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
             "\\toprule",
             row(heads),
