@@ -594,6 +594,9 @@ def test_the_papers_name_and_no_path(full: list[Result]) -> None:
 def test_the_size_of_what_heads_were_fitted_on_is_in_the_row(full: list[Result]) -> None:
     sized = [replace(result, made_by={**result.made_by, "train_images": 24231}) for result in full]
     assert wording.caption(sized).count("heads fitted on 24,231 images of") == 1
+    tasks = ("classification", "segmentation", "depth")
+    several = [replace(each, cell=replace(each.cell, task=task)) for task in tasks for each in sized]
+    assert "; classification, segmentation and depth heads fitted on 24,231 images of " in wording.caption(several)
     assert "heads fitted" not in wording.caption(full), "results of older versions do not say"
     rows = list(reader.DictReader(io.StringIO(_make("csv", sized))))
     assert {row["train_images"] for row in rows} == {"24231"}

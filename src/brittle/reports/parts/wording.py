@@ -161,7 +161,8 @@ def _of_tasks(facts: Iterable[tuple[str, str]], how: str = "on") -> list[str]:
     tasks: dict[str, dict[str, None]] = {}
     for task, what in facts:
         tasks.setdefault(what, {})[task] = None
-    return [f"{' and '.join(names)} {how} {what}" for what, names in tasks.items()]
+    lists = {what: [", ".join([*names][:-1]), [*names][-1]] for what, names in tasks.items()}
+    return [f"{' and '.join(filter(None, names))} {how} {what}" for what, names in lists.items()]
 
 
 def _climbed(attacked: Sequence[Result]) -> list[str]:
