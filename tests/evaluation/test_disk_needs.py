@@ -126,7 +126,7 @@ def _heads_not_kept(folder, key, make):
         (cell_of("segmentation"), "0", 0),
         (cell_of("depth(head=ms)", "standard(views=[flips, crops])"), "0", 0),
         (cell_of("classification", encoder="pixels(size=16)"), "0", 0),
-        (cell_of("segmentation", encoder="pixels(size=48)"), "0", 0),
+        (cell_of("segmentation", seed=1), "0", 0),
         (cell_of("segmentation"), "0.0002", 2),  # the smaller split alone has room: its grids and what is pooled
     ],
     ids=["whole", "views", "pooled", "windows", "one split"],
@@ -135,8 +135,8 @@ def test_a_head_is_the_same_where_features_are_computed_at_each_pass(
     kept: Path, monkeypatch: pytest.MonkeyPatch, cell: Cell, gigabytes: str, files_of_features: int
 ) -> None:
     made = measure.protocol_on
-    if "48" in cell.encoder:  # windows that are smaller than the images
-        monkeypatch.setattr(measure, "protocol_on", lambda *args: replace(made(*args), window=32, stride=10))
+    if cell.seed:  # windows that are smaller than the images
+        monkeypatch.setattr(measure, "protocol_on", lambda *args: replace(made(*args), window=32, stride=32))
     first = head_of(cell, monkeypatch)
     assert list(kept.glob("*/*.safetensors"))
     shutil.rmtree(kept)

@@ -76,8 +76,8 @@ FAULTS = (
     ),
     Fault(
         "page-shows-weak-attacks-first",
-        "reports/parts/shots.py",
-        "while (best := answer.strongest(rest)) is not None:",
+        "reports/parts/answer.py",
+        "while (best := strongest(rest)) is not None:",
         "while (best := next(iter(rest), None)) is not None:",
         ["reports/test_html.py"],
     ),
