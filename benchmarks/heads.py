@@ -3,7 +3,7 @@ scale, and how long it takes.
 
     python benchmarks/heads.py --encoder embedded:dino --train 716 --task classification
 
-The head is fitted with the standard recipe, and each comparison is with that fit, on the same features.
+The head is fitted with the recipe of the standard protocol, and each comparison is with that fit, on the same features.
 """
 
 import time
@@ -17,7 +17,7 @@ import typer
 from torch import Tensor
 
 import brittle
-from brittle.evaluation import loading, looks, probe
+from brittle.evaluation import loading, looks, probe, protocol
 from brittle.evaluation.sampler import Rows
 from brittle.planning import identity
 from brittle.types import Encoder, Features, Task
@@ -68,7 +68,9 @@ def main(
     splits = [rows(network, data, split, made) for split in ("train", "val", "test")]
     outputs = loading.classes_of(identity.dataset_of(data, "train"), made.target)
 
-    def fit(name: str, parts: Sequence[Rows], recipe: probe.Recipe = probe.STANDARD) -> None:
+    standard = protocol.standard(data, made, network.size).recipe
+
+    def fit(name: str, parts: Sequence[Rows], recipe: probe.Recipe = standard) -> None:
         began = time.process_time()
         head = probe.fit(made, network.dim, network.patch, outputs, *parts[:2], recipe=recipe)
         spent = time.process_time() - began
@@ -83,11 +85,11 @@ def main(
     if made.name == "classification":
         typer.echo(f"{'logistic regression, C on val':34} {made.headline} {regression(*splits):.4f}")
     if longer:
-        steps = longer * probe.STANDARD.total(count)
+        steps = longer * standard.total(count)
         fit(
             f"{longer} times the steps, no early stop",
             splits,
-            replace(probe.STANDARD, steps=steps, epochs=0, many=0, patience=0),
+            replace(standard, steps=steps, epochs=0, many=0, patience=0),
         )
 
 

@@ -230,6 +230,16 @@ def test_how_long_a_head_is_fitted(count: int, steps: int) -> None:
     assert replace(probe.STANDARD, many=0, steps=1).total(count) == 8 * count // 16
 
 
+def test_heads_of_labels_see_more_images_in_a_step() -> None:
+    """Of few, the steps are too noisy: on Fashion-MNIST such heads did worse than a logistic regression."""
+    rules = [
+        protocol_of("standard", "scenes", components.build("tasks", task), 64) for task in ("classification", "depth")
+    ]
+    assert [rule.recipe for rule in rules] == [replace(probe.STANDARD, batch=256), probe.STANDARD]
+    assert rules[0].recipe.total(4096) == 2000
+    assert rules[0].recipe.total(1_281_167) == 40_036
+
+
 def test_masks_may_be_kept_in_fewer_bits() -> None:
     small = [(features, mask.short()) for features, mask in masked(12, 0)]
     assert same(fit("segmentation", small, masked(4, 10)), fit("segmentation", masked(12, 0), masked(4, 10)))
@@ -261,12 +271,22 @@ def test_no_head_with_a_finite_metric_is_an_error() -> None:
         ([[(0.90, 10.0, 0.02), (0.91, 50.0, 0.02)]], 1.0),
         ([[(0.90, 10.0, 0.02), (0.93, 50.0, 0.02)]], 2.0),
         ([[(0.90, 10.0, 0.02), (0.89, 9.0, 0.02)], [(0.90, 11.0, 0.02), (0.95, 60.0, 0.02)]], 2.0),
+        ([[(0.90, 10.0, 0.02), (0.80, 50.0, 0.02)], [(0.885, 9.0, 0.02), (0.92, 60.0, 0.02)]], 1.0),
         ([[(0.90, 10.0, 0.02), (0.91, 50.0, 0.02)], [(0.90, 12.0, 0.02), (0.91, 9.0, 0.02)]], 2.0),
         ([[(-0.4, 0.0, 0.0), (-0.3, 0.0, 0.0)], [(-0.3, 0.0, 0.0), (-0.31, 0.0, 0.0)]], 2.0),
         ([[(float("nan"), 0.0, 0.0), (-0.3, 0.0, 0.0)]], 2.0),
         ([[(1.0, 3.0, 0.0), (1.0, 1.0, 0.0)]], 0.0),
     ],
-    ids=["lower loss", "clearly better", "left behind", "later", "no ties", "no number", "all right"],
+    ids=[
+        "lower loss",
+        "clearly better",
+        "left behind",
+        "not of the last look",
+        "later",
+        "no ties",
+        "no number",
+        "all right",
+    ],
 )
 def test_of_heads_within_a_standard_error_of_the_best_the_lowest_loss_is_kept(said, rate, monkeypatch) -> None:
     seen = iter([[looks.Seen(*values) for values in look] for look in said])
@@ -326,7 +346,7 @@ def test_without_any_of_ours_it_is_a_plain_loop_of_torch() -> None:
 def test_quick_heads_take_fewer_steps_where_images_are_few_and_see_each_as_often_where_they_are_many() -> None:
     full = probe.Recipe()
     quick = full.quickly()
-    assert (full.total(768), quick.total(768)) == (2000, 600)
+    assert (full.total(768), quick.total(768)) == (2000, 400)
     assert quick.total(10**6) == full.total(10**6) == full.epochs * 10**6 // full.batch
     assert (quick.rates, quick.optimiser, quick.schedule) == (full.rates, full.optimiser, full.schedule)
     assert replace(full, steps=12).quickly().steps == 12

@@ -126,6 +126,18 @@ def test_each_class_stands_beside_itself_when_clean(tmp_path: Path, result_of: M
     assert (float(made[1]["low"]), float(made[1]["high"])) == pytest.approx((0.0945, 0.9055), abs=1e-4)
 
 
+def test_what_has_no_classes_is_said(tmp_path: Path, result_of: Make, brittle: Brittle) -> None:
+    """As what an older version measured, which kept no labels."""
+    labelled(tmp_path, result_of("a" * 20), [1], [0])
+    put(tmp_path, result_of("b" * 20, attack="pgd"), ["0"], correct=[1], images=[1])
+    code, out, err = brittle("report", tmp_path, "--format", "csv", "--per-class")
+    assert (code, len(list(csv.DictReader(io.StringIO(out)))), "1 of 2 cells, which have no classes" in err) == (
+        0,
+        1,
+        True,
+    )
+
+
 def test_the_classes_of_several_seeds_are_their_mean(tmp_path: Path, result_of: Make) -> None:
     labelled(tmp_path, result_of("a" * 20), [1, 1], [0, 1])
     labelled(tmp_path, result_of("b" * 20), [1, 0], [0, 1])

@@ -27,6 +27,11 @@ class Seen(NamedTuple):
     loss: float
     error: float
 
+    def covers(self, other: "Seen") -> bool:
+        """Whether the other is better in nothing. Of heads without an error, as those that have all images right, none
+        is better for its loss: that only falls as they grow surer, until it is 0 and an attack finds no slope."""
+        return self.score >= other.score and (self.loss <= other.loss or not self.error)
+
 
 NOTHING = Seen(-torch.inf, torch.inf, 0.0)
 

@@ -4,6 +4,7 @@ held-out images."""
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from brittle.evaluation.sampler import Rows, Sampler
 from brittle.evaluation.standardised import Standardised
 from brittle.types import Features, Memory, Task, predict
 
-VERSION = 5
+VERSION = 6
 LOOKS = 20  # at the val split, on the way through all steps
 BETTER = 1e-3  # share of a score by which it has to rise for the fit to go on
 TAIL = 8  # weights of the last ninth of all steps so far make up most of their mean
@@ -84,6 +85,14 @@ def fit(
     return grid.best()
 
 
+class _Kept(NamedTuple):
+    """A head that a look at the val split found: its weights, and the rate that it was fitted with."""
+
+    seen: looks.Seen
+    state: Mapping[str, Tensor]
+    rate: float
+
+
 class _Grid:
     """One head for each learning rate, all fitted at once: their weights are stacked, and so are their predictions."""
 
@@ -96,7 +105,7 @@ class _Grid:
         )
         self.mean = {name: tensor.clone() for name, tensor in self.weights.items()}
         self._ready()
-        self.top, self.kept, self.state_kept = -torch.inf, looks.NOTHING, self._state(0)
+        self.front = list[_Kept]()
         self.mark, self.seen = looks.NOTHING, list[looks.Seen]()
         groups = [{"params": self._views(i), "lr": rate} for i, rate in enumerate(self.rates)]
         self.optimiser = OPTIMISERS[recipe.optimiser](groups, weight_decay=recipe.decay, fused=True)
@@ -178,8 +187,7 @@ class _Grid:
         """Keep the best head so far; whether it is better than at the last such look by a thousandth.
 
         Where the score counts images, many heads are within its standard error of the highest; of those the lowest loss
-        is the best (Breiman et al. 1984). Of heads that have all images right it is the first: the loss of the others
-        only falls as they grow surer, until it is 0 and an attack finds no slope.
+        is the best (Breiman et al. 1984). Kept is each that may yet be that one, as no other is better in both.
         """
         self.module.head.eval()
         device = next(iter(self.mean.values())).device
@@ -189,15 +197,16 @@ class _Grid:
 
         self.seen = list(looks.seen(self.task, predicted, val, device))
         for i, seen in enumerate(self.seen):
-            self.top = max(self.top, seen.score)  # the first, where the second is no number
-            enough = self.top - seen.error
-            alike = seen.error > 0 and seen.loss < self.kept.loss
-            if seen.score >= enough and (self.kept.score < enough or alike):
-                self.kept, self.state_kept = seen, self._state(i)
-                self.module.rate.fill_(0.0 if seen.score == 1 else self.rates[i])
-        mark, now = self.mark, self.kept._replace(score=self.top)
+            if seen.score > -torch.inf and not any(kept.seen.covers(seen) for kept in self.front):
+                front = [kept for kept in self.front if not seen.covers(kept.seen)]
+                self.front = [*front, _Kept(seen, self._state(i), self.rates[i])]
+        if not self.front:
+            return False
+        top = max((kept.seen for kept in self.front), key=lambda seen: seen.score)
+        self.front = [kept for kept in self.front if kept.seen.score >= top.score - top.error]
+        mark, now = self.mark, top._replace(loss=min(kept.seen.loss for kept in self.front))
         rises = mark == looks.NOTHING or now.score > mark.score + abs(mark.score) * BETTER
-        better = rises or (now.error > 0 and now.loss < mark.loss * (1 - BETTER))
+        better = rises or now.loss < mark.loss * (1 - BETTER)
         self.mark = now if better else mark
         return better
 
@@ -228,10 +237,12 @@ class _Grid:
         Raises:
             CellError: none has a finite metric.
         """
-        if self.top == -torch.inf:
+        if not self.front:
             raise CellError(
                 f"no {self.task.name} head has a finite {self.task.headline} on the val split; check the features and "
                 "the targets"
             )
-        self.module.head.load_state_dict(self.state_kept, strict=False)
+        best = min(self.front, key=lambda kept: kept.seen.loss)
+        self.module.rate.fill_(0.0 if best.seen.score == 1 else best.rate)
+        self.module.head.load_state_dict(best.state, strict=False)
         return self.module.eval()

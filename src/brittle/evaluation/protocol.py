@@ -100,14 +100,15 @@ def standard(dataset: str, task: Task, size: int) -> Protocol:
         dataset: its spec.
     """
     target = task.target
+    dense = target is not None and target.dense
     own: dict[str, Any] = {
-        "recipe": probe.STANDARD,
+        "recipe": probe.STANDARD if dense else probe.STANDARD.sparsely(),
         "look": task.look,
         "reads": tuple(task.reads),
         **rules_of(dataset, target),
     }
     own.pop("background", None)  # which the standard protocol scores as any class
-    if target is None or not target.dense:
+    if not dense:
         return Protocol(size, crop=True, **own)
     if own.pop("whole", False):
         return Protocol(size, **own)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-QUICK = 600  # steps of a head that is fitted quickly, unless its images take more to be seen ``epochs`` times
+QUICK = 400  # steps of a head that is fitted quickly, unless its images take more to be seen ``epochs`` times
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Recipe:
         optimiser: of torch.optim.
         rates: learning rates; a head is fitted with each, and the best is kept.
         decay: weight decay.
-        batch: images in a step.
+        batch: images in a step; 16 are enough where each has a map of predictions.
         epochs: how often each image is seen, unless the fit stops before.
         steps: at least so many, however few images there are.
         many: up to so many, each image is seen five times as often: a few thousand images are worth more than eight
@@ -44,8 +44,12 @@ class Recipe:
     halving: int = 4
     fine: int = 4
 
+    def sparsely(self) -> "Recipe":
+        """The same for one prediction an image: with few in a step, steps are too noisy for weights to settle."""
+        return replace(self, batch=16 * self.batch)
+
     def quickly(self) -> "Recipe":
-        """The same for a first look: under a third of the steps where images are few, and heads left behind twice as
+        """The same for a first look: a fifth of the steps where images are few, and heads left behind twice as
         early."""
         return replace(self, steps=min(self.steps, QUICK), many=min(self.many, QUICK), halving=self.halving // 2)
 

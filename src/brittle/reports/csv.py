@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 
+from brittle.core.progress import say
 from brittle.core.records import Result
 from brittle.core.traits import ReportTraits
 from brittle.reports.parts import wording
@@ -57,7 +58,8 @@ def per_image(results: Sequence[Result], scores: Callable[[Result], Scores], /) 
 
 def per_class(results: Sequence[Result], spread: Spreads, /) -> str:
     """A row for each class of each cell that did not fail, with the ends of its 95 % interval where an image is only
-    right or wrong, and the same of the clean images, where those were measured with the same weights and data."""
+    right or wrong, and the same of the clean images, where those were measured with the same weights and data. Cells
+    without classes are left out, which is said."""
     clean = clean_of(results)
     rows: list[list[object]] = []
     done = [result for result in results if result.failed is None]
@@ -67,6 +69,9 @@ def per_class(results: Sequence[Result], spread: Spreads, /) -> str:
             ends = [end if isfinite(end) else None for end in (each.low, each.high)]
             named = [*_cell(result), each.place, each.name, result.task["headline"]]
             rows.append([*named, each.value, *ends, before.get(each.place)])
+    if without := sum(not spread(result).classes for result in done):
+        why = "their task has none, or an older version measured them and kept none"
+        say(f"left out: {without} of {len(done)} cells, which have no classes: {why}")
     return sheet([*CELL, "class", "class_name", "metric", "score", "low", "high", "clean_score"], rows)
 
 

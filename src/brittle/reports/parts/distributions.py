@@ -28,7 +28,7 @@ ENCODERS = len(COLOURS)  # in a chart of lines that cross
 ATTACKS = 4  # of a task
 CLASSES, LISTED = 8, 3  # of an encoder, and of how many encoders of a task
 STEPS = 100  # of a line; of more images every so many-th is a step
-ONE = {"images": "image", "classes": "class"}
+OF = {"images": " of one image", "classes": " by class"}
 QUARTERS = {0.25: "a quarter", 0.5: "half", 0.75: "three quarters"}
 
 
@@ -135,7 +135,7 @@ def _risen(title: str, of: str, first: Result, made: Sequence[tuple[str, Sequenc
     """Charts of lines over one axis, each with what it is about, where there are lines; ``of`` says what is counted."""
     values = [value for _, lines in made for line in lines for value, _ in line.points]
     ends = domain(values, bool(first.task["higher_is_better"]))
-    name = axis(first, f" of one {ONE[of]}")
+    name = axis(first, OF[of])
     return [
         (title, shortened(about, 2 * LONGEST), Rises(title, name, of, lines, ends)) for about, lines in made if lines
     ]
@@ -165,7 +165,7 @@ def _pulls(title: str, encoder: str, pairs: Sequence[tuple[OfClass, OfClass]], e
         Pull(pair[0].name, *(_measured(each, encoder, result) for each, result in zip(pair, ends)))
         for pair in pairs[:CLASSES]
     ]
-    return Pulls(title, axis(ends[0], " of one class"), rows, (0.0, 1.0))
+    return Pulls(title, axis(ends[0], OF["classes"]), rows, (0.0, 1.0))
 
 
 def _measured(each: OfClass, encoder: str, result: Result) -> Measured:
