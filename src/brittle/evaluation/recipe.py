@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-QUICK = 400  # steps of a head that is fitted quickly, unless its images take more to be seen ``epochs`` times
+QUICK = 600  # steps of a head that is fitted quickly, unless its images take more to be seen ``epochs`` times
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Recipe:
         return replace(self, batch=16 * self.batch)
 
     def quickly(self) -> "Recipe":
-        """The same for a first look: a fifth of the steps where images are few, and heads left behind twice as
+        """The same for a first look: under a third of the steps where images are few, and heads left behind twice as
         early."""
         return replace(self, steps=min(self.steps, QUICK), many=min(self.many, QUICK), halving=self.halving // 2)
 
