@@ -4,7 +4,7 @@ BIN := .venv/bin
 .PHONY: demo test check pictures site clean install
 
 demo: .venv/.brittle
-	$(BIN)/brittle run demo --executor processes
+	$(BIN)/brittle run demo --devices 0
 
 test: .venv/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -115,9 +115,9 @@ def head_of(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tens
     return model_of(resolve(cell), Machine())[0].head.state_dict()
 
 
-def _heads_not_kept(folder, key, make):
+def _heads_not_kept(folder, key, make, *, wait=True):
     made = {name: value.clone() for name, value in make().items()} if folder == "heads" else None
-    return made or cache.get_or_make(folder, key, make)
+    return made or cache.get_or_make(folder, key, make, wait=wait)
 
 
 @pytest.mark.parametrize(

@@ -24,13 +24,14 @@ from brittle.planning import plan as plans
 from brittle.planning import sweep
 from brittle.planning.identity import dataset_of, resolve, task_of, weights_of
 from brittle.planning.plan import Plan
+from brittle.results.attempts import forget
 from brittle.results.listed import Results
-from brittle.results.reporting import report
+from brittle.results.reporting import write
 from brittle.results.store import Store
 from brittle.types import Attack, Task
 from brittle.types.threat import Norm
 
-REPORTS = ("md", "csv", "json", "html")  # written into every run folder
+LARGE = 50_000  # passes of an image: a cell of more is worth being shared by several workers
 
 
 def run(
@@ -120,9 +121,9 @@ def _cost(cell: Cell) -> float:
 
 
 def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -> list[Result]:
-    """Measure what a run folder lacks of a plan, and write plan, environment and reports into it."""
+    """Measure what a run folder lacks of a plan, and write plan, environment and reports into it; the results that are
+    there when the launcher is back."""
     store = Store(folder)
-    launch = components.component("launch", executor).function
     cells = cells_of(plan, where.precision)
     lacking = store.missing(list(cells), plan.checks, where.keep)
     say(f"{len(cells)} cells, {len(cells) - len(lacking)} done before, {len(lacking)} to do; {folder}")
@@ -135,14 +136,23 @@ def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -
     if lacking:
         lacking = _in_turn(lacking, cells)
         say(said(*needs_of((cells[name] for name in lacking), where.device)))
-        with whole({name: _cost(cells[name]) for name in lacking}):
-            launch(Work({name: cells[name] for name in lacking}, store, where, plan.checks))
-    results = store.results()
-    order = {name: place for place, name in enumerate(cells)}
-    mine = sorted((result for result in results if result.id in order), key=lambda result: order[result.id])
-    for kind in REPORTS:
-        _report(store, kind, mine)
+        costs = {name: _cost(cells[name]) for name in lacking}
+        large = [name for name, cost in costs.items() if cost > LARGE]
+        forget(store.root, lacking)
+        with whole(costs):
+            work = Work({name: cells[name] for name in lacking}, store, where, plan.checks, large, list(cells))
+            work.note()
+            components.build("launch", executor, work)
+    mine = results_of(store, list(cells))
+    write(store, mine)
     return mine
+
+
+def results_of(store: Store, plan: Sequence[str]) -> list[Result]:
+    """The results of a plan's cells, by their identities in its order."""
+    order = {name: place for place, name in enumerate(plan)}
+    mine = (result for result in store.results() if result.id in order)
+    return sorted(mine, key=lambda result: order[result.id])
 
 
 def _in_turn(names: Sequence[str], cells: Mapping[str, Cell]) -> list[str]:
@@ -151,19 +161,6 @@ def _in_turn(names: Sequence[str], cells: Mapping[str, Cell]) -> list[str]:
     groups = {name: (cells[name].encoder, cells[name].dataset, cells[name].seed) for name in names}
     order = {group: place for place, group in enumerate(dict.fromkeys(groups.values()))}
     return sorted(names, key=lambda name: (order[groups[name]], "grid" not in task_of(cells[name].task).reads))
-
-
-def _report(store: Store, kind: str, results: Sequence[Result]) -> None:
-    """Write a report into a run folder. One that cannot be built costs no results: it is said, and an older one, which
-    would show other numbers, is taken away."""
-    name = f"report/report.{kind}"
-    try:
-        text = report(kind, results, [store.root])
-    except Exception as error:
-        say(" ".join(f"warning: no {name}: {type(error).__name__}: {error}".split()), always=True)
-        (store.root / name).unlink(missing_ok=True)
-    else:
-        store.note(name, text)
 
 
 def _validate(text: str) -> None:

@@ -18,6 +18,7 @@ from brittle.cli.list import info, list_
 from brittle.cli.report import compare, report
 from brittle.cli.run import run
 from brittle.cli.show import show_
+from brittle.cli.work import status, work
 from brittle.core.errors import BrittleError, CellError, MissingError, UsageError
 from brittle.core.files import FULL
 from brittle.core.text import folded, plain, printable_output, show, tinted
@@ -33,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="How brittle is your vision encoder?",
 )
-for command in (run, report, compare, leaderboard, finetune, info, verify, doctor):
+for command in (run, work, status, report, compare, leaderboard, finetune, info, verify, doctor):
     app.command()(command)
 app.command(name="list")(list_)
 app.command(name="show")(show_)

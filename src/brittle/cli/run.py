@@ -12,7 +12,7 @@ import typer
 from brittle.core import components, progress
 from brittle.core.errors import CellError, MissingError, UsageError, unknown
 from brittle.core.records import Result
-from brittle.core.spec import listed
+from brittle.core.spec import Spec, listed, parse
 from brittle.core.text import show
 from brittle.planning import plan as plans
 from brittle.planning import sweep
@@ -114,9 +114,20 @@ def run(
         typer.Option(
             "--executor",
             metavar="NAME",
-            help="Where cells run: local, one after the other; or processes, several at once on the CPU.",
+            help="Who measures: local, this machine; or manual, workers that you start with brittle work.",
         ),
     ] = "local",
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            "--devices",
+            min=0,
+            max=4096,
+            metavar="N",
+            help="Workers at once, one a GPU, or on the CPU; 0 for all.",
+            show_default="1",
+        ),
+    ] = None,
     keep_adversarial: Annotated[
         bool, typer.Option("--keep-adversarial", help="Keep the attacked images, for stored:RUN.")
     ] = False,
@@ -153,8 +164,7 @@ def run(
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
-    if executor not in components.names("launch"):
-        raise unknown("executor", executor, components.names("launch"))
+    executor = _executor(executor, devices)
     if batch_size != "auto" and not re.fullmatch("[1-9][0-9]{0,8}", batch_size):
         raise UsageError(f"--batch-size {batch_size}: must be auto or a whole number above 0")
     if fail_under is not None and not math.isfinite(fail_under):
@@ -193,6 +203,16 @@ def run(
     progress.say(f"written: {folder}/report/report.html, .md, .csv, .json")
     progress.say(answer.sentence_of(results))
     raise typer.Exit(_exit_code(results, fail_under) or (MissingError.exit_code if missing else 0))
+
+
+def _executor(text: str, devices: int | None) -> str:
+    """The launcher's complete spec, with ``--devices`` in it."""
+    spec = parse(text)
+    if spec.name not in components.names("launch"):
+        raise unknown("executor", spec.name, components.names("launch"))
+    if devices is not None:
+        spec = Spec(spec.name, spec.argument, {**spec.settings, "devices": devices})
+    return str(components.complete("launch", spec))
 
 
 def _listed(kind: str, texts: Many, *more: str) -> Many:

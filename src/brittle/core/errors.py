@@ -48,6 +48,10 @@ class UnreachableError(MissingError):
     """What is missing would have to be downloaded, and cannot be."""
 
 
+class Busy(Exception):
+    """Another process is at it: no error, but a reason to do something else meanwhile."""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     """``no attack 'pdg'; did you mean 'pgd'?`` or, with nothing near, the names that exist (of many, some)."""
     names = sorted(known)

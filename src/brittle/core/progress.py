@@ -16,9 +16,14 @@ TINTS = {r"\A(failed|missing|lacks)\b|(?<=[\d\]]) !$": "red", r"\Awarning\b|(?<=
 
 quiet = False
 relay: Callable[..., None] | None = None
-"""Where another process hands on what it says, as (name of a function here, *arguments), in place of saying it."""
+"""Where a worker hands on what it says and does, as (``say``, ``finished`` or ``doing``, *values)."""
+echo = True
+"""Whether it is said here too."""
 _bars: list[object] = []  # the one live display, while any bar is open
 _runs: list["_Run"] = []  # the run that cells belong to, while there is one
+_told: list[
+    Callable[[], None]
+] = []  # what says of each piece of work that is open how far it is, to where it is handed on
 _last_line = time.monotonic()  # of all work together, so that many short pieces speak as seldom as one long one
 
 
@@ -30,12 +35,11 @@ def progress(what: str, total: int, unit: str = "images", done: int = 0) -> Gene
         what: what is being done.
         total: how many units there are, ``done`` of which were done before.
     """
-    if quiet or relay:
-        yield lambda _count, _note="": None
-    elif sys.stderr.isatty():
-        yield from _bar(what, total, unit, done)
+    if quiet or (relay and not echo):
+        shown = _silently()
     else:
-        yield from _lines(what, total, unit, done)
+        shown = (_bar if sys.stderr.isatty() else _lines)(what, total, unit, done)
+    yield from _relayed(shown, relay, what, total, unit, done) if relay else shown
 
 
 @contextmanager
@@ -66,9 +70,8 @@ def finished(name: str, line: str = "") -> None:
     """A piece of the run is done; ``line`` says what came of it."""
     if relay:
         relay("finished", name, line)
-        return
-    if line:
-        say(line)
+    if line and (echo or not relay):
+        _say(line)
     for run in _runs[-1:]:
         run.finish(name)
 
@@ -104,10 +107,11 @@ class _Run:
             return said
         now, *then = [rates[cost > 0] * (cost or 1) for cost in self.left.values()]
         # what takes longer than it was reckoned to does not make those after it shorter
-        return f"{said}, {_duration(max(0.0, now - (time.monotonic() - self.began)) + sum(then))} left"
+        return f"{said}, {duration(max(0.0, now - (time.monotonic() - self.began)) + sum(then))} left"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -118,7 +122,11 @@ def say(text: str, always: bool = False) -> None:
     """One line on stderr; ``always`` for what explains a result, which is said even when quiet."""
     if relay:
         relay("say", text, always)
-        return
+    if not relay or echo:
+        _say(text, always)
+
+
+def _say(text: str, always: bool = False) -> None:
     if quiet and not always:
         return
     text = tinted(folded(plain(text), sys.stderr), TINTS, sys.stderr)
@@ -175,7 +183,7 @@ def _fitted(task: Any, width: int) -> str:
     count = f"{task.completed:.0f}/{task.total:.0f} {task.fields['unit']}"
     tail = " ".join(filter(None, [count, task.fields["rate"], task.fields["note"]]))
     if task.time_remaining is not None and not _runs:
-        tail += f", {_duration(task.time_remaining)} left"
+        tail += f", {duration(task.time_remaining)} left"
     parts = task.description.split(" / ")
     room = width - len(tail) - 1
     while len(parts) > 1 and len(" / ".join(parts)) > room:
@@ -199,6 +207,35 @@ def _bar(what: str, total: int, unit: str, done: int) -> Iterator[Callable[..., 
             yield advance
         finally:
             live.remove_task(task)
+
+
+def _silently() -> Iterator[Callable[..., None]]:
+    yield lambda _count, _note="": None
+
+
+def _relayed(
+    shown: Iterator[Callable[..., None]], to: Callable[..., None], what: str, total: int, unit: str, done: int
+) -> Iterator[Callable[..., None]]:
+    for inner in shown:
+        seen = done
+
+        def told() -> None:
+            to("doing", what, seen, total, unit)
+
+        def advance(count: int, note: str = "", inner: Callable[..., None] = inner) -> None:
+            nonlocal seen
+            seen += count
+            told()
+            inner(count, note)
+
+        told()
+        _told.append(told)
+        try:
+            yield advance
+        finally:
+            _told.remove(told)
+            for outer in _told[-1:]:  # which goes on
+                outer()
 
 
 def _lines(what: str, total: int, unit: str, done: int) -> Iterator[Callable[..., None]]:

@@ -3,6 +3,7 @@ and kept."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from brittle.attacks.parts.halving import join, split_on_oom
 from brittle.attacks.parts.image_store import ImageStore
 from brittle.attacks.parts.run import attacked
 from brittle.core import files
+from brittle.core.errors import Busy
 from brittle.core.traits import AttackTraits
 from brittle.core.tree import Part
 from brittle.evaluation import cache
@@ -23,6 +25,9 @@ from brittle.types.attack_log import MOVED, SILENCE, Attacked, AttackLog
 from brittle.types.threat import Threat
 
 COSTLY = 5.0  # seconds that a batch, or a member of an ensemble, must have taken to be written down for a resumed run
+Claim = Callable[[Sequence[str], bool], AbstractContextManager[None]]
+"""What to be inside of while the images with these ids are attacked; and whether to wait for another who is, or else
+get Busy."""
 PARTS = "parts"  # the folder of members, inside that of batches
 
 
@@ -35,6 +40,7 @@ class Adversary:
         keep: write all of them down.
         earlier: what the next smaller budget's cell wrote down, to continue from.
         training: gives so many images of the train split, for an attack that learns from them.
+        claim: where other workers attack other images of the same cell; None where this one is alone at it.
     """
 
     resolved: Resolved
@@ -44,21 +50,45 @@ class Adversary:
     keep: bool = False
     earlier: ImageStore | None = None
     training: Callable[[int], Iterable[Batch]] | None = None
+    claim: Claim | None = None
 
     def __call__(self, batch: Batch) -> Attacked:
         """What the attack makes of a batch; the clean images where the cell has none."""
         attack = self.resolved.attack
         if attack is None:
             return Attacked.unlogged(batch.images)
-        traits = attack.attack_traits
+        if kept := self._kept(batch):
+            return kept
+        if self.claim is None:
+            return self._made(attack, batch)
+        with self.claim(batch.ids, True):
+            return self._kept(batch) or self._made(attack, batch)
+
+    def ahead(self, batches: Iterable[Batch], advance: Callable[[int], object]) -> int:
+        """Attack those of the batches that no other worker has attacked or is attacking, and write them down for
+        whoever scores them; how many they were. ``advance`` is told of images."""
+        attack, claim, count = self.resolved.attack, self.claim, 0
+        assert attack is not None
+        assert claim is not None
+        for batch in batches:
+            with suppress(Busy), claim(batch.ids, False):
+                if not self._kept(batch):
+                    self._made(attack, batch)
+                    count += 1
+            advance(len(batch.images))
+        return count
+
+    def _kept(self, batch: Batch) -> Attacked | None:
         kept = self.images.get(batch.ids) if self.images else None
-        if kept is not None:
-            return Attacked.of({key: value.to(batch.images.device) for key, value in kept.items()})
+        return Attacked.of({key: value.to(batch.images.device) for key, value in kept.items()}) if kept else None
+
+    def _made(self, attack: Part, batch: Batch) -> Attacked:
         began = time.monotonic()
-        tensors = split_on_oom(lambda part: self._attacked(attack, traits, part), join, batch)
-        if self.images and (self.keep or time.monotonic() - began > COSTLY):
+        tensors = split_on_oom(lambda part: self._attacked(attack, attack.attack_traits, part), join, batch)
+        if self.images and (self.keep or self.claim or time.monotonic() - began > COSTLY):
             self.images.put(batch.ids, tensors)
-            ImageStore(self.images.folder / PARTS).clear()
+            if self.claim is None:
+                ImageStore(self.images.folder / PARTS).clear()
         return Attacked.of(tensors)
 
     def _attacked(self, attack: Part, traits: AttackTraits, batch: Batch) -> dict[str, Tensor]:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from brittle.core import files
+from brittle.core.claims import claimed
 from brittle.core.errors import CellError, UsageError
 from brittle.core.spec import number
 
@@ -27,12 +27,18 @@ SPARE = 2 * 10**8  # bytes of the disk that features leave free
 MAPPED = 2**20  # bytes; a process may hold some 65,000 mapped files, and small ones can as well be read
 
 
-def get_or_make(folder: str, key: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def get_or_make(
+    folder: str, key: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]], *, wait: bool = True
+) -> dict[str, Tensor]:
     """The tensors stored under ``key``, or what ``make`` gives, stored. Two processes never make the same one at once.
 
     Args:
         folder: ``features``, ``targets``, ``heads``, ``adversarial`` or ``universal``.
         key: everything the tensors depend on, as plain data.
+        wait: whether to wait for another process that is making them.
+
+    Raises:
+        Busy: another is, and it is not to be waited for.
     """
     name = files.sha256(json.dumps({"kind": folder, **key}, sort_keys=True).encode())
     path = files.cache() / folder / name[:2] / f"{name}.safetensors"
@@ -41,8 +47,7 @@ def get_or_make(folder: str, key: Mapping[str, Any], make: Callable[[], Mapping[
         with suppress(OSError):
             os.utime(path)  # so that what was used last goes last
         return stored
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with claimed(path.with_suffix(".lock"), wait=wait):
         stored = _stored(path)  # another process may have been quicker
         if stored is None:
             tensors = {key: value.detach().cpu().contiguous().clone() for key, value in make().items()}

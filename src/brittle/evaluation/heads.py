@@ -40,6 +40,7 @@ def features(
     *,
     reads: Sequence[str] = Features._fields,
     look: Look = FINAL,
+    wait: bool = True,
 ) -> Iterator[tuple[Features, Tensor]]:
     """Frozen features (float16, on the CPU) and target of each batch, computed once for each (encoder, images): each
     part is kept by itself for whichever head reads it, and the pooled one, which is small, with any other.
@@ -50,6 +51,10 @@ def features(
         what, total: what to call it, and how many images there are.
         reads: the parts wanted; the width of any other is 0, so that a linear probe does not fill the disk with grids.
         look: which of the encoder's features.
+        wait: whether to wait for another process that is at the same batch.
+
+    Raises:
+        Busy: another is, and it is not to be waited for.
     """
     with progress(what, total) as advance:
         last: Sequence[str] = ()
@@ -65,17 +70,17 @@ def features(
             def seen(batch: Batch = batch) -> dict[str, Tensor]:
                 return _seen(encoder, batch, {*reads, SMALL}, look)
 
-            stored = {name: _part(name, key, seen) for name in reads}
+            stored = {name: _part(name, key, seen, wait) for name in reads}
             if seen.cache_info().currsize and SMALL not in reads:
                 with suppress(CellError):  # is raised for a head that reads it
-                    _part(SMALL, key, seen)
+                    _part(SMALL, key, seen, wait)
             none = next(iter(stored.values()))
             advance(0 if batch.ids == last else len(batch.images))
             last = batch.ids
             yield Features(*(stored.get(name, none)[name] for name in Features._fields)), _held(batch.target)
 
 
-def _part(name: str, key: Mapping[str, Any], seen: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def _part(name: str, key: Mapping[str, Any], seen: Callable[[], Mapping[str, Tensor]], wait: bool) -> dict[str, Tensor]:
     """One part of the features as it is stored, the other without width."""
 
     def make() -> dict[str, Tensor]:
@@ -83,7 +88,7 @@ def _part(name: str, key: Mapping[str, Any], seen: Callable[[], Mapping[str, Ten
         make_room(part.nbytes)
         return {each: part if each == name else other[:, :0].half() for each, other in seen().items()}
 
-    return get_or_make("features", {**key, "reads": [name]}, make)
+    return get_or_make("features", {**key, "reads": [name]}, make, wait=wait)
 
 
 def _half(part: Tensor) -> Tensor:
@@ -136,7 +141,11 @@ def check_unchanged(resolved: Resolved, *splits: str) -> None:
 
 def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine: Machine) -> nn.Module:
     """The head of a cell, fitted on the train split's frozen features and chosen on the val split's; fitted once and
-    kept. A task without labels has one ready, and so has one whose head is read from a file."""
+    kept. A task without labels has one ready, and so has one whose head is read from a file.
+
+    Raises:
+        Busy: the machine is not alone, and another worker is fitting it or computing its features.
+    """
     task, device, seed = resolved.task, machine.device, resolved.cell.seed
     if isinstance(task, LabelFree):
         return task.head_on(encoder).to(device)
@@ -163,7 +172,7 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
         trim()
         return best.state_dict()
 
-    fresh.load_state_dict(get_or_make("heads", key, fit), strict=True)
+    fresh.load_state_dict(get_or_make("heads", key, fit, wait=machine.alone), strict=True)
     return fresh.to(device)
 
 
@@ -194,7 +203,12 @@ def _rows(
             continue
         what, count = f"features of {resolved.cell.encoder} on {split}", len(splits[split])
         weights = f"{resolved.weights}{f' {rule.red} {rule.pad}' if rule.changes_encoder else ''}"
-        found = features(encoder, weights, seen(range(count)), what, count, reads=rule.reads, look=rule.look)
+        found = features(
+            *(encoder, weights, seen(range(count)), what, count),
+            reads=rule.reads,
+            look=rule.look,
+            wait=machine.alone,
+        )
         rows[split] = list(found)
     return rows
 

@@ -17,13 +17,15 @@ from brittle.core.errors import UsageError
 class Machine:
     """How to run: where, how many images at once (0 goes by their size) and how many readers, which change no number;
     ``precision``, ``fp32`` or ``bf16``, in which attacks run the encoder, which may (it is part of an attacked cell's
-    identity; scores are float32); and ``keep``, whether adversarial images stay on disk."""
+    identity; scores are float32); ``keep``, whether adversarial images stay on disk; and ``alone``, whether no other
+    worker is at the same run, who could be making what this one needs, or do a part of it."""
 
     device: str = "cpu"
     batch_size: int = 0
     workers: int = 0
     precision: str = "fp32"
     keep: bool = False
+    alone: bool = True
 
 
 def machine(

@@ -3,9 +3,9 @@
 import io
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from brittle.core.pictures import Picture
 from brittle.core.progress import progress, say
 from brittle.core.records import EVIDENCE, Cell, Finding, Result
 from brittle.evaluation import heads, inspection, loading, protocol, quirks
-from brittle.evaluation.attacking import Adversary
+from brittle.evaluation.attacking import Adversary, Claim
 from brittle.evaluation.cache import image_ids
 from brittle.evaluation.gallery import Gallery
 from brittle.evaluation.machine import Machine, peak_bytes
@@ -59,12 +59,48 @@ def model_of(resolved: Resolved, machine: Machine) -> tuple[Model, protocol.Prot
     return Model(task, head, encoder, window=rule.window, stride=rule.stride, look=look, reads=reads).eval(), rule
 
 
+class _Ready(NamedTuple):
+    """What a cell is measured with."""
+
+    resolved: Resolved
+    model: Model
+    rule: protocol.Protocol
+    adversary: Adversary
+    batches: Callable[[str, int | None], Iterator[Batch]]
+    limit: int | None
+    total: int
+
+
+def _ready(
+    cell: Cell, machine: Machine, images: ImageStore | None, earlier: ImageStore | None, claim: Claim | None
+) -> _Ready:
+    resolved = resolve(cell, machine.precision).pinned()
+    limit, chosen = inspection.drawn(cell)
+    total = len(inspection.places(cell.dataset, "test", limit, chosen))
+    model, rule = model_of(resolved, machine)
+    names = frozenset(quirks_of(cell.protocol))
+
+    def batches(split: str, count: int | None) -> Iterator[Batch]:
+        some = inspection.places(cell.dataset, split, count, chosen)
+        whole = loading.batches(resolved.data(split), some, resolved.task, rule, machine)
+        return targeted(quirks.turned(whole, cell, resolved.task, names), model, resolved.attack is not None)
+
+    seen, training = quirks.attacked(model, names, rule), partial(batches, "train")
+    adversary = Adversary(resolved, seen, _threat(cell), images, machine.keep, earlier, training, claim)
+    return _Ready(resolved, model, rule, adversary, batches, limit, total)
+
+
+def _threat(cell: Cell) -> Threat:
+    return Threat(cell.norm or "linf", cell.eps or 0.0)  # type: ignore[arg-type]
+
+
 def measure(
     cell: Cell,
     machine: Machine,
     checks: str = "fast",
     images: ImageStore | None = None,
     earlier: ImageStore | None = None,
+    claim: Claim | None = None,
 ) -> tuple[Result, bytes, Sequence[Picture]]:
     """The result of a cell, its per-image samples (an .npz file's bytes), and pictures of what was attacked.
 
@@ -72,38 +108,31 @@ def measure(
         checks: ``none``, ``fast`` or ``full``: the evidence to gather for an attacked number.
         images: where adversarial images are written down, so that an interrupted cell continues from there.
         earlier: where the cell of the next smaller budget left its own.
+        claim: what other workers that ``assist`` are kept apart by; None where none does.
 
     Raises:
         BrittleError: the cell cannot be measured; nothing is ever scored from images outside the threat or predictions
             that are no numbers.
+        Busy: another worker is making what this cell needs.
     """
     began = time.monotonic()
-    resolved = resolve(cell, machine.precision).pinned()
-    task, attack = resolved.task, resolved.attack
-    limit, chosen = inspection.drawn(cell)
-    total = len(inspection.places(cell.dataset, "test", limit, chosen))
-    odd = inspection.inspected(cell.dataset, cell.task, limit, chosen)
-    model, rule = model_of(resolved, machine)
+    odd = inspection.inspected(cell.dataset, cell.task, *inspection.drawn(cell))
+    ready = _ready(cell, machine, images, earlier, claim)
+    resolved, model, rule, total = ready.resolved, ready.model, ready.rule, ready.total
+    task, attack, threat = resolved.task, resolved.attack, _threat(cell)
     odd = (*odd, *([] if attack else heads.at_edge(model.head, rule.recipe)))
-    threat = Threat(cell.norm or "linf", cell.eps or 0.0)  # type: ignore[arg-type]
-    assert model.encoder is not None
     names = frozenset(quirks_of(cell.protocol))
-
-    def batches(split: str, count: int | None) -> Iterator[Batch]:
-        some = inspection.places(cell.dataset, split, count, chosen)
-        whole = loading.batches(resolved.data(split), some, task, rule, machine)
-        return targeted(quirks.turned(whole, cell, task, names), model, attack is not None)
-
-    seen = quirks.attacked(model, names, rule)
-    adversary = Adversary(resolved, seen, threat, images, machine.keep, earlier, partial(batches, "train"))
     checkable = _checkable(resolved) and not names
     marked = quirks.scored(model, names, rule, attack.sees if attack else "")
     scoring = Scoring(marked, threat, total if checks != "none" and checkable else 0)
     gallery = Gallery(marked, total)
+    assert model.encoder is not None
     with frozen(model), counted(model.encoder) as passes:
+        if claim:
+            _attack_ahead(ready)
         with progress(titled(cell), total) as advance:
-            for batch in batches("test", limit):
-                made = adversary(batch)
+            for batch in ready.batches("test", ready.limit):
+                made = ready.adversary(batch)
                 damage = scoring.add(batch, made)
                 if attack:
                     gallery.add(batch, made.images, damage)
@@ -119,6 +148,23 @@ def measure(
     origin["checks"] = checks if checkable else EVIDENCE[-1]
     cost["peak_bytes"] = peak_bytes(machine.device)
     return *_result(resolved, scoring, scores, (*said, *odd), cost, origin), _pictures(resolved, gallery)
+
+
+def assist(cell: Cell, machine: Machine, images: ImageStore, earlier: ImageStore | None, claim: Claim) -> int:
+    """Attack batches of a cell that another worker measures, as long as there are any that nobody is at; how many they
+    were.
+
+    Raises:
+        BrittleError, Busy: as ``measure``.
+    """
+    ready = _ready(cell, machine, images, earlier, claim)
+    with frozen(ready.model):
+        return _attack_ahead(ready)
+
+
+def _attack_ahead(ready: _Ready) -> int:
+    with progress(titled(ready.resolved.cell), ready.total) as advance:
+        return ready.adversary.ahead(ready.batches("test", ready.limit), advance)
 
 
 def _result(

@@ -1,12 +1,39 @@
-"""Cells one after the other in this process."""
+"""Cells on this machine: one after the other in this process, or at once by several workers, one on each GPU or in as
+many processes on the CPU."""
 
-from brittle.launch.parts.cell import Work, run_cell
+import os
+
+import torch
+
+from brittle.core.components import Count
+from brittle.core.errors import UsageError
+from brittle.launch.parts.cell import Work
+from brittle.launch.parts.crew import Crew
+from brittle.launch.parts.worker import spoken, work_off
 
 
-def local(work: Work, /) -> int:
+def local(work: Work, /, *, devices: Count = 1) -> None:
     """Measure the cells that are to be done.
 
-    Returns:
-        How many failed.
+    Args:
+        devices: how many workers; 0 for as many as there are GPUs, or cores. On the CPU they share the cores.
+
+    Raises:
+        UsageError: there are fewer GPUs.
     """
-    return sum(not run_cell(work, name) for name in work.cells)
+    device, cores = work.machine.device, _cores()
+    on_gpu = device.startswith("cuda")
+    there = torch.cuda.device_count() if on_gpu else cores
+    count = min(devices or there, max(1, len(work.cells)))
+    if on_gpu and count > there:
+        raise UsageError(f"--devices {devices}: there are {there} GPUs here")
+    if count < 2:
+        with spoken(work, echo=True):
+            work_off(work)
+        return
+    names = [f"cuda:{place}" for place in range(count)] if on_gpu else ["cpu"] * count
+    Crew(work, names, max(1, cores // count)).run()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

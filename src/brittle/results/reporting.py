@@ -6,9 +6,12 @@ from typing import Any
 
 from brittle.core import components
 from brittle.core.errors import UsageError
+from brittle.core.progress import say
 from brittle.core.records import Result
 from brittle.core.traits import ReportTraits
-from brittle.results.store import pictures
+from brittle.results.store import Store, pictures
+
+REPORTS = ("md", "csv", "json", "html")  # written into every run folder
 
 
 def report(
@@ -34,6 +37,20 @@ def report(
             raise UsageError(f"--per-class: {name} has no rows for classes; take --format csv")
         return traits.per_class(results, _spreads(folders))
     return made.function(results, *(_BESIDE[each](folders) for each in traits.beside))
+
+
+def write(store: Store, results: Sequence[Result]) -> None:
+    """Write the reports of a run into its folder. One that cannot be built costs no results: it is said, and an older
+    one, which would show other numbers, is taken away."""
+    for kind in REPORTS:
+        name = f"report/report.{kind}"
+        try:
+            text = report(kind, results, [store.root])
+        except Exception as error:
+            say(" ".join(f"warning: no {name}: {type(error).__name__}: {error}".split()), always=True)
+            (store.root / name).unlink(missing_ok=True)
+        else:
+            store.note(name, text)
 
 
 def figures(name: str, results: Sequence[Result], folders: Sequence[Path]) -> Mapping[str, Any]:

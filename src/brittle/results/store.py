@@ -4,23 +4,23 @@ many processes run."""
 import json
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from brittle.core import files
-from brittle.core.errors import MissingError, UsageError
+from brittle.core.claims import claimed
+from brittle.core.errors import Busy, MissingError, UsageError
 from brittle.core.pictures import Picture
 from brittle.core.progress import say
 from brittle.core.records import EVIDENCE, Cell, Result
 from brittle.planning.plan import DOWNSTREAM
 
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OSError, UsageError)  # what reading a damaged file may raise
-FOLDERS = ("results", "samples", "gallery", "failed", "adversarial", "locks", "quarantine", "report")
+FOLDERS = ("results", "samples", "gallery", "failed", "adversarial", "locks", "workers", "quarantine", "report")
+WORK = "work.json"  # what workers are to do
 LABEL = "cell.json"  # says what kept images are, and is written last
 ID = re.compile(r"[0-9a-f]{20}")
 
@@ -123,6 +123,14 @@ class Store:
         files.write_record(self.root / "results" / f"{result.id}.json", data)
         (self.root / "failed" / f"{result.id}.json").unlink(missing_ok=True)
 
+    def failure(self, name: str) -> Result | None:
+        """Why a cell failed, as the row that it is in reports."""
+        return self._get_failed(self.root / "failed" / f"{name}.json")
+
+    def failed(self, name: str) -> bool:
+        """Whether a cell failed since the run was last started."""
+        return (self.root / "failed" / f"{name}.json").is_file()
+
     def put_failed(self, result: Result) -> None:
         """Write why a cell failed; the next run tries it again."""
         files.write_record(self.root / "failed" / f"{result.id}.json", result.to_dict())
@@ -201,29 +209,27 @@ class Store:
         files.write_whole(self.root / name, content.encode())
 
     @contextmanager
-    def claim(self, name: str, busy: str = "") -> Generator[None]:
-        """Only one process at a time inside, for a cell; the lock is the kernel's, so it does not outlive a killed
-        process.
+    def claim(self, name: str, busy: str = "", *, wait: bool = True) -> Generator[None]:
+        """Only one process at a time inside, for a cell, or for a part of one (``core.claims``).
 
         Args:
             busy: what to refuse with where another is inside; it is waited for where nothing is given.
 
         Raises:
             UsageError: another is inside, or the folder cannot be written.
+            Busy: another is inside, nothing is to be refused with, and it is not to be waited for.
         """
         path = self.root / "locks" / f"{name}.lock"
-        lock = FileLock(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0 if busy else -1)
-        except Timeout:
-            raise UsageError(busy) from None
-        except OSError as error:
-            raise files.unwritable(path, error) from None
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(claimed(path, wait=wait and not busy))
+            except Busy:
+                if busy:
+                    raise UsageError(busy) from None
+                raise
+            except OSError as error:
+                raise files.unwritable(path, error) from None
             yield
-        finally:
-            lock.release()
 
     def put_images(self, name: str, cell: Cell) -> None:
         """Note that the attacked images of a cell are complete."""

@@ -31,7 +31,7 @@ class ImageStore:
         data = save(
             {**{key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, "ids": names}
         )
-        path = self.folder / f"{files.sha256(json.dumps(list(ids)).encode())[:16]}.safetensors"
+        path = self._path(ids)
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_sealed(path, data)
         if self._places is not None:
@@ -40,6 +40,8 @@ class ImageStore:
     def get(self, ids: Sequence[str]) -> dict[str, Tensor] | None:
         """The tensors of these images in this order; None where one of them is not here."""
         places = self._index()
+        if path := self._new(ids):
+            places |= {name: (path, place) for place, name in enumerate(ids)}
         if not all(name in places for name in ids):
             return None
         images = [(self._read(path), place) for path, place in (places[name] for name in ids)]
@@ -64,6 +66,15 @@ class ImageStore:
                     ids = json.loads(bytes(load(data)["ids"].tolist()))
                     self._places |= {name: (path, place) for place, name in enumerate(ids)}
         return self._places
+
+    def _path(self, ids: Sequence[str]) -> Path:
+        return self.folder / f"{files.sha256(json.dumps(list(ids)).encode())[:16]}.safetensors"
+
+    def _new(self, ids: Sequence[str]) -> Path | None:
+        """Where just these images are, if another process has written them down since the folder was looked at."""
+        path = self._path(ids)
+        known = self._places is not None and any(name in self._places for name in ids)
+        return path if not known and files.read_sealed(path) is not None else None
 
     def _read(self, path: Path) -> dict[str, Tensor]:
         if self._last is None or self._last[0] != path:

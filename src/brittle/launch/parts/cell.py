@@ -1,38 +1,48 @@
-"""One cell measured and stored: claimed, resumed, kept, and its failure written down; every launcher's unit."""
+"""One cell measured and stored: claimed, resumed, kept, and its failure written down; every worker's unit."""
 
 import traceback
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from typing import Any, Literal
 
 from brittle.attacks.parts.image_store import ImageStore
-from brittle.core import progress
-from brittle.core.errors import BrittleError, CellError
+from brittle.core import files, progress
+from brittle.core.errors import BrittleError, Busy, CellError, MissingError
 from brittle.core.records import Cell, Result
+from brittle.evaluation.attacking import PARTS
 from brittle.evaluation.machine import Machine
-from brittle.evaluation.measure import failure, measure
+from brittle.evaluation.measure import assist, failure, measure
 from brittle.planning.identity import resolve
 from brittle.planning.warm_start import smaller_cell, titled
 from brittle.reports.parts import wording
-from brittle.results.store import Store
+from brittle.results.attempts import attempt
+from brittle.results.store import WORK, Store
+
+ATTEMPTS = 3  # at a cell that takes its worker with it
+Outcome = Literal["done", "failed", "busy"]
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a launcher is to do.
+    """What workers are to do, all of them together.
 
     Args:
         cells: by identity, in the order in which each may continue from those before it.
         store: the run folder.
         machine: how to run.
         checks: ``none``, ``fast`` or ``full``: the evidence to gather.
+        large: the cells that are worth being shared by several workers.
+        plan: the identities of all cells of the plan, those that were done before among them, in its order.
     """
 
     cells: Mapping[str, Cell]
     store: Store
     machine: Machine
     checks: str
+    large: Collection[str] = ()
+    plan: Sequence[str] = ()
 
     @cached_property
     def earlier(self) -> Mapping[str, str]:
@@ -45,57 +55,148 @@ class Work:
                     ids[name] = resolve(smaller, self.machine.precision).id
         return ids
 
+    def head(self, name: str) -> tuple[object, ...]:
+        """What the cells of one head have in common."""
+        cell = self.cells[name]
+        return cell.encoder, cell.dataset, cell.seed, cell.task
 
-def run_cell(work: Work, name: str) -> bool:
+    @cached_property
+    def turns(self) -> Mapping[tuple[object, ...], int]:
+        """When the turn of each head is: those of the encoders one after the other, each in the order of its own."""
+        heads = dict.fromkeys(map(self.head, self.cells))
+        encoders = [head[0] for head in heads]
+        return {head: encoders[:place].count(head[0]) for place, head in enumerate(heads)}
+
+    def note(self) -> None:
+        """Write it into the run folder, for workers that begin with nothing else."""
+        machine = {key: getattr(self.machine, key) for key in ("batch_size", "workers", "precision", "keep")}
+        cells = {name: asdict(cell) for name, cell in self.cells.items()}
+        data = {"cells": cells, "machine": machine, "checks": self.checks, "large": [*self.large], "plan": [*self.plan]}
+        files.write_record(self.store.root / WORK, data)
+
+    @classmethod
+    def noted(cls, store: Store, device: str) -> "Work":
+        """What was written into a run folder, for one of several workers on a device.
+
+        Raises:
+            MissingError: nothing was, or it is damaged.
+        """
+        try:
+            data: dict[str, Any] = files.read_record(store.root / WORK)
+            cells = {name: Cell(**cell) for name, cell in data["cells"].items()}
+            machine = Machine(device, **data["machine"], alone=False)
+            return cls(cells, store, machine, data["checks"], data["large"], data["plan"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            what = f"no work in {store.root}: {type(error).__name__} {' '.join(str(error).split())[:100]}"
+            raise MissingError(f"{what}; start it with brittle run --executor manual") from None
+
+    def finished(self, name: str) -> bool:
+        """Whether a cell is done, or has failed since the run was started."""
+        return self.store.failed(name) or self.store.done(name, self.checks, self.machine.keep)
+
+
+def run_cell(work: Work, name: str) -> Outcome:
     """Measure one of the cells, if no other process was quicker, and store it; a cell that fails is written down with
     its reason, and the others are not disturbed.
 
     Returns:
-        Whether it is done.
+        What has become of it; ``busy`` where another worker is at it, or is making something that it needs.
     """
-    store, machine, cell = work.store, work.machine, work.cells[name]
-    with store.claim(name):
-        if store.done(name, work.checks, machine.keep):
-            progress.finished(name)
-            return True
-        place, title = list(work.cells).index(name) + 1, titled(cell)
-        try:
+    store, others = work.store, not work.machine.alone
+    try:
+        with store.claim(name, wait=not others):
+            if store.done(name, work.checks, work.machine.keep):
+                if not others:  # else who did it has said so
+                    progress.finished(name)
+                return "done"
+            if others and store.failed(name):
+                return "failed"
+            return _tried(work, name)
+    except Busy:
+        return "busy"
+
+
+def _tried(work: Work, name: str) -> Outcome:
+    cell = work.cells[name]
+    place, title = list(work.cells).index(name) + 1, titled(cell)
+    try:
+        with attempt(work.store.root, name) as before:
+            if before >= ATTEMPTS:
+                raise CellError(f"{before} workers in a row ended while they measured it, as when memory runs out")
             result = _measure(work, name, cell)
-        except BrittleError as error:
-            store.put_failed(failure(cell, error, name))
-            progress.say(f"failed: {title}: {error}", always=True)
-            progress.finished(name)
-            return False
-        except Exception as error:  # noqa: BLE001 - of an encoder, a decoder, the disk or ours; others go on
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            reason = CellError(f"{type(error).__name__} in {where.name}: {' '.join(str(error).split())[:300]}")
-            progress.say(f"failed: {title}: {reason}", always=True)
-            progress.finished(name)
-            with suppress(OSError):  # a full disk has no room for the reason either
-                store.put_failed(failure(cell, reason, name))
-            return False
-        score = f"{result.task['headline']} {wording.text(result)}"
-        progress.finished(name, f"[{place}/{len(work.cells)}] {title}: {score}")
-    return True
+    except Busy:
+        raise
+    except BrittleError as error:
+        _failed(work, name, error)
+        return "failed"
+    except Exception as error:  # noqa: BLE001 - of an encoder, a decoder, the disk or ours; others go on
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__} in {where.name}: {' '.join(str(error).split())[:300]}"
+        with suppress(OSError):  # a full disk has no room for the reason either
+            _failed(work, name, CellError(reason))
+        return "failed"
+    score = f"{result.task['headline']} {wording.text(result)}"
+    progress.finished(name, f"[{place}/{len(work.cells)}] {title}: {score}")
+    return "done"
+
+
+def _failed(work: Work, name: str, error: BrittleError) -> None:
+    progress.say(f"failed: {titled(work.cells[name])}: {error}", always=True)
+    progress.finished(name)
+    work.store.put_failed(failure(work.cells[name], error, name))
 
 
 def _measure(work: Work, name: str, cell: Cell) -> Result:
     store, machine = work.store, work.machine
     feeds = name in work.earlier.values()
-    images = ImageStore(store.images(name))
-    before = work.earlier.get(name)
-    earlier = ImageStore(store.images(before)) if before else None
+    images, earlier = _images(work, name)
+    claim = _Claims(store, name) if name in work.large and not machine.alone else None
     result, samples, pictures = measure(
-        cell, replace(machine, keep=machine.keep or feeds), work.checks, images, earlier
+        cell, replace(machine, keep=machine.keep or feeds), work.checks, images, earlier, claim
     )
     if result.id != name:
         changed = f"{cell.encoder} or its data changed since the run began"
         raise CellError(f"{changed}; leave weights and data alone and run again")
     store.put(result, samples, pictures)
     if machine.keep and cell.attack:
+        ImageStore(images.folder / PARTS).clear()
         store.put_images(name, cell)
     elif not feeds:
         images.clear()
     if earlier and not machine.keep:
         earlier.clear()
     return result
+
+
+def assist_cell(work: Work, name: str) -> int | None:
+    """Attack batches of a large cell that another worker is measuring; how many they were, or None where it has not
+    come that far. What goes wrong is for that worker to say."""
+    if name not in work.large:
+        return 0
+    images, earlier = _images(work, name)
+    try:
+        return assist(work.cells[name], work.machine, images, earlier, _Claims(work.store, name))
+    except Busy:
+        return None
+    except Exception as error:  # noqa: BLE001 - as above
+        progress.say(f"could not help with {titled(work.cells[name])}: {type(error).__name__}: {error}")
+        return 0
+
+
+def _images(work: Work, name: str) -> tuple[ImageStore, ImageStore | None]:
+    """Where a cell's attacked images are written down, and those that it continues from."""
+    before = work.earlier.get(name)
+    return ImageStore(work.store.images(name)), ImageStore(work.store.images(before)) if before else None
+
+
+@dataclass(frozen=True)
+class _Claims:
+    """Claims on the batches of a cell."""
+
+    store: Store
+    name: str
+
+    @contextmanager
+    def __call__(self, ids: Sequence[str], wait: bool) -> Generator[None]:
+        with self.store.claim(f"{self.name}-{files.sha256(' '.join(ids))[:12]}", wait=wait):
+            yield

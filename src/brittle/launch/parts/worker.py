@@ -1,0 +1,54 @@
+"""A worker: takes one cell after the other that nobody is at, until nothing is left, whoever else does the same."""
+
+import time
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager
+
+from brittle.core import progress
+from brittle.launch.parts.cell import Work, assist_cell, run_cell
+from brittle.results.journal import Journal
+
+POLL = 1.0  # seconds until a worker with nothing to do looks again
+
+
+@contextmanager
+def spoken(work: Work, echo: bool) -> Generator[None]:
+    """Inside, what this process says and does stands in a journal of the run folder; with an ``echo`` here too."""
+    with Journal(work.store.root, work.machine.device) as journal:
+        before = progress.relay, progress.echo
+        progress.relay, progress.echo = journal, echo
+        try:
+            yield
+        finally:
+            progress.relay, progress.echo = before
+
+
+def work_off(work: Work) -> None:
+    """Measure the cells of a work that are left. Of a worker that is not alone: until the others have finished theirs
+    too, so that what a dead one leaves is taken up, and help with large ones meanwhile."""
+    left, last, helped = dict.fromkeys(work.cells), "", set[str]()
+    while left:
+        busy: list[str] = []
+        for name in _in_turn(work, left, last):
+            if run_cell(work, name) != "busy":
+                del left[name]
+                last = name
+                break
+            busy.append(name)
+        else:
+            for name in [name for name in left if work.finished(name)]:
+                del left[name]
+            made = {name: assist_cell(work, name) for name in busy if name in left and name not in helped}
+            helped.update(name for name, count in made.items() if count == 0)  # nothing of it was left to be taken
+            if not any(made.values()):
+                time.sleep(POLL)
+
+
+def _in_turn(work: Work, left: Collection[str], last: str) -> Iterator[str]:
+    """The cells that may begin: of one worker alone as they come; else those of the same head as the last one first,
+    then those of the heads by turns of encoders, so that two workers seldom need the same features."""
+    ready = (name for name in left if work.earlier.get(name) not in left)
+    if work.machine.alone:
+        return ready
+    turns, head = work.turns, work.head(last) if last else ()
+    return iter(sorted(ready, key=lambda name: (work.head(name) != head, turns[work.head(name)])))

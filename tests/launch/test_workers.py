@@ -1,0 +1,487 @@
+"""Several workers of one run: the numbers of one, each cell once, and nothing lost where one of them dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brittle.core import claims
+from brittle.core.errors import BrittleError, Busy, MissingError, UsageError
+from brittle.core.records import Cell
+from brittle.evaluation import cache
+from brittle.evaluation.attacking import Adversary
+from brittle.evaluation.machine import Machine
+from brittle.launch import local as launcher
+from brittle.launch.parts import cell as cells
+from brittle.launch.parts import crew, worker
+from brittle.launch.parts.cell import Work, assist_cell, run_cell
+from brittle.planning.identity import resolve
+from brittle.results import journal
+from brittle.results.store import Store, read_run
+
+Command = Callable[..., tuple[int, str, str]]
+Cells = Callable[..., Cell]
+Fork = Callable[..., tuple]
+TWO = ("-t", "classification(head=knn)", "-a", "pgd(steps=2)", "--seed", "0", "--seed", "1", "--limit", "8")
+
+
+def work_of(made: Sequence[Cell], folder: Path, machine: Machine | None = None, large: bool = False) -> Work:
+    named = {resolve(cell).id: cell for cell in made}
+    return Work(named, Store(folder), machine or Machine(), "fast", list(named) if large else (), list(named))
+
+
+def several(work: Work, batch_size: int = 0) -> Work:
+    return replace(work, machine=Machine(batch_size=batch_size, alone=False))
+
+
+def same(one: Store, other: Store, names: Sequence[str]) -> bool:
+    """Whether two run folders hold the same numbers bitwise, and what they are sums of."""
+    for name in names:
+        a, b = one.get(name), other.get(name)
+        assert a is not None
+        assert b is not None
+        if (a.metrics, a.metrics_uint8, a.intervals, a.findings) != (
+            b.metrics,
+            b.metrics_uint8,
+            b.intervals,
+            b.findings,
+        ):
+            return False
+        rows, others = one.samples(name), other.samples(name)
+        if rows.keys() != others.keys() or not all(
+            np.array_equal(rows[key], others[key], rows[key].dtype.kind == "f") for key in rows
+        ):
+            return False
+    return True
+
+
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["locks", "leases"])
+def test_what_another_is_at_is_busy(tmp_path: Path, fork: Fork, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setenv("BRITTLE_LOCKS", how)
+    path, inside = tmp_path / "x.lock", tmp_path / "inside"
+
+    def body() -> None:
+        with claims.claimed(path):
+            inside.touch()
+            signal.pause()
+
+    process, _ = fork(body)
+    while not inside.exists():
+        assert process.is_alive()
+        time.sleep(0.01)
+    with pytest.raises(Busy), claims.claimed(path, wait=False):
+        raise AssertionError("two at once")
+    process.kill()
+    process.join()
+
+
+@pytest.mark.parametrize("how", ["locks", "leases"])
+def test_the_claim_of_a_killed_process_is_taken_up(
+    tmp_path: Path, fork: Fork, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setenv("BRITTLE_LOCKS", how)
+    monkeypatch.setattr(claims, "LEASE", 1.0)
+
+    def body() -> None:
+        with claims.claimed(tmp_path / "x.lock"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process, _ = fork(body)
+    process.join()
+    with claims.claimed(tmp_path / "x.lock"):
+        pass  # comes to be
+
+
+def test_where_there_are_no_locks_claims_are_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+    import fcntl
+
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    claims._has_locks.cache_clear()
+    with claims.claimed(tmp_path / "x.lock"):
+        assert [path.suffix for path in tmp_path.iterdir()] == [".lease"]
+    claims._has_locks.cache_clear()
+
+
+def test_another_way_to_claim_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRITTLE_LOCKS", "sometimes")
+    refused = pytest.raises(UsageError, match="BRITTLE_LOCKS is 'sometimes'; give one of auto, locks, leases")
+    with refused, claims.claimed(tmp_path / "x.lock"):
+        raise AssertionError("claimed")
+
+
+def test_heads_that_another_is_fitting_are_busy(fresh: Path, cell_of: Cells, tmp_path: Path) -> None:
+    """All in one process: a claim of another thread of it is as any other's."""
+    work = several(work_of([cell_of(None)], tmp_path / "run"))
+    (name,) = work.cells
+    real, outcomes = cache.get_or_make, list[str]()
+
+    def nested(folder: str, key: object, make: Callable[[], object], **how: bool) -> object:
+        def making() -> object:
+            if folder == "heads" and not outcomes:
+                outcomes.append("")
+                with pytest.raises(Busy):
+                    real(folder, key, make, **how)  # type: ignore[arg-type]
+                outcomes.append("busy")
+            return make()
+
+        return real(folder, key, making, **how)  # type: ignore[arg-type]
+
+    from brittle.evaluation import heads
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heads, "get_or_make", nested)
+        assert run_cell(work, name) == "done"
+    assert outcomes == ["", "busy"]
+
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+
+def test_four_workers_do_each_cell_once(fresh: Path, cell_of: Cells, tmp_path: Path, fork: Fork) -> None:
+    made = [
+        cell_of(attack, "classification(head=knn)", seed=seed, limit=8)
+        for seed in range(6)
+        for attack in (None, "pgd(steps=1)")
+    ]
+    work = work_of(made, tmp_path / "many")
+    teams = [fork(lambda: spoken_of(several(work)))[0] for _ in range(4)]
+    for process in teams:
+        process.join(120)
+        assert process.exitcode == 0
+    alone = work_of(made, tmp_path / "one")
+    worker.work_off(alone)
+    assert same(work.store, alone.store, list(work.cells))
+    told = [
+        name
+        for _, _, what, values in journal.Tail(work.store.root, past=True)
+        for name in values[:1]
+        if what == "finished"
+    ]
+    assert sorted(told) == sorted(work.cells)
+
+
+def spoken_of(work: Work) -> None:
+    with worker.spoken(work, echo=False):
+        worker.work_off(work)
+
+
+def test_cells_that_continue_from_smaller_budgets_wait_for_them(
+    fresh: Path, cell_of: Cells, tmp_path: Path, fork: Fork
+) -> None:
+    warm = [cell_of("warm(attack=pgd(steps=2), eps=[0.01])", eps=0.02), cell_of("pgd(steps=2)", eps=0.01)]
+    made = [replace(each, limit=8) for each in warm]
+    alone = work_of(made[::-1], tmp_path / "one")
+    worker.work_off(alone)
+    work = work_of(made[::-1], tmp_path / "many")
+    teams = [fork(lambda: spoken_of(several(work)))[0] for _ in range(2)]
+    for process in teams:
+        process.join(120)
+        assert process.exitcode == 0
+    assert same(work.store, alone.store, list(work.cells))
+
+
+def test_a_failure_is_not_tried_again_by_the_others_but_by_the_next_run(
+    fresh: Path, cell_of: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = several(work_of([cell_of(None)], tmp_path))
+    (name,) = work.cells
+    calls = []
+
+    def failing(*_: object) -> None:
+        calls.append(1)
+        raise MissingError("gone")
+
+    monkeypatch.setattr(cells, "measure", failing)
+    assert [run_cell(work, name), run_cell(work, name)] == ["failed", "failed"]
+    assert len(calls) == 1
+    from brittle.results.attempts import forget
+
+    forget(work.store.root, [name])
+    assert run_cell(work, name) == "failed"
+    assert len(calls) == 2
+
+
+def test_a_cell_that_takes_its_worker_with_it_fails_at_last(
+    fresh: Path, cell_of: Cells, tmp_path: Path, fork: Fork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = several(work_of([cell_of(None)], tmp_path))
+    (name,) = work.cells
+    monkeypatch.setattr(cells, "measure", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    for _ in range(cells.ATTEMPTS):
+        process, _ = fork(lambda: run_cell(work, name))
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+        assert not work.store.failed(name)
+    assert run_cell(work, name) == "failed"
+    why = work.store.failure(name)
+    assert why is not None
+    assert "3 workers in a row ended while they measured it" in str(why.failed)
+
+
+def test_a_stop_is_no_attempt(fresh: Path, cell_of: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = work_of([cell_of(None)], tmp_path)
+    (name,) = work.cells
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cells, "measure", stopped)
+    for _ in range(cells.ATTEMPTS + 1):
+        with pytest.raises(KeyboardInterrupt):
+            run_cell(work, name)
+    assert not list(tmp_path.glob("workers/*.attempts"))
+
+
+# --- large cells ------------------------------------------------------------------------------------------------------
+
+SHARED = [
+    ("pgd(steps=2)", "classification"),
+    ("sea(steps=2)", "segmentation"),
+    ("depth_worst(steps=2)", "depth"),
+    ("embed(steps=2)", "depth"),
+]
+
+
+@pytest.mark.parametrize(("attack", "task"), SHARED)
+def test_a_cell_in_parts_is_that_in_one(fresh: Path, cell_of: Cells, tmp_path: Path, attack: str, task: str) -> None:
+    """Batches 1 and 3 of four are another worker's."""
+    made = [cell_of(attack, task)]
+    alone = work_of(made, tmp_path / "one", Machine(batch_size=4))
+    worker.work_off(alone)
+    work = several(work_of(made, tmp_path / "many", large=True), batch_size=4)
+    (name,) = work.cells
+    real, turn = Adversary._made, list[int]()
+
+    def every_other(self: Adversary, *given: object) -> object:
+        turn.append(1)
+        if len(turn) % 2 == 0:
+            raise Busy("as if another were at it")
+        return real(self, *given)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Adversary, "_made", every_other)
+        assert assist_cell(work, name) == 2
+    assert len(list(work.store.images(name).glob("*.safetensors"))) == 2
+    assert run_cell(work, name) == "done"
+    assert same(work.store, alone.store, [name])
+    assert not work.store.images(name).exists(), "what is scored is gone"
+
+
+def test_workers_share_a_large_cell(fresh: Path, cell_of: Cells, tmp_path: Path, fork: Fork) -> None:
+    made = [cell_of("pgd(steps=8)", limit=32)]
+    alone = work_of(made, tmp_path / "one", Machine(batch_size=2))
+    worker.work_off(alone)
+    work = several(work_of(made, tmp_path / "many", large=True), batch_size=2)
+    log, real = tmp_path / "log", Adversary._made
+
+    def noted(self: Adversary, *given: object) -> object:
+        with log.open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
+        time.sleep(0.05)
+        return real(self, *given)  # type: ignore[arg-type]
+
+    def body() -> None:
+        Adversary._made = noted  # type: ignore[method-assign]
+        worker.work_off(work)
+
+    teams = [fork(body)[0] for _ in range(2)]
+    for process in teams:
+        process.join(120)
+        assert process.exitcode == 0
+    assert same(work.store, alone.store, list(work.cells))
+    by = log.read_text().split()
+    assert len(by) == 16, "each batch once"
+    assert len(set(by)) == 2, "by both"
+
+
+def test_only_large_cells_are_shared(fresh: Path, cell_of: Cells, tmp_path: Path) -> None:
+    work = several(work_of([cell_of()], tmp_path))
+    (name,) = work.cells
+    assert assist_cell(work, name) == 0
+    assert not work.store.images(name).exists()
+
+
+def test_who_cannot_help_says_so_and_goes_on(
+    fresh: Path, cell_of: Cells, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = several(work_of([cell_of()], tmp_path, large=True))
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(cells, "assist", broken)
+    assert assist_cell(work, next(iter(work.cells))) == 0
+    assert "could not help with" in capsys.readouterr().err
+
+
+# --- launchers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(brittle: Command, fresh: Path, tmp_path: Path, tiny: str, encoder: str) -> Callable[..., str]:
+    def measured(name: str, *more: str) -> str:
+        code, _, said = brittle("run", "-e", encoder, "-d", tiny, *TWO, "--output-dir", str(tmp_path / name), *more)
+        assert code == 0
+        return said
+
+    return measured
+
+
+def test_two_workers_give_the_numbers_of_one_process(run: Callable[..., str], tmp_path: Path) -> None:
+    run("one")
+    said = run("two", "--devices", "2")
+    names = [result.id for result in read_run(tmp_path / "one")]
+    assert len(names) == 4
+    assert same(Store(tmp_path / "one"), Store(tmp_path / "two"), names)
+    assert all(said.count(f"[{place}/4] ") == 1 for place in range(1, 5))  # each finished cell is said here
+    found = journal.workers(tmp_path / "two")
+    assert [each.ended for each in found] == [True, True]
+    assert sum(each.finished for each in found) == 4
+
+
+def test_workers_by_hand_give_them_too(run: Callable[..., str], brittle: Command, tmp_path: Path) -> None:
+    run("one")
+    said = run("hand", "--executor", "manual")
+    assert f"brittle work {tmp_path / 'hand'}" in said
+    assert "4 left" in brittle("status", tmp_path / "hand")[1]
+    assert "nobody is at work" in brittle("status", tmp_path / "hand")[1]
+    command = [sys.executable, "-m", "brittle", "work", str(tmp_path / "hand")]
+    teams = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = "".join(each.communicate()[1] for each in teams)
+    assert [each.returncode for each in teams] == [0, 0], said
+    assert all(said.count(f"[{place}/4] ") == 1 for place in range(1, 5))
+    names = [result.id for result in read_run(tmp_path / "one")]
+    assert same(Store(tmp_path / "one"), Store(tmp_path / "hand"), names)
+    assert "| classification" in (tmp_path / "hand" / "report" / "report.md").read_text(), "whoever is last reports"
+    assert brittle("status", tmp_path / "hand")[1].startswith("4 of 4 cells done, 0 left")
+
+
+ENDLESS = ("-t", "classification(head=knn)", "-a", "pgd(steps=10000000)", "--seed", "0", "--seed", "1", "--limit", "8")
+
+
+@pytest.fixture
+def endless(fresh: Path, tmp_path: Path, tiny: str, encoder: str) -> subprocess.Popen[str]:
+    """A run of two workers that never ends, once both of them are in the middle of an attack."""
+    words = ("run", "-e", encoder, "-d", tiny, *ENDLESS, "--output-dir", str(tmp_path / "run"), "--devices", "2")
+    command = [sys.executable, "-m", "brittle", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while sum(bool(each.doing) and "pgd" in each.doing[0] for each in journal.workers(tmp_path / "run")) < 2:
+        assert process.poll() is None, "it ended by itself"
+        time.sleep(0.1)
+    yield process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.parametrize(("number", "code", "word"), [(signal.SIGINT, 130, "stopped"), (signal.SIGTERM, 143, "termi")])
+def test_a_stopped_run_leaves_no_process_and_says_one_line(
+    endless: subprocess.Popen[str], tmp_path: Path, number: int, code: int, word: str
+) -> None:
+    os.kill(endless.pid, number)
+    said = endless.communicate()[1]
+    assert endless.returncode == code
+    lines = [line for line in said.splitlines() if line.startswith("brittle:")]
+    assert [line[: 9 + len(word)] for line in lines] == [f"brittle: {word}"]
+    assert "Traceback" not in said
+    assert not [each for each in journal.workers(tmp_path / "run") if each.alive]
+
+
+def test_a_killed_launcher_leaves_no_worker(endless: subprocess.Popen[str], tmp_path: Path) -> None:
+    endless.kill()
+    endless.wait()
+    while [each for each in journal.workers(tmp_path / "run") if each.alive]:
+        time.sleep(0.05)  # ends when the last of them has noticed
+
+
+def test_a_killed_worker_is_replaced(endless: subprocess.Popen[str], tmp_path: Path, brittle: Command) -> None:
+    first = journal.workers(tmp_path / "run")[0]
+    os.kill(first.pid, signal.SIGKILL)
+    assert endless.stderr is not None
+    while "was killed by signal 9" not in (line := endless.stderr.readline()):
+        assert line, "it ended by itself"
+    while len([each for each in journal.workers(tmp_path / "run") if each.alive]) < 2:
+        time.sleep(0.05)
+    data = json.loads(brittle("status", tmp_path / "run", "--json")[1])
+    assert (data["cells"], data["left"], data["lost_workers"], len(data["workers"])) == (4, 2, 1, 2)
+    assert "1 workers were lost" in brittle("status", tmp_path / "run")[1]
+
+
+def test_workers_that_end_at_once_are_not_started_for_ever(
+    cell_of: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "command", lambda *_: [sys.executable, "-c", "raise SystemExit('no such package')"])
+    with pytest.raises(BrittleError, match="ended with code 1 again and again: no such package"):
+        crew.Crew(work_of([cell_of()], tmp_path), ["cpu"], 1).run()
+
+
+def test_more_workers_than_gpus_are_refused(cell_of: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = work_of([cell_of(seed=seed) for seed in range(3)], tmp_path, Machine("cuda"))
+    monkeypatch.setattr(launcher.torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match="--devices 3: there are 2 GPUs here"):
+        launcher.local(work, devices=3)
+
+
+@pytest.mark.parametrize(
+    "given", [("--executor", "local(devices=-1)"), ("--devices", "-1"), ("--executor", "manual(devices=2)")]
+)
+def test_senseless_workers_are_refused_in_one_line(brittle: Command, given: tuple[str, str], tmp_path: Path) -> None:
+    code, _, said = brittle("run", *given, "--output-dir", str(tmp_path / "none"))
+    assert code == 2
+    assert "Traceback" not in said
+    assert not (tmp_path / "none").exists()
+
+
+# --- journals ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_line_that_is_not_whole_is_left_for_the_next_look(tmp_path: Path) -> None:
+    (tmp_path / "workers").mkdir()
+    path = tmp_path / "workers" / "a.jsonl"
+    tail = journal.Tail(tmp_path)
+    path.write_text('[1.0, "say", "one", false]\nno line\n[2.0, "say", "tw')
+    assert [values for _, _, _, values in tail] == [["one", False]]
+    with path.open("a") as stream:
+        stream.write('o", true]\n')
+    assert [values for _, _, _, values in tail] == [["two", True]]
+    assert not list(tail)
+
+
+def test_of_another_machine_a_worker_is_lost_once_it_is_silent() -> None:
+    other = journal.Worker("x", host="elsewhere", pid=1, heard=time.time())
+    assert other.alive
+    assert not replace(other, heard=time.time() - 2 * journal.SILENT).alive
+    assert not replace(other, ended=True).alive
+
+
+def test_what_is_not_there_is_said(brittle: Command, tmp_path: Path) -> None:
+    for command in ("work", "status"):
+        code, _, said = brittle(command, tmp_path / "none")
+        assert (code, f"no run folder {tmp_path / 'none'}" in said.replace("\n", " ")) == (4, True)
+    (tmp_path / "work.json").write_text("{}")
+    code, _, said = brittle("work", tmp_path)
+    assert (code, "no work in" in said) == (4, True)
+
+
+def test_the_estimate_goes_by_those_at_work() -> None:
+    from brittle.cli.work import _seconds_left
+
+    now = time.time()
+    crew_of = [journal.Worker("a", began=now - 100, finished=10), journal.Worker("b", began=now - 100, finished=10)]
+    assert _seconds_left(crew_of, 10) == pytest.approx(50, abs=1)
+    assert _seconds_left([journal.Worker("a", began=now)], 10) is None
