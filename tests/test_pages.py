@@ -12,6 +12,7 @@ import pytest
 
 from brittle.core import components
 from brittle.core.errors import BrittleError, CellError, MissingError, UsageError
+from brittle.core.shared import KINDS
 from brittle.planning.plan import Plan
 from brittle.results.store import FOLDERS
 
@@ -77,6 +78,12 @@ def test_the_schema_of_plans_is_that_of_the_code() -> None:
 def test_every_folder_of_a_run_is_explained() -> None:
     table = _text("runs").partition("| in it |")[2].partition("\n\n")[0]
     assert set(FOLDERS) <= set(re.findall(r"`(\w+)/", table))
+
+
+def test_every_kind_of_what_runs_share_is_explained() -> None:
+    rows = _text("runs").partition("| folder |")[2].partition("\n\n")[0]
+    said = dict(re.findall(r"^\| `(\w+)` .* (yes|no) \|$", rows, re.MULTILINE))
+    assert said == {name: "yes" if kind.again else "no" for name, kind in KINDS.items()}
 
 
 def test_every_exit_code_is_explained() -> None:

@@ -206,7 +206,7 @@ def test_help_version_and_mistakes_in_a_process_of_its_own(tmp_path: Path) -> No
 def test_help(brittle: Brittle) -> None:
     code, out, _ = brittle("--help")
     assert code == 0
-    for word in ("run", "report", "compare", "verify", "list", "finetune", "doctor"):
+    for word in ("run", "report", "compare", "verify", "list", "finetune", "doctor", "cache"):
         assert word in out
     code, out, _ = brittle("run", "--help")
     assert code == 0
@@ -269,9 +269,10 @@ def test_an_example_of_info_keeps_to_the_width_and_is_one_command(
 
 
 def test_help_is_short_for_h_and_shows_examples_and_defaults(brittle: Brittle) -> None:
-    for words in ((), ("data",)):
+    for words in ((), ("data",), ("cache",)):
         assert "..." not in brittle(*words, "-h")[1].split("Commands:")[1], "no line on a command is cut"
-    for words in ((), ("run",), ("report",), ("compare",), ("finetune",), ("info",), ("data", "check")):
+    groups = (("data", "check"), ("cache", "prune"))
+    for words in ((), ("run",), ("report",), ("compare",), ("finetune",), ("info",), *groups):
         code, out, _ = brittle(*words, "-h")
         assert (code, out) == (0, brittle(*words, "--help")[1])
         assert not words or "Examples:" in out

@@ -44,6 +44,28 @@ CLIMBED = ("objectives/test_objectives.py", "oracles/test_dense_oracle.py")
 MEASURED = ("evaluation/test_measure.py",)
 
 FAULTS = (
+    # --- what runs share
+    Fault(
+        "prune-takes-what-was-used-last",
+        "evaluation/upkeep.py",
+        "key=lambda file: file.used)",
+        "key=lambda file: -file.used)",
+        ["evaluation/test_upkeep.py"],
+    ),
+    Fault(
+        "prune-enters-a-folder-that-became-a-link",
+        "evaluation/upkeep.py",
+        "way | os.O_NOFOLLOW",
+        "way",
+        ["evaluation/test_upkeep.py"],
+    ),
+    Fault(
+        "rendered-scenes-that-are-read-count-as-unused",
+        "datasets/scenes.py",
+        "            files.used(path)\n",
+        "",
+        ["evaluation/test_upkeep.py"],
+    ),
     # --- images and classes behind a number
     Fault(
         "classes-that-lost-least-come-first",

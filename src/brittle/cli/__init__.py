@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from brittle import __version__
+from brittle.cli.cache import cache_app
 from brittle.cli.data import data_app
 from brittle.cli.doctor import doctor, verify
 from brittle.cli.finetune import finetune
@@ -39,6 +40,7 @@ for command in (run, work, status, report, compare, leaderboard, finetune, info,
 app.command(name="list")(list_)
 app.command(name="show")(show_)
 app.add_typer(data_app, name="data")
+app.add_typer(cache_app, name="cache")
 
 
 @app.command()

@@ -45,16 +45,20 @@ def doctor() -> None:
     Examples:
       brittle doctor
     """
-    from brittle.evaluation import machine
+    from brittle.evaluation import machine, upkeep
 
     environment = machine.environment()
     show(json.dumps(environment, indent=1))
     cache = Path(environment["cache"])
     try:
         store.Store(cache).note(".doctor", "")
-        (cache / ".doctor").unlink()
+        (cache / ".doctor").unlink(missing_ok=True)  # another may do the same
     except BrittleError as error:
         raise UsageError(f"the cache cannot be written: {error}; set BRITTLE_CACHE") from None
+    found = upkeep.holdings()
+    progress.say(f"cache: {'; '.join(upkeep.said(found))}")
+    for name in found.passed.get(upkeep.BLOCKED, ()):
+        raise UsageError(f"{cache / name} is {upkeep.BLOCKED}; remove it")
     for encoder in EMBEDDED:
         weights_of(encoder)
     progress.say("all well")

@@ -8,6 +8,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def unwritable(path: Path, error: OSError) -> Exception:
     return UsageError(f"cannot write {path}: {error.strerror} ({error.filename}); name another folder")
 
 
-def check_folder(path: Path) -> None:
+def check_folder(path: Path, remedy: str = "name another folder") -> None:
     """Refuse a path that is no folder and cannot become one.
 
     Raises:
@@ -52,12 +53,12 @@ def check_folder(path: Path) -> None:
     """
     try:
         if not stat.S_ISDIR(path.stat().st_mode):
-            raise UsageError(f"{path} is a file, not a folder; name another folder")
+            raise UsageError(f"{path} is a file, not a folder; {remedy}")
     except FileNotFoundError:
         if path.is_symlink():
-            raise UsageError(f"{path} is a link to nothing; name another folder") from None
+            raise UsageError(f"{path} is a link to nothing; {remedy}") from None
     except OSError as error:
-        raise UsageError(f"cannot use {str(path)[:200]}: {error.strerror}; name another folder") from None
+        raise UsageError(f"cannot use {str(path)[:200]}: {error.strerror}; {remedy}") from None
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -101,10 +102,17 @@ def write_sealed(path: Path, data: bytes) -> None:
 
 def read_sealed(path: Path) -> bytes | None:
     """What ``write_sealed`` wrote, or None where there is nothing or it is damaged, so that it is computed again."""
-    if not path.is_file():
+    try:
+        stored = path.read_bytes() if path.is_file() else b""
+    except FileNotFoundError:  # another process has removed it in between
         return None
-    stored = path.read_bytes()
     return stored[32:] if hashlib.sha256(stored[32:]).digest() == stored[:32] else None
+
+
+def used(path: Path) -> None:
+    """Have a file of the shared folder say that it was used now: those that were used longest ago go first."""
+    with suppress(OSError):  # of another user, or just removed
+        os.utime(path)
 
 
 def write_record(path: Path, data: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from brittle.core import files
+from brittle.core import files, shared
 from brittle.core.errors import UsageError
 from brittle.core.progress import progress
 from brittle.core.traits import DatasetTraits
@@ -84,8 +84,9 @@ class Scenes(DatasetDefaults):
     def _chunk(self, number: int) -> dict[str, Tensor]:
         if number not in self._chunks:
             name = f"{self.split}-{number:05d}"
-            path = files.cache() / "scenes" / f"v{VERSION}-{self.size}px-seed{self.seed}" / f"{name}.safetensors"
+            path = shared.folder("scenes") / f"v{VERSION}-{self.size}px-seed{self.seed}" / f"{name}.safetensors"
             data = files.read_sealed(path)
+            files.used(path)
             self._chunks[number] = load(data) if data is not None else self._draw(number, path)
         return self._chunks[number]
 

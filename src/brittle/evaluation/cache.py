@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from brittle.core import files
+from brittle.core import files, shared
 from brittle.core.claims import claimed
 from brittle.core.errors import CellError, UsageError
 from brittle.core.spec import number
@@ -33,7 +33,7 @@ def get_or_make(
     """The tensors stored under ``key``, or what ``make`` gives, stored. Two processes never make the same one at once.
 
     Args:
-        folder: ``features``, ``targets``, ``heads``, ``adversarial`` or ``universal``.
+        folder: one of ``core.shared.KINDS`` that holds tensors, such as ``features``.
         key: everything the tensors depend on, as plain data.
         wait: whether to wait for another process that is making them.
 
@@ -41,11 +41,10 @@ def get_or_make(
         Busy: another is, and it is not to be waited for.
     """
     name = files.sha256(json.dumps({"kind": folder, **key}, sort_keys=True).encode())
-    path = files.cache() / folder / name[:2] / f"{name}.safetensors"
+    path = shared.folder(folder) / name[:2] / f"{name}.safetensors"
     stored = _stored(path)
     if stored is not None:
-        with suppress(OSError):
-            os.utime(path)  # so that what was used last goes last
+        files.used(path)
         return stored
     with claimed(path.with_suffix(".lock"), wait=wait):
         stored = _stored(path)  # another process may have been quicker
@@ -66,13 +65,21 @@ def most() -> float:
     Raises:
         UsageError: that is no number of gigabytes.
     """
-    text = os.environ.get(LIMIT, "100")
+    return bytes_of(os.environ.get(LIMIT, "100"), LIMIT)
+
+
+def bytes_of(gigabytes: str, name: str) -> float:
+    """Bytes of a setting, ``name``, in gigabytes.
+
+    Raises:
+        UsageError: that is no number of gigabytes.
+    """
     try:
-        size = number(text)
+        size = number(gigabytes)
     except UsageError:
         size = math.nan
     if not size >= 0:
-        raise UsageError(f"{LIMIT} is {text!r}; give a number of gigabytes, such as 100, or 0 to keep none")
+        raise UsageError(f"{name} is {gigabytes!r}; give a number of gigabytes, such as 100, or 0 to keep none")
     return size * 1e9
 
 
@@ -116,10 +123,15 @@ def _remove(size: float) -> None:
 def _features() -> list[tuple[float, int, Path]]:
     """When each file of features was used last, its size, and where it is."""
     held: list[tuple[float, int, Path]] = []
-    for path in (files.cache() / "features").glob("*/*.safetensors"):
+    for path in shared.folder("features").glob("*/*.safetensors"):
         with suppress(OSError):
             held.append((path.stat().st_mtime, path.stat().st_size, path))
     return held
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the tensors at ``path`` can be read and are as they were written."""
+    return _stored(path) is not None
 
 
 def _stored(path: Path) -> dict[str, Tensor] | None:
@@ -133,7 +145,8 @@ def _stored(path: Path) -> dict[str, Tensor] | None:
         return None
     if seal != _seal(tensors):
         return None
-    return tensors if path.stat().st_size >= MAPPED else {key: value.clone() for key, value in tensors.items()}
+    size = sum(value.nbytes for value in tensors.values())  # the file itself may be gone by now
+    return tensors if size >= MAPPED else {key: value.clone() for key, value in tensors.items()}
 
 
 def _seal(tensors: Mapping[str, Tensor]) -> str:

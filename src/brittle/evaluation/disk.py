@@ -71,7 +71,9 @@ def said(needs: Sequence[Need], unknown: Sequence[str] = ()) -> str:
 
 
 def gigabytes(size: float) -> str:
-    """Such as ``0.4 GB``, or ``3 MB`` where that would be ``0.0``."""
+    """Such as ``0.4 GB``, or ``3 MB`` or ``7 kB`` where that would be ``0``."""
+    if size < 5e5:
+        return f"{size / 1e3:,.0f} kB"
     if size < 5e7:
         return f"{size / 1e6:,.0f} MB"
     return f"{size / 1e9:,.1f} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"

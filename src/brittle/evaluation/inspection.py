@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 
-from brittle.core import components, files
+from brittle.core import components, files, shared
 from brittle.core.errors import CellError
 from brittle.core.progress import say
 from brittle.core.records import Cell, Finding
@@ -83,7 +83,8 @@ def _fitted_on(dataset: str, task: str, split: str) -> None:
     data, kind = dataset_of(dataset, split), task_of(task).target
     if kind is None:
         return
-    note = files.cache() / "looked_at" / files.sha256(f"{data.fingerprint} {task} {data.classes}")
+    note = shared.folder("looked_at") / files.sha256(f"{data.fingerprint} {task} {data.classes}")
     if files.read_sealed(note) is None:
         loading.inspect_targets(data, range(len(data)), task_of(task)).require_some(f"{dataset} {split}")
         files.write_sealed(note, b"every target is as it should be")
+    files.used(note)

@@ -9,7 +9,7 @@ import PIL
 import torch
 from torch import Tensor
 
-from brittle.core import components, files
+from brittle.core import components, files, shared
 from brittle.core.errors import BrittleError, MissingError
 from brittle.core.progress import progress
 from brittle.datasets.parts.publisher import traits_of
@@ -173,7 +173,7 @@ def _digest(*tensors: Tensor) -> bytes:
 def _changed(data: Dataset, split: str, content: str) -> list[str]:
     """A line where the content of a split is not what it was when a data set of the same fingerprint was first checked:
     the fingerprint covers names, labels, sizes and times, which a file that is swapped may have in common."""
-    note = files.cache() / "checked" / files.sha256(f"{data.fingerprint} {PIL.__version__}".encode())
+    note = shared.folder("checked") / files.sha256(f"{data.fingerprint} {PIL.__version__}".encode())
     before = files.read_sealed(note)
     if before is None:
         files.write_sealed(note, content.encode())
