@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from brittle.api.running import REPORTS
 from brittle.api.tuning import finetune
 from brittle.core.errors import UsageError
+from brittle.results.reporting import REPORTS
 from brittle.results.store import read_run
 
 Run = Callable[..., tuple[int, str, str]]

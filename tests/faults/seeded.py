@@ -43,7 +43,70 @@ DENSE = ("contracts/test_task_contract.py", "tasks/test_tasks.py", "oracles/test
 CLIMBED = ("objectives/test_objectives.py", "oracles/test_dense_oracle.py")
 MEASURED = ("evaluation/test_measure.py",)
 
+WORKERS = ["launch/test_workers.py"]
+
 FAULTS = (
+    # --- several workers
+    Fault(
+        "a-cell-is-taken-before-the-one-it-continues-from",
+        "launch/parts/worker.py",
+        "if work.earlier.get(name) not in left",
+        "if True",
+        WORKERS,
+    ),
+    Fault(
+        "two-workers-at-one-batch",
+        "launch/parts/cell.py",
+        "with self.store.claim(f\"{self.name}-{files.sha256(' '.join(ids))[:12]}\", wait=wait):",
+        "if True:",
+        WORKERS,
+    ),
+    Fault(
+        "a-cell-that-kills-is-tried-for-ever",
+        "results/attempts.py",
+        "str(before + 1).encode()",
+        "str(before).encode()",
+        WORKERS,
+    ),
+    Fault(
+        "a-stop-counts-as-a-death",
+        "results/attempts.py",
+        """    try:
+        yield before
+    finally:
+        path.unlink(missing_ok=True)""",
+        """    yield before
+    path.unlink(missing_ok=True)""",
+        WORKERS,
+    ),
+    Fault(
+        "others-try-what-failed-again",
+        "launch/parts/cell.py",
+        "if others and store.failed(name):",
+        "if False:",
+        WORKERS,
+    ),
+    Fault(
+        "nobody-helps",
+        "launch/parts/cell.py",
+        "if name not in work.large:",
+        "if True:",
+        WORKERS,
+    ),
+    Fault(
+        "half-a-line-of-a-journal-is-lost",
+        "results/journal.py",
+        'data[: data.rfind(b"\\n") + 1]',
+        "data",
+        WORKERS,
+    ),
+    Fault(
+        "heads-are-waited-for",
+        "evaluation/heads.py",
+        'get_or_make("heads", key, fit, wait=machine.alone)',
+        'get_or_make("heads", key, fit, wait=True)',
+        WORKERS,
+    ),
     # --- what runs share
     Fault(
         "prune-takes-what-was-used-last",
@@ -509,8 +572,8 @@ FAULTS = (
     Fault(
         "one-fault-ends-the-run",
         "launch/parts/cell.py",
-        "except Exception as error:",
-        "except ValueError as error:",
+        "except Exception as error:  # noqa: BLE001 - of an",
+        "except ValueError as error:  # noqa: BLE001 - of an",
         ["evaluation/test_measure.py"],
     ),
     Fault(
@@ -956,8 +1019,8 @@ FAULTS = (
     Fault(
         "one-part-of-the-features-for-another",
         "evaluation/heads.py",
-        'get_or_make("features", {**key, "reads": [name]}, make)',
-        'get_or_make("features", key, make)',
+        'get_or_make("features", {**key, "reads": [name]}, make,',
+        'get_or_make("features", key, make,',
         ("evaluation/test_cache_and_heads.py",),
     ),
     Fault(
