@@ -181,18 +181,15 @@ def spoken_of(work: Work) -> None:
 
 
 def test_cells_that_continue_from_smaller_budgets_wait_for_them(
-    fresh: Path, cell_of: Cells, tmp_path: Path, fork: Fork
+    cell_of: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    warm = [cell_of("warm(attack=pgd(steps=2), eps=[0.01])", eps=0.02), cell_of("pgd(steps=2)", eps=0.01)]
-    made = [replace(each, limit=8) for each in warm]
-    alone = work_of(made[::-1], tmp_path / "one")
-    worker.work_off(alone)
-    work = work_of(made[::-1], tmp_path / "many")
-    teams = [fork(lambda: spoken_of(several(work)))[0] for _ in range(2)]
-    for process in teams:
-        process.join(120)
-        assert process.exitcode == 0
-    assert same(work.store, alone.store, list(work.cells))
+    made = [cell_of("pgd(steps=2)", eps=eps, limit=8) for eps in (0.01, 0.02)]
+    warm = replace(made[1], attack="warm(attack='pgd(steps=2)', eps=[0.01])")
+    work, asked = several(work_of([warm, made[0]], tmp_path)), list[str]()
+    assert len(work.earlier) == 1
+    monkeypatch.setattr(worker, "run_cell", lambda _, name: asked.append(name) or "done")
+    worker.work_off(work)
+    assert [work.cells[name].eps for name in asked] == [0.01, 0.02]
 
 
 def test_a_failure_is_not_tried_again_by_the_others_but_by_the_next_run(
@@ -227,6 +224,7 @@ def test_a_cell_that_takes_its_worker_with_it_fails_at_last(
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
         assert not work.store.failed(name)
+    monkeypatch.setattr(cells, "measure", lambda *_: pytest.fail("tried again"))
     assert run_cell(work, name) == "failed"
     why = work.store.failure(name)
     assert why is not None

@@ -25,8 +25,8 @@ def work(
     tied: Annotated[bool, typer.Option("--tied", hidden=True)] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
-    """Be a worker of a run: measure cells that nobody is at until none is left. Any number may share a run folder, on
-    one machine or on several; what one that dies leaves is taken up by the others.
+    """Be one of the workers of a run. It measures cells that nobody is at, until none is left. Any number may share a
+    run folder, on one machine or on several; what one that dies leaves is taken up by the others.
 
     \b
     Examples:
@@ -60,7 +60,7 @@ def work(
 def status(
     run: Run, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False
 ) -> None:
-    """Say how far a run is: cells done and failed, what each worker is doing and where, and about how long the rest
+    """Say how far a run is. Cells done and failed, what each worker is doing and where, and about how long the rest
     takes.
 
     \b
