@@ -460,6 +460,13 @@ def test_a_line_that_is_not_whole_is_left_for_the_next_look(tmp_path: Path) -> N
     assert not list(tail)
 
 
+def test_a_journal_that_cannot_be_written_ends_no_worker(tmp_path: Path) -> None:
+    (tmp_path / "workers").write_text("a file where a folder belongs, as good as a full disk")
+    with journal.Journal(tmp_path, "cpu") as mine:
+        mine("say", "as ever", False)
+    assert journal.workers(tmp_path) == []
+
+
 def test_of_another_machine_a_worker_is_lost_once_it_is_silent() -> None:
     other = journal.Worker("x", host="elsewhere", pid=1, heard=time.time())
     assert other.alive

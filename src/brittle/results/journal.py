@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +30,6 @@ class Journal:
     def __init__(self, folder: Path, device: str) -> None:
         name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 10**6}"
         self.path = folder / FOLDER / f"{name}{ENDING}"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._doing: tuple[Any, ...] = ()
         self._lock, self._ended, self._written = threading.Lock(), threading.Event(), 0.0
         self._write("began", socket.gethostname(), os.getpid(), device)
@@ -51,8 +51,11 @@ class Journal:
         self._write(what, *values)
 
     def _write(self, what: str, *values: object) -> None:
-        with self._lock, self.path.open("a", encoding="utf8") as stream:
-            stream.write(json.dumps([round(time.time(), 1), what, *values]) + "\n")
+        line = json.dumps([round(time.time(), 1), what, *values]) + "\n"
+        with self._lock, suppress(OSError):  # a full disk ends no worker for the sake of its journal
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf8") as stream:
+                stream.write(line)
             self._written = time.monotonic()
 
     def _beat(self) -> None:
