@@ -369,6 +369,57 @@ def test_workers_by_hand_give_them_too(run: Callable[..., str], brittle: Command
     assert brittle("status", tmp_path / "hand")[1].startswith("4 of 4 cells done, 0 left")
 
 
+ON_A_CLUSTER = ["slurm(cluster=local, cpus=1, devices=2)", "ray(devices=2)"]
+
+
+@pytest.mark.parametrize("executor", ON_A_CLUSTER)
+def test_workers_on_a_cluster_give_them_too(
+    run: Callable[..., str], tmp_path: Path, tiny: str, encoder: str, executor: str
+) -> None:
+    """In a process of its own, as Ray goes to the network of this machine."""
+    run("one")
+    words = ("run", "-e", encoder, "-d", tiny, *TWO, "--output-dir", str(tmp_path / "many"), "--executor", executor)
+    made = subprocess.run([sys.executable, "-m", "brittle", *words], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    assert all(made.stderr.count(f"[{place}/4] ") == 1 for place in range(1, 5))
+    names = [result.id for result in read_run(tmp_path / "one")]
+    assert same(Store(tmp_path / "one"), Store(tmp_path / "many"), names)
+    assert len(journal.workers(tmp_path / "many")) == 2
+
+
+def test_jobs_that_end_too_early_are_submitted_again_but_not_for_ever(cell_of: Cells, tmp_path: Path) -> None:
+    """What they would do fails at once, as where a node has another environment."""
+    from brittle.launch import slurm
+
+    work = work_of([cell_of()], tmp_path)
+    asked = list[int]()
+
+    class Executor:
+        def __init__(self, **_: object) -> None: ...
+
+        def update_parameters(self, **given: object) -> None:
+            assert given["timeout_min"] == 5
+            assert given["slurm_partition"] == "gpu"
+
+        def submit_array(self, workers: Sequence[object]) -> list[object]:
+            asked.append(len(workers))
+            return []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slurm.submitit, "AutoExecutor", Executor)
+        with pytest.raises(BrittleError, match="jobs ended 3 times before the cells were done"):
+            slurm.slurm(work, devices=4, minutes=5, partition="gpu")
+    assert asked == [1, 1, 1], "no more jobs than cells"
+
+
+def test_no_slurm_is_said_in_one_line(cell_of: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from brittle.launch import slurm
+
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UsageError, match="no SLURM here.*brittle work"):
+        slurm.slurm(work_of([cell_of()], tmp_path))
+
+
 ENDLESS = ("-t", "classification(head=knn)", "-a", "pgd(steps=10000000)", "--seed", "0", "--seed", "1", "--limit", "8")
 
 

@@ -114,7 +114,7 @@ def run(
         typer.Option(
             "--executor",
             metavar="NAME",
-            help="Who measures: local, this machine; or manual, workers that you start with brittle work.",
+            help="Who measures: local, this machine; slurm or ray, a cluster; manual, whoever you start.",
         ),
     ] = "local",
     devices: Annotated[

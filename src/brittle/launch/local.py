@@ -1,14 +1,12 @@
 """Cells on this machine: one after the other in this process, or at once by several workers, one on each GPU or in as
 many processes on the CPU."""
 
-import os
-
 import torch
 
 from brittle.core.components import Count
 from brittle.core.errors import UsageError
 from brittle.launch.parts.cell import Work
-from brittle.launch.parts.crew import Crew
+from brittle.launch.parts.crew import Crew, cores
 from brittle.launch.parts.worker import spoken, work_off
 
 
@@ -21,9 +19,9 @@ def local(work: Work, /, *, devices: Count = 1) -> None:
     Raises:
         UsageError: there are fewer GPUs.
     """
-    device, cores = work.machine.device, _cores()
-    on_gpu = device.startswith("cuda")
-    there = torch.cuda.device_count() if on_gpu else cores
+    own = cores()
+    on_gpu = work.machine.device.startswith("cuda")
+    there = torch.cuda.device_count() if on_gpu else own
     count = min(devices or there, max(1, len(work.cells)))
     if on_gpu and count > there:
         raise UsageError(f"--devices {devices}: there are {there} GPUs here")
@@ -32,8 +30,4 @@ def local(work: Work, /, *, devices: Count = 1) -> None:
             work_off(work)
         return
     names = [f"cuda:{place}" for place in range(count)] if on_gpu else ["cpu"] * count
-    Crew(work, names, max(1, cores // count)).run()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    Crew(work, names, max(1, own // count)).run()

@@ -25,6 +25,11 @@ def command(work: Work, device: str) -> list[str]:
     return [sys.executable, "-m", "brittle", "work", str(work.store.root), "--device", device, "--quiet"]
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def told(tail: Tail) -> int:
     """Say here what workers have said since the last look; how many cells they finished."""
     count = 0
