@@ -379,7 +379,7 @@ def test_workers_on_a_cluster_give_them_too(
     """In a process of its own, as Ray goes to the network of this machine."""
     run("one")
     words = ("run", "-e", encoder, "-d", tiny, *TWO, "--output-dir", str(tmp_path / "many"), "--executor", executor)
-    made = subprocess.run([sys.executable, "-m", "brittle", *words], capture_output=True, text=True)
+    made = subprocess.run([sys.executable, "-m", "brittle", *words], capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     assert all(made.stderr.count(f"[{place}/4] ") == 1 for place in range(1, 5))
     names = [result.id for result in read_run(tmp_path / "one")]
