@@ -467,7 +467,8 @@ def test_a_killed_worker_is_replaced(endless: subprocess.Popen[str], tmp_path: P
     while len([each for each in journal.workers(tmp_path / "run") if each.alive]) < 2:
         time.sleep(0.05)
     data = json.loads(brittle("status", tmp_path / "run", "--json")[1])
-    assert (data["cells"], data["left"], data["lost_workers"], len(data["workers"])) == (4, 2, 1, 2)
+    assert (data["cells"], data["lost_workers"], len(data["workers"])) == (4, 1, 2)
+    assert data["left"] in (2, 3)  # where one of them took an attack before a clean number that was not ready yet
     assert "1 workers were lost" in brittle("status", tmp_path / "run")[1]
 
 

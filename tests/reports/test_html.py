@@ -15,7 +15,6 @@ from xml.etree import ElementTree
 import pytest
 from made_results import TASKS, number, pictures, spreads, two_encoders
 
-from brittle.api import running
 from brittle.core import components
 from brittle.core.pictures import Picture
 from brittle.core.records import Finding, Result
@@ -24,6 +23,7 @@ from brittle.evaluation import drawing
 from brittle.reports.parts import answer, charts, kinds, layout, shots, svg
 from brittle.reports.parts.distributions import Spreads, nothing
 from brittle.reports.parts.numbers import Numbers
+from brittle.results import reporting
 from brittle.results.store import Store
 
 HOSTILE = (
@@ -587,14 +587,14 @@ def test_a_run_has_its_page_and_outlives_one_that_cannot_be_built(
     tmp_path: Path, full: list[Result], replaced: Callable[..., None], capfd: pytest.CaptureFixture[str]
 ) -> None:
     store = Store(tmp_path)
-    running._report(store, "html", full)
+    reporting.write(store, full)
     assert (tmp_path / "report" / "report.html").read_text("utf8") == page(full)
 
     def broken(*_arguments: object) -> str:
         raise ValueError("no\nluck")
 
     replaced("reports", "html", broken)
-    running._report(store, "html", full)
+    reporting.write(store, full)
     said = capfd.readouterr().err
     assert said == "warning: no report/report.html: ValueError: no luck\n"
     assert not (tmp_path / "report" / "report.html").exists(), "no page of older numbers stays"
