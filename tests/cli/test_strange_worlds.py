@@ -219,7 +219,7 @@ def test_an_executor_that_is_none_is_refused_before_any_work(
     tmp_path: Path, brittle: Run, more: tuple[str, ...]
 ) -> None:
     code, out, err = brittle("run", *SMALL, "--executor", "process", "--output-dir", tmp_path / "run", *more)
-    assert (code, out, err) == (2, "", "brittle: no executor 'process'; there is local, manual\n")
+    assert (code, out, err) == (2, "", "brittle: no executor 'process'; there is local, manual, ray, slurm\n")
     assert not (tmp_path / "run").exists()
 
 
