@@ -512,6 +512,35 @@ def test_a_line_that_is_not_whole_is_left_for_the_next_look(tmp_path: Path) -> N
     assert not list(tail)
 
 
+def test_what_is_no_journal_is_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "workers"
+    (folder / "d.jsonl").mkdir(parents=True)
+    (folder / "dead.jsonl").symlink_to(tmp_path / "gone")
+    (folder / ".hidden.jsonl").write_text('[1.0, "say", "x", false]\n')
+    lines = [
+        "{}",
+        "[]",
+        '["x", "ended"]',
+        '[1, "began"]',
+        '[1, "say", {}, true]',
+        '[1, "rm", "-rf"]',
+        '[1, "doing", 1]',
+        "\udcff",
+    ]
+    (folder / "a.jsonl").write_bytes("\n".join([*lines, '[2.0, "ended"]', ""]).encode(errors="surrogateescape"))
+    assert list(journal.Tail(tmp_path, past=True)) == [("a", 2.0, "ended", [])]
+    assert [each.ended for each in journal.workers(tmp_path)] == [True]
+
+
+def test_a_run_folder_may_look_like_an_option(
+    brittle: Command, fresh: Path, tmp_path: Path, tiny: str, encoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, said = brittle("run", "-e", encoder, "-d", tiny, *TWO, "--output-dir=-a b'c", "--devices", "2")
+    assert code == 0, said
+    assert len(read_run(tmp_path / "-a b'c")) == 4
+
+
 def test_a_journal_that_cannot_be_written_ends_no_worker(tmp_path: Path) -> None:
     (tmp_path / "workers").write_text("a file where a folder belongs, as good as a full disk")
     with journal.Journal(tmp_path, "cpu") as mine:

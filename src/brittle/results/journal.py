@@ -16,6 +16,14 @@ BEAT = 5.0  # seconds between two signs of life
 SILENT = 6 * BEAT  # seconds after which a worker of another machine is taken for lost
 FOLDER = "workers"
 ENDING = ".jsonl"
+SHAPES: dict[str, list[type]] = {
+    "began": [str, int, str],
+    "say": [str, bool],
+    "finished": [str, str],
+    "doing": [str, int, int, str],
+    "ended": [],
+}
+"""What a line may say, and the kinds of its values."""
 
 
 class Journal:
@@ -74,22 +82,32 @@ class Tail:
         self.folder = folder / FOLDER
         self._read: dict[Path, int] = {}
         if not past:
-            self._read = {path: path.stat().st_size for path in self.folder.glob(f"*{ENDING}")}
+            self._read = {path: path.stat().st_size for path in self._paths()}
 
     def __iter__(self) -> Iterator[tuple[str, float, str, list[Any]]]:
         """(worker, time, what, values) of each; a line that is not whole yet is left for the next look."""
-        for path in sorted(self.folder.glob(f"*{ENDING}")):
+        for path in self._paths():
             with path.open("rb") as stream:
                 stream.seek(self._read.get(path, 0))
                 data = stream.read()
             whole = data[: data.rfind(b"\n") + 1]
             self._read[path] = self._read.get(path, 0) + len(whole)
             for line in whole.splitlines():
-                try:
-                    at, what, *values = json.loads(line)
-                except (ValueError, TypeError):
-                    continue  # of a disk that was full
-                yield path.stem, float(at), str(what), values
+                if told := _told(line):
+                    yield path.stem, *told
+
+    def _paths(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob(f"[!.]*{ENDING}") if path.is_file())
+
+
+def _told(line: bytes) -> tuple[float, str, list[Any]] | None:
+    """What a line says; None where it is damaged, as on a disk that was full."""
+    try:
+        at, what, *values = json.loads(line)
+        sound = SHAPES[what] == [type(value) for value in values] or (what, values) == ("doing", [])
+        return (float(at), what, values) if sound else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 @dataclass

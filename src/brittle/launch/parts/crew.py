@@ -22,7 +22,7 @@ TOGETHER = ("say", "finished")  # what is said here as there
 
 def command(work: Work, device: str) -> list[str]:
     """What starts one worker on any machine that sees the run folder."""
-    return [sys.executable, "-m", "brittle", "work", str(work.store.root), "--device", device, "--quiet"]
+    return [sys.executable, "-m", "brittle", "work", str(work.store.root.absolute()), "--device", device, "--quiet"]
 
 
 def cores() -> int:
