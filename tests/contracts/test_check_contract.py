@@ -6,10 +6,14 @@ import typing
 
 import pytest
 from tiny import CHECKS, SCORED, evidence, need
+from torch import Tensor
 
 from brittle.checks.parts import evidence as evidences
+from brittle.checks.parts.evidence import Evidence
 from brittle.core import components
 from brittle.core.records import Finding, Verdict
+from brittle.core.traits import CheckTraits
+from brittle.types import Batch
 
 VERDICTS = typing.get_args(Verdict)
 every_check = pytest.mark.parametrize("name", components.names("checks"))
@@ -79,3 +83,24 @@ def test_costly_checks_only_look_where_that_is_wanted() -> None:
 
 def test_the_four_verdicts() -> None:
     assert set(VERDICTS) == {"ok", "warn", "fail", "unchecked"}
+
+
+@every_check
+@pytest.mark.parametrize("attack", ["apgd(steps=4)", "embed(steps=4)", "noise"])
+def test_what_it_tries_is_what_its_traits_say(name: str, attack: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forecast goes by it."""
+    function, traits = components.component("checks", name)
+    assert isinstance(traits, CheckTraits)
+    made, tried = evidence(attack=attack, precision="bf16"), []
+    real = Evidence.again
+
+    def again(self: Evidence, batch: Batch, **changes: object) -> Tensor:
+        tried.append((str(components.complete("attacks", str(changes.get("attack") or self.attack))), len(batch.ids)))
+        return real(self, batch, **changes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Evidence, "again", again)
+    function(made)
+    said = [str(components.complete("attacks", text)) for text in traits.tries(str(made.attack))]
+    assert [text for text, _ in tried] == said or not tried  # where an attack gives it nothing to try
+    assert all(count == min(len(made.batch.ids), traits.on or count) for _, count in tried)
+    assert tried or attack != "apgd(steps=4)" or not said

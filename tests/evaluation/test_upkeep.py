@@ -54,7 +54,7 @@ def damage(path: Path) -> None:
 
 @pytest.fixture
 def world(fresh: Path) -> dict[str, Path]:
-    """One file of each kind, used from 1 day ago to 8."""
+    """One file of each kind, used from 1 day ago to 9."""
     return {kind: kept(kind, 0, days) for days, kind in enumerate(shared.KINDS, 1)}
 
 
@@ -69,8 +69,9 @@ def test_only_what_is_described_is_kept() -> None:
 
 def test_all_that_a_run_keeps_is_known(brittle: Run, fresh: Path, tmp_path: Path, tiny: str, encoder: str) -> None:
     assert brittle("data", "check", tiny, "-q")[0] == 0
-    assert brittle("run", "-e", encoder, "-d", tiny, "-a", "embed,universal", "--limit", 8, "-q",
-                   "--output-dir", tmp_path / "run")[0] == 0  # fmt: skip
+    for more in (["--dry-run"], []):
+        assert brittle("run", "-e", encoder, "-d", tiny, "-a", "embed,universal", "--limit", 8, "-q",
+                       "--output-dir", tmp_path / "run", *more)[0] == 0  # fmt: skip
     found = upkeep.holdings()
     assert {file.kind for file in found.whole} == set(shared.KINDS)
     assert not found.passed
@@ -113,7 +114,7 @@ def test_ls_keeps_to_the_width(
 def test_what_is_damaged_is_said_and_on_request_removed(brittle: Run, world: dict[str, Path]) -> None:
     code, out, err = brittle("cache", "verify", "-q")
     assert (code, err) == (0, "")
-    assert out.endswith("8 files read, all whole\n")
+    assert out.endswith("9 files read, all whole\n")
     for kind in ("heads", "scenes", "checked"):
         damage(world[kind])
     whole = world["features"].read_bytes()
@@ -123,7 +124,7 @@ def test_what_is_damaged_is_said_and_on_request_removed(brittle: Run, world: dic
     before = {path: path.stat().st_mtime_ns for path in world.values()}
     code, out, err = brittle("cache", "verify", "-q")
     assert code == 1
-    assert "5 of 8 files are damaged; brittle cache verify --remove removes them" in err
+    assert "5 of 9 files are damaged; brittle cache verify --remove removes them" in err
     assert {line for line in out.splitlines() if line.startswith("damaged: ")} == {
         f"damaged: {world[kind]}" for kind in bad
     }
@@ -165,7 +166,7 @@ def test_what_is_made_anew_while_it_is_checked_is_not_removed(
         (None, "5d", 4),
         (None, "36h", 1),
         (2.5, None, 2),
-        (99, None, 7),
+        (99, None, 8),
         (0, None, 0),
         (6.5, "5d", 4),
         (3.5, "5d", 3),
@@ -211,7 +212,7 @@ def test_who_reads_a_file_that_is_removed_keeps_it(world: dict[str, Path], monke
     large = torch.arange(2**19, dtype=torch.float32)
     mapped = [cache.get_or_make("features", {"large": 1}, lambda: {"values": large})["values"] for _ in range(2)]
     pruned = upkeep.prune(upkeep.holdings(), 0, None)
-    assert len(pruned.removed) == 8
+    assert len(pruned.removed) == 9
     assert all(torch.equal(each, large) for each in mapped)
     read = cache._seal
 
@@ -234,7 +235,7 @@ def test_what_is_used_since_it_was_looked_at_stays(world: dict[str, Path]) -> No
     found = upkeep.holdings()
     files.used(world["scenes"])
     pruned = upkeep.prune(found, None, 5.5 * DAY)
-    assert [file.kind for file in pruned.removed] == ["looked_at"]
+    assert [file.kind for file in pruned.removed] == ["rates", "looked_at"]
     assert world["scenes"].exists()
 
 
@@ -242,7 +243,7 @@ def test_what_another_removes_makes_no_more_room_than_asked_for(world: dict[str,
     found = upkeep.holdings()
     world["looked_at"].unlink()
     pruned = upkeep.prune(found, 5.5 * max(file.size for file in found.whole), None)
-    assert {kind for kind, path in world.items() if not path.exists()} == {"scenes", "looked_at"}
+    assert {kind for kind, path in world.items() if not path.exists()} == {"scenes", "looked_at", "rates"}
     assert not pruned.refused
 
 
@@ -454,7 +455,7 @@ def test_what_one_has_no_permission_for_is_said_once_and_left(brittle: Run, shar
         assert code == 0
         assert err.count("warning: cannot be read (Permission denied): 1, such as scenes/") == 1
         assert "cannot be read (Permission denied): 1, such as targets\n" in out
-        assert out.endswith("7 files read, all whole\n")
+        assert out.endswith("8 files read, all whole\n")
         code, out, err = brittle("cache", "prune", "--older-than", "0d")
         assert code == 0
         assert len(err.splitlines()) == 2

@@ -89,7 +89,7 @@ FAULTS = (
     Fault(
         "nobody-helps",
         "launch/parts/cell.py",
-        "if name not in work.large:",
+        "if not work.large(name):",
         "if True:",
         WORKERS,
     ),

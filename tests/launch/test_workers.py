@@ -35,7 +35,9 @@ TWO = ("-t", "classification(head=knn)", "-a", "pgd(steps=2)", "--seed", "0", "-
 
 def work_of(made: Sequence[Cell], folder: Path, machine: Machine | None = None, large: bool = False) -> Work:
     named = {resolve(cell).id: cell for cell in made}
-    return Work(named, Store(folder), machine or Machine(), "fast", list(named) if large else (), list(named))
+    return Work(
+        named, Store(folder), machine or Machine(), "fast", dict.fromkeys(named, 1e9 if large else 0.0), list(named)
+    )
 
 
 def several(work: Work, batch_size: int = 0) -> Work:

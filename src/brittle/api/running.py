@@ -1,25 +1,29 @@
 """Measure a plan, resuming what its folder already holds."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from brittle.api.objects import Objects
 from brittle.api.world import world
 from brittle.core import components
 from brittle.core.budget import default_eps
-from brittle.core.errors import BrittleError
-from brittle.core.progress import say, whole
+from brittle.core.errors import BrittleError, UsageError
+from brittle.core.progress import duration, say, whole
 from brittle.core.records import Cell, Result
 from brittle.core.traits import EncoderTraits, Passes
 from brittle.core.tree import tree
 from brittle.evaluation.disk import needs_of, said
+from brittle.evaluation.forecast import Forecast, forecast
 from brittle.evaluation.inspection import drawn, look_at
 from brittle.evaluation.machine import Machine, environment, machine
-from brittle.launch.parts.cell import Work
+from brittle.launch.parts.cell import LARGE, Work
+from brittle.launch.parts.crew import cores
 from brittle.planning import plan as plans
 from brittle.planning import sweep
 from brittle.planning.identity import dataset_of, resolve, task_of, weights_of
@@ -30,8 +34,6 @@ from brittle.results.reporting import write
 from brittle.results.store import Store
 from brittle.types import Attack, Task
 from brittle.types.threat import Norm
-
-LARGE = 50_000  # passes of an image: a cell of more is worth being shared by several workers
 
 
 def run(
@@ -120,9 +122,25 @@ def _cost(cell: Cell) -> float:
     return passes.forwards + 2 * passes.backwards if cell.attack else 0
 
 
-def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -> list[Result]:
+def foreseen(cells: Mapping[str, Cell], where: Machine, checks: str, executor: str) -> tuple[Forecast, int, float]:
+    """What cells will take; by how many workers of a launcher, of which 0 are one for each GPU or core of this machine;
+    and seconds until the last of them is done."""
+    there = torch.cuda.device_count() if where.device.startswith("cuda") else cores()
+    workers = min(int(str(components.complete("launch", executor).settings.get("devices", 1))) or there, len(cells))
+    told = forecast(cells, where, checks, max(1, cores() // workers))
+    large = [name for name in told.cells if _cost(cells[name]) > LARGE]
+    return told, workers, told.seconds(workers, large)
+
+
+def execute(
+    plan: Plan, folder: Path, where: Machine, executor: str = "local", max_hours: float = math.inf
+) -> list[Result]:
     """Measure what a run folder lacks of a plan, and write plan, environment and reports into it; the results that are
-    there when the launcher is back."""
+    there when the launcher is back.
+
+    Raises:
+        UsageError: it would take more than ``max_hours``.
+    """
     store = Store(folder)
     cells = cells_of(plan, where.precision)
     lacking = store.missing(list(cells), plan.checks, where.keep)
@@ -133,19 +151,27 @@ def execute(plan: Plan, folder: Path, where: Machine, executor: str = "local") -
     for text in dict.fromkeys(cells[name].encoder for name in lacking):
         _validate(text)
     look_at(cells[name] for name in lacking)
+    if lacking and max_hours < math.inf:
+        require_time(foreseen({name: cells[name] for name in lacking}, where, plan.checks, executor)[2], max_hours)
     if lacking:
         lacking = _in_turn(lacking, cells)
         say(said(*needs_of((cells[name] for name in lacking), where.device)))
         costs = {name: _cost(cells[name]) for name in lacking}
-        large = [name for name, cost in costs.items() if cost > LARGE]
         forget(store.root, lacking)
         with whole(costs):
-            work = Work({name: cells[name] for name in lacking}, store, where, plan.checks, large, list(cells))
+            work = Work({name: cells[name] for name in lacking}, store, where, plan.checks, costs, list(cells))
             work.note()
             components.build("launch", executor, work)
     mine = results_of(store, list(cells))
     write(store, mine)
     return mine
+
+
+def require_time(seconds: float, max_hours: float) -> None:
+    """Raise UsageError where a plan takes longer than it may."""
+    if seconds > 3600 * max_hours:
+        what = f"the plan takes about {duration(seconds)}, more than --max-hours {max_hours:g}"
+        raise UsageError(f"{what}; take fewer images (--limit), attacks or encoders, or more workers (--devices)")
 
 
 def results_of(store: Store, plan: Sequence[str]) -> list[Result]:

@@ -50,4 +50,4 @@ def _agreement(evidence: Evidence) -> tuple[Tensor, Tensor] | None:
     return (fine.sign() == coarse.sign()).double().mean(1)[there], cosine[there]
 
 
-TRAITS = CheckTraits(evidence="full")
+TRAITS = CheckTraits(evidence="full", tries=lambda attack: [attack])

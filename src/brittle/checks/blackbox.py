@@ -4,6 +4,7 @@ two."""
 from brittle.checks.parts.evidence import Evidence, exceeds
 from brittle.core.records import Finding
 from brittle.core.traits import CheckTraits
+from brittle.core.tree import tree
 
 ATTACK = "square(queries=300)"
 
@@ -18,4 +19,4 @@ def blackbox(evidence: Evidence, /) -> Finding:
     return Finding("blackbox", verdict, more, evidence.beside(ATTACK, damage))
 
 
-TRAITS = CheckTraits(evidence="full")
+TRAITS = CheckTraits(evidence="full", tries=lambda attack: [] if tree("attacks", attack).headless else [ATTACK])

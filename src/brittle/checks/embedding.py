@@ -3,6 +3,8 @@ two."""
 
 from brittle.checks.parts.evidence import Evidence, exceeds
 from brittle.core.records import Finding
+from brittle.core.traits import CheckTraits
+from brittle.core.tree import tree
 
 ATTACKS = ("embed(tokens=cls, steps=10)", "embed(tokens=grid, steps=10)")
 
@@ -18,3 +20,6 @@ def embedding(evidence: Evidence, /) -> Finding:
     strongest = max(damages, key=lambda attack: float(damages[attack].nanmean()))
     more, verdict = exceeds(damages[strongest], evidence.hit.damage, evidence.unit)
     return Finding("embedding", verdict, more, evidence.beside(strongest, damages[strongest]))
+
+
+TRAITS = CheckTraits(tries=lambda attack: () if tree("attacks", attack).headless else ATTACKS)

@@ -3,8 +3,9 @@ box."""
 
 from torch import Tensor
 
-from brittle.checks.parts.evidence import Evidence, exceeds
+from brittle.checks.parts.evidence import FEW, Evidence, exceeds
 from brittle.core.records import Finding
+from brittle.core.traits import CheckTraits
 from brittle.types.threat import ORDERS
 
 HUGE = 0.5  # of the range of a value: every image can become grey all over, and almost any other
@@ -36,3 +37,6 @@ def floor(evidence: Evidence, /) -> Finding:
 
 def _mean(values: Tensor) -> float:
     return float(values.nanmean().nan_to_num(0.0))
+
+
+TRAITS = CheckTraits(tries=lambda attack: [attack], on=FEW)

@@ -22,4 +22,4 @@ def monotone(evidence: Evidence, /) -> Finding:
     return Finding("monotone", verdict, fall, "{} with half of eps, {} with eps, {} with twice eps".format(*levels))
 
 
-TRAITS = CheckTraits(evidence="full")
+TRAITS = CheckTraits(evidence="full", tries=lambda attack: [attack, attack])

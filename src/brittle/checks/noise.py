@@ -3,6 +3,7 @@ robustness."""
 
 from brittle.checks.parts.evidence import Evidence, exceeds
 from brittle.core.records import Finding
+from brittle.core.traits import CheckTraits
 
 ATTACK = "noise"
 
@@ -16,3 +17,6 @@ def noise(evidence: Evidence, /) -> Finding:
         verdict = "warn"
     losses = f"its loss is {abs(higher):.3g} {'higher' if higher > 0 else 'lower'}"
     return Finding("noise", verdict, more, f"{evidence.beside('noise', random.damage)}; {losses}")
+
+
+TRAITS = CheckTraits(tries=lambda _attack: [ATTACK])

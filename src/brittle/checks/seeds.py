@@ -16,4 +16,4 @@ def seeds(evidence: Evidence, /) -> Finding:
     return Finding("seeds", "warn" if clear else "ok", gap, why)
 
 
-TRAITS = CheckTraits(evidence="full")
+TRAITS = CheckTraits(evidence="full", tries=lambda attack: [attack])

@@ -33,4 +33,4 @@ def _harder(kind: str, text: str) -> str:
     return str(spec.Spec(full.name, full.argument, settings))
 
 
-TRAITS = CheckTraits(evidence="full")
+TRAITS = CheckTraits(evidence="full", tries=lambda attack: [_harder("attacks", attack)])

@@ -22,6 +22,7 @@ from brittle.reports.parts import answer, wording
 from brittle.results import store
 
 if TYPE_CHECKING:
+    from brittle.evaluation.forecast import Forecast
     from brittle.evaluation.machine import Machine
 
 EMBEDDED_DEFAULT = "demo"
@@ -136,8 +137,13 @@ def run(
         typer.Option("--checks", help="Evidence to gather for every attacked number.", show_default="fast"),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the cells and which are done; measure nothing.")
+        bool,
+        typer.Option("--dry-run", help="List the cells, which are done, and what the others take; measure nothing."),
     ] = False,
+    max_hours: Annotated[
+        float,
+        typer.Option("--max-hours", min=0, metavar="H", help="Refuse a plan that takes longer.", show_default="any"),
+    ] = math.inf,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON instead of a table.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never ask a hub.")] = False,
     fail_under: Annotated[
@@ -191,13 +197,13 @@ def run(
     )
     missing = sweep.unavailable(plan)
     if dry_run:
-        _outline(plan, missing, store.Store(folder), where)
+        _outline(plan, missing, store.Store(folder), where, executor, max_hours)
         return
     if len(missing) > 1 and not sweep.left(plan, missing):
         for text, why in missing.items():
             progress.say(f"missing {text}: {why}", always=True)
         raise MissingError(f"nothing is left to measure: {len(missing)} encoders and data sets are missing")
-    results = running.execute(plan, folder, where, executor)
+    results = running.execute(plan, folder, where, executor, max_hours)
     report = components.component("reports", "json" if as_json else plan.report).function
     show(report(results), wording.TINTS)
     progress.say(f"written: {folder}/report/report.html, .md, .csv, .json")
@@ -221,8 +227,10 @@ def _listed(kind: str, texts: Many, *more: str) -> Many:
     return [each for text in texts for each in listed(text, known)] if texts else None
 
 
-def _outline(plan: Plan, missing: dict[str, str], folder: store.Store, where: "Machine") -> None:
-    """What a plan would do: what is missing for it, then the cells that can be measured."""
+def _outline(
+    plan: Plan, missing: dict[str, str], folder: store.Store, where: "Machine", executor: str, max_hours: float
+) -> None:
+    """What a plan would do: what is missing for it, then the cells that can be measured, and what they take."""
     from brittle.api import running
     from brittle.evaluation import disk
 
@@ -238,6 +246,21 @@ def _outline(plan: Plan, missing: dict[str, str], folder: store.Store, where: "M
     forwards, backwards = sum(each.forwards for each in passes), sum(each.backwards for each in passes)
     progress.say(disk.said(*disk.needs_of((cells[key] for key in to_do), where.device)))
     progress.say(f"at most {forwards:,} forward and {backwards:,} backward passes of an image, less what is shared")
+    if to_do:
+        lacking = {key: cell for key, cell in cells.items() if key in to_do}
+        told, workers, seconds = running.foreseen(lacking, where, plan.checks, executor)
+        progress.say(_forecast(told, workers, seconds, where.device))
+        running.require_time(seconds, max_hours)
+
+
+def _forecast(told: "Forecast", workers: int, seconds: float, device: str) -> str:
+    """In words."""
+    heads, cells = sum(told.heads.values()), sum(told.cells.values())
+    of = "GPU memory" if device.startswith("cuda") else "memory"
+    parts = f"heads {progress.duration(heads)}, cells {progress.duration(cells)} of one worker"
+    who = "1 worker" if workers == 1 else f"{workers} workers"
+    less = f"; without {len(told.unknown)} cells: {next(iter(told.unknown.values()))}" if told.unknown else ""
+    return f"about {progress.duration(seconds)} with {who} ({parts}), {told.memory / 1e9:.1f} GB of {of} each{less}"
 
 
 def _plan(name: str | None, options: dict[str, Any], roots: dict[str, str]) -> tuple[Plan, Plan | None]:

@@ -43,6 +43,7 @@ KINDS = {
     "universal": Kind("perturbations learnt once for all images", TENSORS),
     "scenes": Kind("rendered images", CHUNKS),
     "looked_at": Kind("notes on splits whose targets are sound", NOTES),
+    "rates": Kind("how fast this machine is, for forecasts", NOTES),
     "checked": Kind("what splits held when first checked, to notice a change", NOTES, again=False),
 }
 """All that runs share, by the folder it lies in."""

@@ -36,6 +36,11 @@ def never(**_settings: object) -> bool:
     return False
 
 
+def nothing(_attack: str) -> Sequence[str]:
+    """Whatever the attack is, none."""
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Traits:
     """Of any component.
@@ -118,9 +123,13 @@ class CheckTraits(Traits):
 
     Args:
         evidence: what it costs: ``fast``, or ``full`` where that is as much as the number itself.
+        tries: the spec of the number's attack to those of the attacks that it runs.
+        on: how many images of the sample it runs them on, at most; None for all.
     """
 
     evidence: Literal["fast", "full"] = "fast"
+    tries: Callable[[str], Sequence[str]] = nothing
+    on: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

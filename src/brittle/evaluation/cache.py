@@ -40,8 +40,7 @@ def get_or_make(
     Raises:
         Busy: another is, and it is not to be waited for.
     """
-    name = files.sha256(json.dumps({"kind": folder, **key}, sort_keys=True).encode())
-    path = shared.folder(folder) / name[:2] / f"{name}.safetensors"
+    path = _path(folder, key)
     stored = _stored(path)
     if stored is not None:
         files.used(path)
@@ -57,6 +56,16 @@ def get_or_make(
     if stored is None:
         raise CellError(f"{path} is damaged right after it was written; check the disk, or set BRITTLE_CACHE elsewhere")
     return stored
+
+
+def is_made(folder: str, key: Mapping[str, Any]) -> bool:
+    """Whether tensors are stored under ``key``, without reading them."""
+    return _path(folder, key).is_file()
+
+
+def _path(folder: str, key: Mapping[str, Any]) -> Path:
+    name = files.sha256(json.dumps({"kind": folder, **key}, sort_keys=True).encode())
+    return shared.folder(folder) / name[:2] / f"{name}.safetensors"
 
 
 def most() -> float:

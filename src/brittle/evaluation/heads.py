@@ -14,7 +14,7 @@ from brittle.core.errors import CellError
 from brittle.core.progress import progress
 from brittle.core.records import Finding
 from brittle.evaluation import loading, probe, protocol
-from brittle.evaluation.cache import digest, get_or_make, make_room, room, trim
+from brittle.evaluation.cache import digest, get_or_make, is_made, make_room, room, trim
 from brittle.evaluation.disk import size_of
 from brittle.evaluation.machine import Machine
 from brittle.evaluation.recomputed import Recomputed
@@ -155,14 +155,6 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
     outputs = loading.classes_of(splits["train"], task.target)
     width = rule.look.width(encoder.dim)
     fresh = probe.unfitted(task, width, outputs)
-    key = {
-        "version": [HEADS_VERSION, FEATURES_VERSION, probe.VERSION],
-        "weights": resolved.weights,
-        "data": [data.fingerprint for data in splits.values()],
-        "task": str(resolved.parts["tasks"].spec),
-        "seed": seed,
-        "protocol": rule.to_dict(),
-    }
 
     def fit() -> dict[str, Tensor]:
         rows = _rows(resolved, encoder, rule, machine, splits)
@@ -172,8 +164,25 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
         trim()
         return best.state_dict()
 
-    fresh.load_state_dict(get_or_make("heads", key, fit, wait=machine.alone), strict=True)
+    fresh.load_state_dict(get_or_make("heads", _key(resolved, rule), fit, wait=machine.alone), strict=True)
     return fresh.to(device)
+
+
+def is_ready(resolved: Resolved, rule: protocol.Protocol) -> bool:
+    """Whether nothing is left to fit of the head of a cell."""
+    task = resolved.task
+    return isinstance(task, LabelFree) or bool(task.head_sha256) or is_made("heads", _key(resolved, rule))
+
+
+def _key(resolved: Resolved, rule: protocol.Protocol) -> dict[str, Any]:
+    return {
+        "version": [HEADS_VERSION, FEATURES_VERSION, probe.VERSION],
+        "weights": resolved.weights,
+        "data": [resolved.data(split).fingerprint for split in ("train", rule.chosen_on)],
+        "task": str(resolved.parts["tasks"].spec),
+        "seed": resolved.cell.seed,
+        "protocol": rule.to_dict(),
+    }
 
 
 def _rows(

@@ -46,7 +46,7 @@ def batches(
             yield _stacked(held, machine.device)
             held = []
         held.append(row)
-        if len(held) == (machine.batch_size or _most(row[0], machine.device)):
+        if len(held) == (machine.batch_size or most(row[0], machine.device)):
             yield _stacked(held, machine.device)
             held = []
     if held:
@@ -65,7 +65,7 @@ def _read(
             yield from pool.map(load, indices[start : start + 2 * workers])
 
 
-def _most(image: Tensor, device: str) -> int:
+def most(image: Tensor, device: str) -> int:
     """How many images of this shape make a batch."""
     room = PIXELS * (8 if device.startswith("cuda") else 1)
     return max(1, min(AT_ONCE, room // image[0].numel()))

@@ -1,9 +1,9 @@
 """One cell measured and stored: claimed, resumed, kept, and its failure written down; every worker's unit."""
 
 import traceback
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from brittle.reports.parts import wording
 from brittle.results.attempts import attempt
 from brittle.results.store import WORK, Store
 
+LARGE = 50_000  # passes of an image: a cell of more is worth being shared by several workers
 ATTEMPTS = 3  # at a cell that takes its worker with it
 Outcome = Literal["done", "failed", "busy"]
 
@@ -33,7 +34,7 @@ class Work:
         store: the run folder.
         machine: how to run.
         checks: ``none``, ``fast`` or ``full``: the evidence to gather.
-        large: the cells that are worth being shared by several workers.
+        costs: what each of the cells takes, in passes of an image; 0 for a clean one, most of which is its head.
         plan: the identities of all cells of the plan, those that were done before among them, in its order.
     """
 
@@ -41,7 +42,7 @@ class Work:
     store: Store
     machine: Machine
     checks: str
-    large: Collection[str] = ()
+    costs: Mapping[str, float] = field(default_factory=dict[str, float])
     plan: Sequence[str] = ()
 
     @cached_property
@@ -67,11 +68,21 @@ class Work:
         encoders = [head[0] for head in heads]
         return {head: encoders[:place].count(head[0]) for place, head in enumerate(heads)}
 
+    def large(self, name: str) -> bool:
+        """Whether a cell is worth being shared by several workers."""
+        return self.costs.get(name, 0.0) > LARGE
+
     def note(self) -> None:
         """Write it into the run folder, for workers that begin with nothing else."""
         machine = {key: getattr(self.machine, key) for key in ("batch_size", "workers", "precision", "keep")}
         cells = {name: asdict(cell) for name, cell in self.cells.items()}
-        data = {"cells": cells, "machine": machine, "checks": self.checks, "large": [*self.large], "plan": [*self.plan]}
+        data = {
+            "cells": cells,
+            "machine": machine,
+            "checks": self.checks,
+            "costs": {**self.costs},
+            "plan": [*self.plan],
+        }
         files.write_record(self.store.root / WORK, data)
 
     @classmethod
@@ -85,7 +96,7 @@ class Work:
             data: dict[str, Any] = files.read_record(store.root / WORK)
             cells = {name: Cell(**cell) for name, cell in data["cells"].items()}
             machine = Machine(device, **data["machine"], alone=False)
-            return cls(cells, store, machine, data["checks"], data["large"], data["plan"])
+            return cls(cells, store, machine, data["checks"], data["costs"], data["plan"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             what = f"no work in {store.root}: {type(error).__name__} {' '.join(str(error).split())[:100]}"
             raise MissingError(f"{what}; start it with brittle run --executor manual") from None
@@ -150,7 +161,7 @@ def _measure(work: Work, name: str, cell: Cell) -> Result:
     store, machine = work.store, work.machine
     feeds = name in work.earlier.values()
     images, earlier = _images(work, name)
-    claim = _Claims(store, name) if name in work.large and not machine.alone else None
+    claim = _Claims(store, name) if work.large(name) and not machine.alone else None
     result, samples, pictures = measure(
         cell, replace(machine, keep=machine.keep or feeds), work.checks, images, earlier, claim
     )
@@ -171,7 +182,7 @@ def _measure(work: Work, name: str, cell: Cell) -> Result:
 def assist_cell(work: Work, name: str) -> int | None:
     """Attack batches of a large cell that another worker is measuring; how many they were, or None where it has not
     come that far. What goes wrong is for that worker to say."""
-    if name not in work.large:
+    if not work.large(name):
         return 0
     images, earlier = _images(work, name)
     try:

@@ -46,9 +46,17 @@ def work_off(work: Work) -> None:
 
 def _in_turn(work: Work, left: Collection[str], last: str) -> Iterator[str]:
     """The cells that may begin: of one worker alone as they come; else those of the same head as the last one first,
-    then those of the heads by turns of encoders, so that two workers seldom need the same features."""
+    then those of the heads by turns of encoders, so that two workers seldom need the same features. Of one head the
+    clean cell is the first, as it shows whether the head is sound, then the longest, so that short ones are left for
+    the end."""
     ready = (name for name in left if work.earlier.get(name) not in left)
     if work.machine.alone:
         return ready
     turns, head = work.turns, work.head(last) if last else ()
-    return iter(sorted(ready, key=lambda name: (work.head(name) != head, turns[work.head(name)])))
+    costs = work.costs
+
+    def order(name: str) -> tuple[bool, int, bool, float]:
+        cost = costs.get(name, 0.0)
+        return work.head(name) != head, turns[work.head(name)], cost > 0, -cost
+
+    return iter(sorted(ready, key=order))

@@ -1,0 +1,207 @@
+"""How fast this machine is at one encoder, data set and task: measured in a short trial, and kept for a day."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from brittle.core import files, shared
+from brittle.core.progress import say
+from brittle.evaluation import loading, probe
+from brittle.evaluation.machine import Machine
+from brittle.evaluation.protocol import Protocol, windows_of
+from brittle.evaluation.scoring import targeted
+from brittle.planning.identity import Resolved
+from brittle.types import Batch, Encoder, Features, LabelFree, Memory, Model, frozen
+from brittle.types.model import out_of_memory
+
+VERSION = 1
+DAY = 86_400  # seconds after which what was measured is measured again: the machine may have been busy
+LOOKED_AT = 16  # images of the test split, evenly, that are read
+LONG = 0.5  # seconds that say enough
+STEPS = 4  # of a head
+
+
+class Line(NamedTuple):
+    """Seconds of n images at once: ``fixed``, and so much for ``each``."""
+
+    fixed: float
+    each: float
+
+    def of(self, images: int, at_once: int) -> float:
+        """Seconds of so many images, ``at_once`` of them in a batch."""
+        return -(-images // at_once) * self.fixed + images * self.each
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds on this machine.
+
+    Args:
+        read: an image read and prepared.
+        look: images through the encoder.
+        score: images predicted and scored.
+        climb: the same with the gradient at the pixels, in the precision of attacks.
+        step: a step of all learning rates of the head.
+        judge: an image of the val split judged with the heads of all of them.
+        batch: images in a batch.
+        held: bytes that an image holds until its gradient is there.
+    """
+
+    read: float
+    look: Line
+    score: Line
+    climb: Line
+    step: float
+    judge: float
+    batch: int
+    held: int
+
+
+def rates_of(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machine) -> Rates:
+    """The rates of the cells of a head, measured with as many threads as this process has."""
+    key = {
+        "version": VERSION,
+        "weights": resolved.weights,
+        "data": resolved.data("test").fingerprint,
+        "task": str(resolved.parts["tasks"].spec),
+        "protocol": rule.to_dict(),
+        "machine": [machine.device, machine.batch_size, machine.workers, machine.precision, torch.get_num_threads()],
+        "torch": torch.__version__,
+    }
+    path = shared.folder("rates") / files.sha256(json.dumps(key, sort_keys=True))
+    stored = files.read_sealed(path)
+    if stored is not None and time.time() - path.stat().st_mtime < DAY:
+        values: dict[str, Any] = json.loads(stored)
+        values |= {name: Line(*values[name]) for name in ("look", "score", "climb")}
+        return Rates(**values)
+    rates = _measured(resolved, encoder, rule, machine)
+    files.write_sealed(path, json.dumps(asdict(rates)).encode())
+    return rates
+
+
+def _measured(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machine) -> Rates:
+    task, data = resolved.task, resolved.data("test")
+    say(f"measuring how fast this machine is: {resolved.cell.encoder} / {resolved.cell.dataset} / {task.name}")
+    some = range(0, len(data), max(1, len(data) // LOOKED_AT))[:LOOKED_AT]
+
+    def read() -> list[Batch]:
+        return list(loading.batches(data, some, task, rule, machine))
+
+    reading = min(_seconds(read, machine.device) for _ in range(2)) / len(some)
+    head = _head(resolved, encoder, rule).to(machine.device)
+    model = Model(task, head, encoder, window=rule.window, stride=rule.stride, look=rule.look, reads=rule.reads).eval()
+    with frozen(model):
+        batch = max(targeted(read(), model, True), key=lambda batch: len(batch.images))
+        most = machine.batch_size or loading.most(batch.images[0], machine.device)
+        score, climb = (_line(work, batch, most, machine.device) for work in _works(model, machine.precision))
+        look, step, judge = _fit(resolved, encoder, rule, machine, batch)
+        return Rates(reading, look, score, climb, step, judge, most, _held(model, batch.rows([0])))
+
+
+def _head(resolved: Resolved, encoder: Encoder, rule: Protocol) -> nn.Module:
+    """A head of the kind that the task has; how fast it is does not hang on its weights."""
+    task = resolved.task
+    if isinstance(task, LabelFree):
+        return task.head_on(encoder)
+    outputs = loading.classes_of(resolved.data("test"), task.target)
+    return (
+        task.head_read(encoder, outputs)
+        if task.head_sha256
+        else probe.unfitted(task, rule.look.width(encoder.dim), outputs)
+    )
+
+
+def _works(model: Model, precision: str) -> Sequence[Callable[[Batch], object]]:
+    """A batch scored, and its gradient."""
+
+    @torch.no_grad()
+    def score(batch: Batch) -> object:
+        return model.task.score(model(batch.images).float(), batch.target)
+
+    def climb(batch: Batch) -> object:
+        images = batch.images.clone().requires_grad_()
+        with model.using(bf16=precision == "bf16"):
+            loss = model.task.loss(model(images), batch.target)
+            return torch.autograd.grad(loss.sum(), images, allow_unused=True)
+
+    return score, climb
+
+
+def _held(model: Model, batch: Batch) -> int:
+    """Bytes that are kept until the gradient of a batch is there, beside the weights."""
+    weights = {weight.data_ptr() for weight in model.parameters()}
+    sizes: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model.task.loss(model(batch.images.clone().requires_grad_()), batch.target)
+    return sum(sizes.values())
+
+
+def _fit(
+    resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machine, batch: Batch
+) -> tuple[Line, float, float]:
+    """Of the fit of a head: images through the encoder, seconds of a step, and of an image judged by all heads."""
+    task, device = resolved.task, machine.device
+
+    @torch.no_grad()
+    def look(batch: Batch) -> Features:
+        return encoder.look(batch.images, rule.look)
+
+    whole = max(windows_of(batch, rule), key=lambda window: window.images.numel())
+    line = _line(look, whole, machine.batch_size or loading.most(whole.images[0], device), device)
+    if isinstance(task, LabelFree) or task.head_sha256 or isinstance(_head(resolved, encoder, rule), Memory):
+        return line, 0.0, 0.0
+    place = [row % len(whole.images) for row in range(rule.recipe.batch)]
+    rows = [(Features(*(part.half().cpu()[place] for part in look(whole))), whole.target.cpu()[place])]
+    outputs, width = loading.classes_of(resolved.data("test"), task.target), rule.look.width(encoder.dim)
+
+    def fit(steps: int, looks: int) -> float:
+        recipe = replace(rule.recipe, steps=steps, epochs=0, many=0, patience=looks, halving=10 * STEPS)
+        fitted = partial(probe.fit, task, width, encoder.patch, outputs, rows, rows, device=device, recipe=recipe)
+        return _seconds(fitted, device)
+
+    fit(1, 0)  # whatever only the first one does
+    short, long, watched = fit(1, 0), fit(1 + STEPS, 0), fit(1 + STEPS, 1 + STEPS)
+    return line, max(0.0, long - short) / STEPS, max(0.0, watched - long) / STEPS / len(place)
+
+
+def _line(work: Callable[[Batch], object], batch: Batch, most: int, device: str) -> Line:
+    """Timed with one image and with more, until that takes long enough to tell or is a whole batch."""
+
+    def seconds(count: int) -> float:
+        part = batch.rows([row % len(batch.images) for row in range(count)])
+        return min(_seconds(lambda: work(part), device) for _ in range(2))
+
+    work(batch.rows([0]))  # whatever only the first one does
+    count, one = 1, seconds(1)
+    taken = one
+    while count < most and taken < LONG:
+        more = min(most, 4 * count)
+        try:
+            taken, count = seconds(more), more
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            break  # batches are halved
+    each = max(0.0, taken - one) / (count - 1) if count > 1 else one
+    return Line(max(0.0, one - each), each)
+
+
+def _seconds(work: Callable[[], object], device: str) -> float:
+    began = time.perf_counter()
+    work()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
