@@ -170,7 +170,7 @@ def main(child: Annotated[Path | None, typer.Option(hidden=True)] = None) -> Non
         found = counted(trace.read_text(errors="replace"), [str(run), str(root / "cache")])
         for name, row in {**found, **batches(found)}.items():
             kept = {kind: count for kind, count in sorted(row.items()) if count and "bytes" not in kind}
-            moved = ", ".join(f"{row[kind]:,.0f} {kind}" for kind in ("read bytes", "written bytes") if row[kind])
+            moved = ", ".join(f"{row[kind]:,.0f} {kind}" for kind in ("read bytes", "written bytes") if row.get(kind))
             each = ", ".join(f"{count:g} {kind}" for kind, count in kept.items())
             typer.echo(f"{name}: {sum(kept.values()):g} operations ({each})" + (f"; {moved}" if moved else ""))
 

@@ -31,6 +31,7 @@ FEATURE, FOUND, LISTED = 34, 5, 6
 """Operations, as benchmarks/operations.py counts them: a cell without its batches; a claim on one that another is at;
 one that turns out to be done; whether one is finished; a batch of a shared cell, attacked and scored; one that a helper
 finds done; a sign of life; the launcher's look at a journal."""
+NAMES = 100  # of files, that one operation lists
 SORTING = 4.3e-6  # seconds for each cell that is left, to put them in order: once for each that turns out to be done
 
 
@@ -114,6 +115,8 @@ class Setting:
     client: float = 1e9
     server: float = 10e9
     reads: float = 2.0  # how often a helper reads the batches that are done, to find those that are not
+    again: bool = True  # whether a walk begins again after each cell that it finds done
+    listed: int = LISTED  # operations for each file of features, once a head is fitted
     seed: int = 0
 
 
@@ -266,8 +269,13 @@ class Simulation:
         else:
             target = -1
         over = np.flatnonzero(passed & (self.seen_as == GONE))
-        tries = _tries(passed & (self.seen_as == HELD), over, self.head)
-        operations, sorting = tries * BUSY + len(over) * DONE, (1 + len(over)) * SORTING * np.count_nonzero(left)
+        held = passed & (self.seen_as == HELD)
+        if self.setting.again:
+            tries, again = _tries(held, over, self.head), 1 + len(over)
+            operations = tries * BUSY + len(over) * DONE
+        else:
+            operations, again = np.count_nonzero(held) * BUSY + len(left) / NAMES, 1
+        sorting = again * SORTING * np.count_nonzero(left)
         left[over] = False
         if target >= 0:
             self._set_out(worker, target, sorting, operations)
@@ -375,7 +383,7 @@ class Simulation:
                 self.part[worker] = self.rest[encoder]
             else:
                 there = TRAINING / BATCH * np.count_nonzero(self.seen == OVER)
-                self._begin(worker, FITTING, FIT / speed, TRAINING / BATCH * FOUND + there * LISTED)
+                self._begin(worker, FITTING, FIT / speed, TRAINING / BATCH * FOUND + there * self.setting.listed)
         elif what != ATTACK and cells.size[cell] and self.pool[cell] > 0:
             self._attack(worker, cell)
             self.fresh = True
@@ -490,16 +498,17 @@ ACTIVITIES = {WALK: "walks", FEATURES: "features", FITTING: "heads", ATTACK: "ba
 WORKERS, MANY = (1, 8, 32, 64, 128, 256, 512, 1024), 256
 LARGER = WORKERS[3:]  # where it makes a difference
 LOOKING = {"reads": 0.0}  # helpers that look whether a batch is there, and do not read it
+LIGHT = {**LOOKING, "again": False, "listed": 0}  # and walks that list what is done, heads that list no features
 CASES: dict[str, dict[str, float]] = {
     "a failure every 1,000 h of a GPU": {"mtbf": 1000},
     "every 300 h": {"mtbf": 300},
     "every 100 h": {"mtbf": 100},
-    "no failures, a time limit of 4 h for each job": {"limit": 4},
     "cells are not shared": {"share": False},
     "all GPUs equally fast": {"spread": 0, "slow": 0},
     "a file system of 5 ms, 5,000 operations and 2 GB a second": {"latency": 5e-3, "most": 5_000, "server": 2e9},
     "helpers do not read what is done, a failure every 100 h": {**LOOKING, "mtbf": 100},
     "they do not read it, on that slower file system": {**LOOKING, "latency": 5e-3, "most": 5_000, "server": 2e9},
+    "walks and heads list less, too, and jobs have a time limit of 4 h": {**LIGHT, "limit": 4},
 }
 
 
@@ -531,7 +540,7 @@ def _table(first: str, rows: Mapping[Any, Outcome]) -> str:
     return "\n".join([*lines, *(_row(name, found) for name, found in rows.items())])
 
 
-def _draw(path: Path, today: Mapping[int, Outcome], looking: Mapping[int, Outcome], most: float) -> None:
+def _draw(path: Path, found: Mapping[str, Mapping[int, Outcome]], most: float) -> None:
     """Two panels over the number of workers: how long it takes, and what the file system is asked for."""
     import matplotlib as mpl
 
@@ -541,23 +550,15 @@ def _draw(path: Path, today: Mapping[int, Outcome], looking: Mapping[int, Outcom
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     figure.set_facecolor("white")
-    for rows, name, colour in ((today, "as it is", "#b5402f"), (looking, "helpers do not read", "#2f6fb5")):
-        left.plot(list(rows), [row.hours for row in rows.values()], "o-", color=colour, label=name)
-        right.plot(
-            list(rows), [row.operations for row in rows.values()], "o-", color=colour, label=f"{name}, on average"
-        )
-        right.plot(
-            list(rows),
-            [row.peak for row in rows.values()],
-            "o:",
-            color=colour,
-            label=f"{name}, busiest minute",
-            mfc="white",
-        )
-    left.plot(list(today), [row.bound for row in today.values()], "--", color="#666666", label="bound")
+    for (name, rows), colour in zip(found.items(), ("#b5402f", "#2f6fb5", "#3d8b4f")):
+        left.plot(list(rows), [row.hours / row.bound for row in rows.values()], "o-", color=colour, label=name)
+        right.plot(list(rows), [row.operations for row in rows.values()], "o-", color=colour, label=name)
+    left.axhline(1, color="#666666", linestyle="--", label="bound")
     right.axhline(most, color="#666666", linestyle="--", label="most that the server does")
-    for axes, title in ((left, "Hours until 10,000 cells are done"), (right, "File operations a second")):
-        axes.set(xscale="log", yscale="log", xticks=WORKERS, xlabel="workers, a GPU each")
+    for axes, title in ((left, "Time over the bound"), (right, "File operations a second, on average")):
+        axes.set(
+            xscale="log", yscale="log" if axes is right else "linear", xticks=WORKERS, xlabel="workers, a GPU each"
+        )
         axes.set_xticks([], minor=True)
         axes.set_xticklabels(map(str, WORKERS))
         axes.set_title(title, fontsize=10, loc="left")
@@ -575,22 +576,24 @@ def main(
     base = Setting(MANY, seed=seed)
     asked = [(replace(base, workers=count), "cheap") for count in WORKERS]
     asked += [(replace(base, workers=count, **LOOKING), "cheap") for count in LARGER]
+    asked += [(replace(base, workers=count, **LIGHT), "cheap") for count in LARGER]
     asked += [*((replace(base, **case), "cheap") for case in CASES.values()), (base, "dear")]
     with ProcessPoolExecutor() as pool:
         found = list(pool.map(_simulated, asked))
     today, rest = dict(zip(WORKERS, found)), found[len(WORKERS) :]
-    looking, others = dict(zip(LARGER, rest)), rest[len(LARGER) :]
+    looking, rest = dict(zip(LARGER, rest)), rest[len(LARGER) :]
+    light, others = dict(zip(LARGER, rest)), rest[len(LARGER) :]
     whole = cells()
     typer.echo(
         f"{len(whole):,} cells, {whole.work / HOUR:,.0f} GPU hours; the longest piece {whole.piece / HOUR:.2f} h\n"
     )
     typer.echo(f"{_table('workers, as it is', today)}\n")
     typer.echo(f"{_table('workers, helpers do not read', looking)}\n")
+    typer.echo(f"{_table('workers, and walks and heads list less', light)}\n")
     typer.echo(_table(f"{MANY} workers", dict(zip([*CASES, "dear encoders first in the plan"], others))))
-    typer.echo(f"\nOperations of {MANY} workers: {_activities(today[MANY])}; if helpers do not read:")
-    typer.echo(_activities(looking[MANY]))
+    typer.echo(f"\nOperations of {MANY} workers: {_activities(today[MANY])}")
     plot.parent.mkdir(parents=True, exist_ok=True)
-    _draw(plot, today, looking, base.most)
+    _draw(plot, {"as it is": today, "helpers do not read": looking, "and walks and heads list less": light}, base.most)
 
 
 if __name__ == "__main__":

@@ -125,3 +125,12 @@ def test_operations_are_those_on_files_of_the_run_between_marks() -> None:
 1 openat(AT_FDCWD, "/run/b", O_RDONLY) = 3</run/b>
 """
     assert operations.counted(trace, ["/run"]) == {"one": {"open": 1, "read": 1, "close": 1, "read bytes": 40}}
+
+
+def test_helpers_that_do_not_read_leave_the_file_system_in_peace(scale: ModuleType) -> None:
+    cells = few(scale)
+    today, looking = (scale.simulate(cells, scale.Setting(32, server=2e9, reads=reads)) for reads in (2.0, 0.0))
+    assert looking.hours < today.hours
+    assert looking.bytes * looking.hours < today.bytes * today.hours
+    listed = scale.simulate(cells, scale.Setting(32, server=2e9, reads=0.0, again=False, listed=0))
+    assert listed.operations * listed.hours < looking.operations * looking.hours
