@@ -46,21 +46,6 @@ MEASURED = ("evaluation/test_measure.py",)
 WORKERS = ["launch/test_workers.py"]
 
 FAULTS = (
-    # --- what is installed
-    Fault(
-        "a-bad-version-is-passed-over",
-        "core/installed.py",
-        "torch<2.10",
-        "torch<2.9",
-        ["core/test_installed.py"],
-    ),
-    Fault(
-        "a-name-that-is-not-ours-is-told",
-        "core/installed.py",
-        "pip install -c constraints.txt '.[{extra}]'",
-        "pip install 'brittle[{extra}]'",
-        ["core/test_installed.py"],
-    ),
     # --- several workers
     Fault(
         "a-cell-is-taken-before-the-one-it-continues-from",
@@ -121,6 +106,21 @@ FAULTS = (
         'get_or_make("heads", key, fit, wait=machine.alone)',
         'get_or_make("heads", key, fit, wait=True)',
         WORKERS,
+    ),
+    # --- what is installed
+    Fault(
+        "a-bad-version-is-passed-over",
+        "core/installed.py",
+        'Bad("torch<2.10"',
+        'Bad("torch<2.9"',
+        ["core/test_installed.py"],
+    ),
+    Fault(
+        "a-name-that-is-not-ours-is-told",
+        "core/installed.py",
+        "pip install -c constraints.txt '.[{extra}]'",
+        "pip install 'brittle[{extra}]'",
+        ["core/test_installed.py"],
     ),
     # --- what runs share
     Fault(
