@@ -1,7 +1,7 @@
 # Everything happens in .venv, made on first use; PYTHON is any Python from 3.11 on.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test check pictures site clean install
+.PHONY: demo test check pictures site clean install lock audit sbom wheel wheel-smoke
 
 demo: .venv/.brittle
 	$(BIN)/brittle run demo --devices 0
@@ -23,6 +23,25 @@ site: .venv/.dev
 pictures: .venv/.dev demo
 	PYTHONPATH=tests/reports $(BIN)/python docs/pictures.py runs/demo/report/report.html
 
+# for releases, see CONTRIBUTING.md
+lock: .venv/.release
+	$(BIN)/python release/lock.py
+
+audit: .venv/.release
+	$(BIN)/python release/audit.py requirements.lock
+	$(BIN)/python release/audit.py requirements-dev.lock
+
+sbom: .venv/.release
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o build/brittle.cdx.json
+
+wheel: .venv/.dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
+wheel-smoke: wheel
+	$(BIN)/python release/smoke.py dist
+
 install: .venv/.brittle
 
 .venv/bin/python:
@@ -35,6 +54,10 @@ install: .venv/.brittle
 
 .venv/.dev: .venv/.brittle
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/.release: .venv/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[release]'
 	touch $@
 
 clean:

@@ -361,5 +361,7 @@ def test_without_transformers(tmp_path, monkeypatch) -> None:
 
     made("vit", tmp_path)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MissingError, match=r"pip install 'brittle\[hf\]'"):
+    with pytest.raises(
+        MissingError, match=r"needs the package 'transformers'; .* pip install -c constraints.txt '\.\[hf\]'$"
+    ):
         brittle.load_encoder(f"hf:{tmp_path}")

@@ -163,5 +163,7 @@ def test_refusals(monkeypatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(MissingError, match=r"pip install 'brittle\[clip\]'"):
+    with pytest.raises(
+        MissingError, match=r"needs the package 'open_clip_torch'; .* pip install -c constraints.txt '\.\[clip\]'$"
+    ):
         brittle.load_encoder("open_clip:ViT-B-32/openai")

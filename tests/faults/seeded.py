@@ -107,6 +107,21 @@ FAULTS = (
         'get_or_make("heads", key, fit, wait=True)',
         WORKERS,
     ),
+    # --- what is installed
+    Fault(
+        "a-bad-version-is-passed-over",
+        "core/installed.py",
+        'Bad("torch<2.10"',
+        'Bad("torch<2.9"',
+        ["core/test_installed.py"],
+    ),
+    Fault(
+        "a-name-that-is-not-ours-is-told",
+        "core/installed.py",
+        "pip install -c constraints.txt '.[{extra}]'",
+        "pip install 'brittle[{extra}]'",
+        ["core/test_installed.py"],
+    ),
     # --- what runs share
     Fault(
         "prune-takes-what-was-used-last",

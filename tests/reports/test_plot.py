@@ -146,5 +146,5 @@ def test_without_matplotlib_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.style", None)
     code, _, err = brittle("report", tmp_path / "run", "--format", "plot", "--output-dir", tmp_path / "out")
-    assert (code, "pip install 'brittle[plot]'" in err) == (2, True)
+    assert (code, "pip install -c constraints.txt '.[plot]'" in err) == (2, True)
     assert components.component("reports", "plot").function([number(0.9)])

@@ -45,10 +45,15 @@ def doctor() -> None:
     Examples:
       brittle doctor
     """
+    from brittle.core import installed
     from brittle.evaluation import machine, upkeep
 
     environment = machine.environment()
     show(json.dumps(environment, indent=1))
+    for line in installed.untested():
+        progress.say(f"warning: {line}")
+    if bad := installed.bad():
+        raise BrittleError("; ".join(bad))
     cache = Path(environment["cache"])
     try:
         store.Store(cache).note(".doctor", "")

@@ -94,8 +94,9 @@ def _module(kind: str, name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("brittle"):
             raise
-        package = error.name
-        raise UsageError(f"{name!r} needs the package {package!r}; install it with pip install {package}") from None
+        from brittle.core.installed import needs  # slow to import, for a command that does without
+
+        raise UsageError(f"{name!r} {needs((error.name or '').partition('.')[0])}") from None
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from brittle.core import files
+from brittle.core import files, installed
 from brittle.core.errors import BrittleError, MissingError, UsageError
 from brittle.core.traits import EncoderTraits
 from brittle.encoders.parts import checkpoints, configuration, hub
@@ -224,7 +224,7 @@ def _class(argument: str, family: _Family) -> Any:
     try:
         import transformers
     except ImportError:
-        raise MissingError(f"hf:{argument} needs transformers; pip install 'brittle[hf]'") from None
+        raise MissingError(f"hf:{argument} {installed.needs('transformers')}") from None
     return getattr(transformers, family.model)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from brittle.core import files
 from brittle.core.errors import BrittleError, MissingError, UnreachableError, UsageError, unknown
+from brittle.core.installed import needs
 from brittle.core.traits import EncoderTraits
 from brittle.encoders.parts import configuration, hub
 from brittle.encoders.parts.checkpoints import cleaned, fit, tensors
@@ -198,7 +199,7 @@ def _library(argument: str) -> Any:
     try:
         import open_clip as library  # pyright: ignore[reportMissingTypeStubs]
     except ImportError:
-        raise MissingError(f"open_clip:{argument} needs open_clip_torch; pip install 'brittle[clip]'") from None
+        raise MissingError(f"open_clip:{argument} {needs('open_clip_torch')}") from None
     return library
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from brittle.core import files
 from brittle.core.errors import MissingError, UsageError
+from brittle.core.installed import needs
 from brittle.datasets.parts.walk import Found, files_below
 from brittle.types import DatasetDefaults, Sample, image_files
 from brittle.types.target import STANDARD, VOID, void_mark
@@ -290,7 +291,4 @@ def library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:
-        package = name.partition(".")[0]
-        raise UsageError(
-            f"this data set needs the package {package!r}; install it with pip install 'brittle[data]'"
-        ) from None
+        raise UsageError(f"this data set {needs(name.partition('.')[0])}") from None

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from brittle.core.errors import UsageError
+from brittle.core.installed import needs
 from brittle.core.text import shortened
 
 ENDINGS = (".svg", ".png", ".pdf")
@@ -109,7 +110,7 @@ def style() -> AbstractContextManager[None]:
     try:
         style: Any = importlib.import_module("matplotlib.style")
     except ModuleNotFoundError:
-        raise UsageError("a figure needs the package 'matplotlib'; pip install 'brittle[plot]'") from None
+        raise UsageError(f"a figure {needs('matplotlib')}") from None
     return style.context(STYLE, after_reset=True)
 
 
