@@ -587,13 +587,17 @@ def main(
     typer.echo(
         f"{len(whole):,} cells, {whole.work / HOUR:,.0f} GPU hours; the longest piece {whole.piece / HOUR:.2f} h\n"
     )
-    typer.echo(f"{_table('workers, as it is', today)}\n")
+    typer.echo(f"{_table('workers, as it was first', today)}\n")
     typer.echo(f"{_table('workers, helpers do not read', looking)}\n")
     typer.echo(f"{_table('workers, and walks and heads list less', light)}\n")
     typer.echo(_table(f"{MANY} workers", dict(zip([*CASES, "dear encoders first in the plan"], others))))
     typer.echo(f"\nOperations of {MANY} workers: {_activities(today[MANY])}")
     plot.parent.mkdir(parents=True, exist_ok=True)
-    _draw(plot, {"as it is": today, "helpers do not read": looking, "and walks and heads list less": light}, base.most)
+    _draw(
+        plot,
+        {"as it was first": today, "helpers do not read": looking, "and walks and heads list less": light},
+        base.most,
+    )
 
 
 if __name__ == "__main__":

@@ -64,8 +64,8 @@ FAULTS = (
     Fault(
         "a-cell-that-kills-is-tried-for-ever",
         "results/attempts.py",
-        "str(before + 1).encode()",
-        "str(before).encode()",
+        'f"{before + 1} {written}".encode()',
+        'f"{before} {written}".encode()',
         WORKERS,
     ),
     Fault(

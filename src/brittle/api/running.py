@@ -35,6 +35,8 @@ from brittle.results.store import Store
 from brittle.types import Attack, Task
 from brittle.types.threat import Norm
 
+Span = tuple[float, float]
+
 
 def run(
     encoders: Sequence[str | nn.Module],
@@ -122,9 +124,9 @@ def _cost(cell: Cell) -> float:
     return passes.forwards + 2 * passes.backwards if cell.attack else 0
 
 
-def foreseen(cells: Mapping[str, Cell], where: Machine, checks: str, executor: str) -> tuple[Forecast, int, float]:
+def foreseen(cells: Mapping[str, Cell], where: Machine, checks: str, executor: str) -> tuple[Forecast, int, Span]:
     """What cells will take; by how many workers of a launcher, of which 0 are one for each GPU or core of this machine;
-    and seconds until the last of them is done."""
+    and seconds until the last of them is done, at least and at most."""
     there = torch.cuda.device_count() if where.device.startswith("cuda") else cores()
     workers = min(int(str(components.complete("launch", executor).settings.get("devices", 1))) or there, len(cells))
     told = forecast(cells, where, checks, max(1, cores() // workers))
@@ -167,10 +169,12 @@ def execute(
     return mine
 
 
-def require_time(seconds: float, max_hours: float) -> None:
-    """Raise UsageError where a plan takes longer than it may."""
-    if seconds > 3600 * max_hours:
-        what = f"the plan takes about {duration(seconds)}, more than --max-hours {max_hours:g}"
+def require_time(seconds: Span, max_hours: float) -> None:
+    """Raise UsageError where a plan takes longer than it may even at least; where it does at most, that is said."""
+    if seconds[0] <= 3600 * max_hours < seconds[1]:
+        say(f"warning: the plan may take {duration(seconds[1])}, more than --max-hours {max_hours:g}", always=True)
+    if seconds[0] > 3600 * max_hours:
+        what = f"the plan takes about {duration(seconds[0])}, more than --max-hours {max_hours:g}"
         raise UsageError(f"{what}; take fewer images (--limit), attacks or encoders, or more workers (--devices)")
 
 

@@ -253,14 +253,21 @@ def _outline(
         running.require_time(seconds, max_hours)
 
 
-def _forecast(told: "Forecast", workers: int, seconds: float, device: str) -> str:
+def _forecast(told: "Forecast", workers: int, seconds: tuple[float, float], device: str) -> str:
     """In words."""
-    heads, cells = sum(told.heads.values()), sum(told.cells.values())
     of = "GPU memory" if device.startswith("cuda") else "memory"
-    parts = f"heads {progress.duration(heads)}, cells {progress.duration(cells)} of one worker"
+    least, most = zip(*told.cells.values()) if told.cells else ((), ())
+    parts = (
+        f"heads {progress.duration(sum(told.heads.values()))}, cells {_between(sum(least), sum(most))} of one worker"
+    )
     who = "1 worker" if workers == 1 else f"{workers} workers"
     less = f"; without {len(told.unknown)} cells: {next(iter(told.unknown.values()))}" if told.unknown else ""
-    return f"about {progress.duration(seconds)} with {who} ({parts}), {told.memory / 1e9:.1f} GB of {of} each{less}"
+    return f"about {_between(*seconds)} with {who} ({parts}), {told.memory / 1e9:.1f} GB of {of} each{less}"
+
+
+def _between(least: float, most: float) -> str:
+    """Two times, or one where they say about the same."""
+    return progress.duration(most) if most < 1.2 * least else f"{progress.duration(least)} to {progress.duration(most)}"
 
 
 def _plan(name: str | None, options: dict[str, Any], roots: dict[str, str]) -> tuple[Plan, Plan | None]:

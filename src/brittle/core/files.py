@@ -14,6 +14,7 @@ from typing import Any
 
 from brittle.core.errors import UsageError
 
+SEAL = hashlib.sha256().digest_size  # bytes of a seal
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UMASK = os.umask(0)  # can only be read by setting it
 os.umask(UMASK)
@@ -95,8 +96,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_sealed(path: Path, data: bytes) -> None:
-    """Write ``data`` whole behind the 32 bytes of its sha256, so that a flipped or lost byte is noticed when it is
-    read."""
+    """Write ``data`` whole behind the ``SEAL`` bytes of its sha256, so that a flipped or lost byte is noticed when it
+    is read."""
     write_whole(path, hashlib.sha256(data).digest() + data)
 
 
@@ -106,7 +107,7 @@ def read_sealed(path: Path) -> bytes | None:
         stored = path.read_bytes() if path.is_file() else b""
     except FileNotFoundError:  # another process has removed it in between
         return None
-    return stored[32:] if hashlib.sha256(stored[32:]).digest() == stored[:32] else None
+    return stored[SEAL:] if hashlib.sha256(stored[SEAL:]).digest() == stored[:SEAL] else None
 
 
 def used(path: Path) -> None:

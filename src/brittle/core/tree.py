@@ -81,6 +81,17 @@ class Part:
         own = self.traits.passes(**self.spec.settings) if isinstance(self.traits, AttackTraits) else Passes(0, 0)
         return Passes(*map(sum, zip(own, *(part.passes for part in self.parts))))
 
+    @cached_property
+    def fewest(self) -> Passes:
+        """The same at least: where images are right or wrong, the first member of an ensemble may leave none that is
+        right for the others."""
+        traits = self.traits
+        own = traits.passes(**self.spec.settings) if isinstance(traits, AttackTraits) else Passes(0, 0)
+        members = [part for part in self.parts if part.kind == self.kind]
+        stops = isinstance(traits, AttackTraits) and traits.picks and not traits.whole_set
+        parts = members[:1] if stops and members else self.parts
+        return Passes(*map(sum, zip(own, *(part.fewest for part in parts))))
+
 
 def tree(kind: str, spec: Spec | str) -> Part:
     """The tree of a spec.

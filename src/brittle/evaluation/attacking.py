@@ -67,14 +67,16 @@ class Adversary:
     def ahead(self, batches: Iterable[Batch], advance: Callable[[int], object]) -> int:
         """Attack those of the batches that no other worker has attacked or is attacking, and write them down for
         whoever scores them; how many they were. ``advance`` is told of images."""
-        attack, claim, count = self.resolved.attack, self.claim, 0
+        attack, claim, images, count = self.resolved.attack, self.claim, self.images, 0
         assert attack is not None
         assert claim is not None
+        assert images is not None
         for batch in batches:
-            with suppress(Busy), claim(batch.ids, False):
-                if not self._kept(batch):
-                    self._made(attack, batch)
-                    count += 1
+            if not images.holds(batch.ids):  # else a helper would read what the others have made, all of it
+                with suppress(Busy), claim(batch.ids, False):
+                    if not self._kept(batch):
+                        self._made(attack, batch)
+                        count += 1
             advance(len(batch.images))
         return count
 

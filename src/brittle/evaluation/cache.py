@@ -116,7 +116,9 @@ def make_room(size: int) -> None:
 def trim() -> None:
     """Remove features, those first that were used longest ago, until no more are left than ``most`` allows. They are
     made again where they are wanted again; a process that reads them meanwhile keeps them until it ends."""
-    _remove(sum(size for _, size, _ in _features()) - most())
+    excess = sum(size for _, size, _ in _features()) - most()
+    if excess > 0:
+        _remove(excess)
 
 
 def _remove(size: float) -> None:
@@ -134,7 +136,8 @@ def _features() -> list[tuple[float, int, Path]]:
     held: list[tuple[float, int, Path]] = []
     for path in shared.folder("features").glob("*/*.safetensors"):
         with suppress(OSError):
-            held.append((path.stat().st_mtime, path.stat().st_size, path))
+            stat = path.stat()
+            held.append((stat.st_mtime, stat.st_size, path))
     return held
 
 

@@ -1,7 +1,7 @@
 """What a plan will take on this machine before it runs: seconds of each head and each cell, and memory."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from brittle.core import components
 from brittle.core.errors import BrittleError
 from brittle.core.records import Cell
 from brittle.core.traits import CheckTraits, Passes
-from brittle.core.tree import tree
+from brittle.core.tree import Part, tree
 from brittle.evaluation.heads import is_ready
 from brittle.evaluation.inspection import drawn
 from brittle.evaluation.machine import Machine, peak_bytes
@@ -37,7 +37,8 @@ class Forecast:
     Args:
         start: seconds until a worker begins, and again for the reports.
         heads: seconds of each head that is not there yet.
-        cells: seconds of each cell, by identity, beside its head.
+        cells: seconds of each cell, by identity, beside its head: at least, where the first member of an ensemble
+            leaves nothing for the others, and at most.
         head_of: the head of each cell.
         memory: bytes that a worker takes at most, of the GPU where it runs on one.
         unknown: cells of which nothing can be told, and why.
@@ -45,22 +46,25 @@ class Forecast:
 
     start: float
     heads: Mapping[Head, float]
-    cells: Mapping[str, float]
+    cells: Mapping[str, tuple[float, float]]
     head_of: Mapping[str, Head]
     memory: float
     unknown: Mapping[str, str]
 
-    def seconds(self, workers: int, shared: Collection[str]) -> float:
-        """Until the last of so many workers is done.
+    def seconds(self, workers: int, shared: Collection[str]) -> tuple[float, float]:
+        """Until the last of so many workers is done, at least and at most.
 
         Args:
             shared: the cells that several may work at together.
         """
-        whole = sum(self.heads.values()) + sum(self.cells.values())
+        return self._until(workers, shared, 0), self._until(workers, shared, 1)
+
+    def _until(self, workers: int, shared: Collection[str], most: int) -> float:
+        whole = sum(self.heads.values()) + sum(seconds[most] for seconds in self.cells.values())
         longest = dict(self.heads)
         for name, seconds in self.cells.items():
             head = self.head_of[name]
-            alone = seconds if name not in shared else 0.0
+            alone = seconds[most] if name not in shared else 0.0
             longest[head] = max(longest.get(head, 0.0), self.heads.get(head, 0.0) + alone)
         return 2 * self.start + max(whole / workers, max(longest.values(), default=0.0))
 
@@ -89,7 +93,7 @@ class _Teller:
     def __init__(self, machine: Machine, checks: str) -> None:
         self.machine, self.checks = machine, checks
         self.heads: dict[Head, float] = {}
-        self.cells: dict[str, float] = {}
+        self.cells: dict[str, tuple[float, float]] = {}
         self.head_of: dict[str, Head] = {}
         self.unknown: dict[str, str] = {}
         self._began_with = 0 if machine.device.startswith("cuda") else peak_bytes(machine.device)
@@ -134,23 +138,27 @@ class _Teller:
         fitted = steps * rates.step + looks * val * rates.judge
         return (2 + views) * (train + val) * rates.read + passed + share * fitted
 
-    def _cell(self, resolved: Resolved, rates: Rates, rule: Protocol) -> float:
-        """Seconds of a cell: its attack, unless another cell has the same images, the scores as they are and in 8 bit,
-        and the checks."""
-        cell, attack = resolved.cell, resolved.attack
+    def _cell(self, resolved: Resolved, rates: Rates, rule: Protocol) -> tuple[float, float]:
+        """Seconds of a cell, at least and at most: its attack, unless another cell has the same images, the scores as
+        they are and in 8 bit, and the checks."""
+        cell, attack, task = resolved.cell, resolved.attack, resolved.task
         count = len(resolved.data("test"))
         images = min(drawn(cell)[0] or count, count)
-        score, taken = rates.score.of(images, rates.batch), DRAWN + images * rates.read
+        score, beside = rates.score.of(images, rates.batch), DRAWN + images * rates.read
         if attack is None:
-            return taken + score
+            return beside + score, beside + score
         reads = (rule.look, rule.reads) if attack.reads_as_head else ()
         made = (cell.encoder, cell.dataset, cell.attack, cell.eps, cell.norm, cell.seed, drawn(cell), rule.crop, reads)
-        if not attack.headless or made not in self._made:
-            taken += _attack(attack.passes, images, rates)
-        if attack.headless:
-            self._made.add(made)
-        judged = isinstance(resolved.task, LabelFree) or attack.attack_traits.stored is not None
-        return taken + 2 * score + (0.0 if judged else _evidence(str(attack.spec), self.checks, images, rates))
+        shared = attack.headless and made in self._made
+        self._made.add(made)
+        checks = "none" if isinstance(task, LabelFree) or attack.attack_traits.stored else self.checks
+
+        def taken(passes: Callable[[Part], Passes]) -> float:
+            attacked = 0.0 if shared else _attack(passes(attack), images, rates)
+            return beside + 2 * score + attacked + _evidence(attack, checks, images, rates, passes)
+
+        stops = {"classes", "per_image"} <= {*task.abilities}
+        return taken(lambda part: part.fewest if stops else part.passes), taken(lambda part: part.passes)
 
 
 def _attack(passes: Passes, images: int, rates: Rates) -> float:
@@ -158,7 +166,7 @@ def _attack(passes: Passes, images: int, rates: Rates) -> float:
     return climbed + max(0, passes.forwards - passes.backwards) * rates.score.of(images, rates.batch)
 
 
-def _evidence(attack: str, checks: str, images: int, rates: Rates) -> float:
+def _evidence(attack: Part, checks: str, images: int, rates: Rates, passes: Callable[[Part], Passes]) -> float:
     """Seconds of the checks of an attacked number."""
     if checks == "none":
         return 0.0
@@ -168,8 +176,8 @@ def _evidence(attack: str, checks: str, images: int, rates: Rates) -> float:
         traits = components.component("checks", name).traits
         if isinstance(traits, CheckTraits) and (traits.evidence == "fast" or checks == "full"):
             some = min(size, traits.on or size)
-            tried = [tree("attacks", text).passes for text in traits.tries(attack)]
-            taken += sum(_attack(passes, some, rates) + rates.score.of(some, rates.batch) for passes in tried)
+            tried = [passes(tree("attacks", text)) for text in traits.tries(str(attack.spec))]
+            taken += sum(_attack(each, some, rates) + rates.score.of(some, rates.batch) for each in tried)
     return taken
 
 

@@ -11,13 +11,15 @@ from brittle.results.journal import FOLDER
 @contextmanager
 def attempt(root: Path, name: str) -> Generator[int]:
     """Around the measuring of a cell in a run folder: how many attempts before this one were cut off since the run was
-    last started. One that comes to its end, or to an error, is not counted."""
-    path = _path(root, name)
+    last started and got nowhere. One that comes to its end, or to an error, is not counted; and all are forgotten where
+    the last one wrote attacked images down, as one does that a queue's time limit ends."""
+    path, written = _path(root, name), _written(root, name)
     try:
-        before = int(path.read_text())
+        before, had = map(int, path.read_text().split())
     except (OSError, ValueError):
-        before = 0
-    files.write_whole(path, str(before + 1).encode())
+        before, had = 0, written
+    before = 0 if written > had else before
+    files.write_whole(path, f"{before + 1} {written}".encode())
     try:
         yield before
     finally:
@@ -29,6 +31,11 @@ def forget(root: Path, names: Iterable[str]) -> None:
     for name in names:
         _path(root, name).unlink(missing_ok=True)
         (root / "failed" / f"{name}.json").unlink(missing_ok=True)
+
+
+def _written(root: Path, name: str) -> int:
+    """How many files of attacked images a cell has so far."""
+    return sum(1 for _ in (root / "adversarial" / name).rglob("*.safetensors"))
 
 
 def _path(root: Path, name: str) -> Path:

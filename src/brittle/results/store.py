@@ -52,6 +52,10 @@ class Store:
             return False
         return not keep or result.cell.attack is None or self._kept(name)
 
+    def written(self) -> set[str]:
+        """The cells that something is written down of, a result or a failure, without reading any."""
+        return {path.stem for folder in ("results", "failed") for path in (self.root / folder).glob("[!.]*.json")}
+
     def get(self, name: str) -> Result | None:
         """A result, or None where there is none or it is damaged."""
         path = self.root / "results" / f"{name}.json"

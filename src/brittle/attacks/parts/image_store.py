@@ -37,6 +37,10 @@ class ImageStore:
         if self._places is not None:
             self._places |= {name: (path, place) for place, name in enumerate(ids)}
 
+    def holds(self, ids: Sequence[str]) -> bool:
+        """Whether just these images were written down together; none of them is read."""
+        return self._path(ids).is_file()
+
     def get(self, ids: Sequence[str]) -> dict[str, Tensor] | None:
         """The tensors of these images in this order; None where one of them is not here."""
         places = self._index()
@@ -61,10 +65,7 @@ class ImageStore:
         if self._places is None:
             self._places = {}
             for path in sorted(self.folder.glob("*.safetensors")):
-                data = files.read_sealed(path)
-                if data is not None:
-                    ids = json.loads(bytes(load(data)["ids"].tolist()))
-                    self._places |= {name: (path, place) for place, name in enumerate(ids)}
+                self._places |= {name: (path, place) for place, name in enumerate(_ids(path))}
         return self._places
 
     def _path(self, ids: Sequence[str]) -> Path:
@@ -83,3 +84,17 @@ class ImageStore:
             tensors.pop("ids", None)
             self._last = (path, tensors)
         return self._last[1]
+
+
+def _ids(path: Path) -> list[str]:
+    """Whose images a file holds, without reading them: whether it is whole is seen when they are wanted."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(files.SEAL)
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length)) if length < path.stat().st_size else {}
+            first, end = header["ids"]["data_offsets"]
+            stream.seek(files.SEAL + 8 + length + first)
+            return [str(name) for name in json.loads(stream.read(end - first))]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return []
