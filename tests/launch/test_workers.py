@@ -414,9 +414,38 @@ def test_jobs_that_end_too_early_are_submitted_again_but_not_for_ever(cell_of: C
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slurm.submitit, "AutoExecutor", Executor)
-        with pytest.raises(BrittleError, match="jobs ended 3 times before the cells were done"):
+        with pytest.raises(BrittleError, match="jobs ended 4 times in a row with no cell done"):
             slurm.slurm(work, devices=4, minutes=5, partition="gpu")
-    assert asked == [1, 1, 1], "no more jobs than cells"
+    assert asked == [1, 1, 1, 1], "no more jobs than cells"
+
+
+@pytest.mark.fault("F20")
+def test_a_cell_that_ends_its_jobs_fails_alone(
+    fresh: Path, cell_of: Cells, tmp_path: Path, fork: Fork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from brittle.launch import slurm
+
+    work, real, deaths = work_of([cell_of(), cell_of(None)], tmp_path / "run"), cells.measure, list[int | None]()
+
+    def deadly(cell: Cell, *given: object) -> object:
+        return os._exit(1) if cell.attack else real(cell, *given)  # type: ignore[arg-type]
+
+    class Executor:
+        def __init__(self, **_: object) -> None: ...
+
+        def update_parameters(self, **_: object) -> None: ...
+
+        def submit_array(self, _: object) -> list[object]:
+            process, _log = fork(lambda: worker.work_off(several(work)))
+            process.join(120)
+            deaths.append(process.exitcode)
+            return []
+
+    monkeypatch.setattr(cells, "measure", deadly)
+    monkeypatch.setattr(slurm.submitit, "AutoExecutor", Executor)
+    slurm.slurm(work)
+    assert deaths == [1, 1, 1, 0]
+    assert [result.failed and result.failed[:20] for result in work.store.results()] == [None, "3 workers in a row e"]
 
 
 def test_no_slurm_is_said_in_one_line(cell_of: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
