@@ -65,12 +65,15 @@ def forbidden(tree: ast.AST) -> list[str]:
             or (call.startswith("subprocess.") and "shell" in given and not literally("shell", False))
             or (call.endswith("torch.load") and not literally("weights_only", True))
             or (call in ("np.load", "numpy.load") and "allow_pickle" in given and not literally("allow_pickle", False))
-            or call in ("yaml.unsafe_load", "yaml.full_load", "torch.jit.load")
+            or call in ("yaml.unsafe_load", "yaml.full_load", "torch.jit.load", "torch.hub.load")
+            or call.endswith((".extractall", "unpack_archive"))  # of archives, which may write anywhere
+            or ("trust_remote_code" in given and not literally("trust_remote_code", False))
         )
         found += [f"line {node.lineno}: {call}"] if wrong else []
     return found
 
 
+@pytest.mark.threat("pickle", "eval", "archives")
 @every_file
 def test_nothing_is_evaluated_or_unpickled(name) -> None:
     assert forbidden(TREES[name]) == []
@@ -90,6 +93,10 @@ def test_nothing_is_evaluated_or_unpickled(name) -> None:
         "torch.load(path, weights_only=False)",
         "torch.load(path, weights_only=flag)",
         "np.load(path, allow_pickle=True)",
+        "torch.hub.load('a/b', 'c')",
+        "archive.extractall(folder)",
+        "shutil.unpack_archive(path)",
+        "AutoModel.from_pretrained(name, trust_remote_code=True)",
     ],
 )
 def test_the_search_finds_what_is_planted(planted) -> None:

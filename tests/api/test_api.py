@@ -230,6 +230,7 @@ def test_arrays_and_lists_are_as_good_as_tensors() -> None:
     )
 
 
+@pytest.mark.fault("F11")
 @pytest.mark.parametrize("word", [brittle.attack, brittle.check])
 def test_no_images_are_refused(word: Callable[..., object]) -> None:
     for empty in (_images()[:0], torch.zeros(3, 3, 0, 8)):
@@ -306,6 +307,7 @@ def test_what_does_not_fit_a_task_is_named(attack: str, words: str) -> None:
         brittle.attack(_logits, _images(), LABELS, attack=attack)
 
 
+@pytest.mark.fault("F10")
 def test_targets_that_are_all_void_are_one_failed_finding() -> None:
     for task, target in (("segmentation", torch.full_like(MASKS, 255)), ("depth", torch.zeros_like(METRES))):
         model, _, own = CASES[task]

@@ -36,6 +36,7 @@ def test_found_again_by_id_in_any_batch(tmp_path: Path) -> None:
     assert not tmp_path.exists()
 
 
+@pytest.mark.fault("F05")
 def test_a_damaged_file_counts_as_absent(tmp_path: Path) -> None:
     ImageStore(tmp_path).put(["a"], {"images": torch.rand(1, 3, 4, 4)})
     (path,) = tmp_path.iterdir()
@@ -45,6 +46,7 @@ def test_a_damaged_file_counts_as_absent(tmp_path: Path) -> None:
     assert ImageStore(tmp_path).get(["a"]) is None
 
 
+@pytest.mark.fault("F01")
 @pytest.mark.usefixtures("quick")
 def test_an_interrupted_cell_goes_on_and_ends_with_the_same_numbers(
     tmp_path: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch

@@ -151,6 +151,7 @@ def _failed(findings: Sequence[Finding]) -> set[str]:
     return {finding.name for finding in findings if finding.verdict == "fail"}
 
 
+@pytest.mark.fault("F17", "F26")
 @pytest.mark.parametrize("name", BAD)
 def test_known_bad_models_are_flagged(name: str) -> None:
     make, wanted = BAD[name]
@@ -407,6 +408,7 @@ def detached():
 """
 
 
+@pytest.mark.fault("F17")
 def test_a_run_marks_what_is_not_to_be_trusted(tmp_path: Path) -> None:
     path = tmp_path / "faults.py"
     path.write_text(SOURCE, encoding="utf8")

@@ -119,6 +119,7 @@ def test_what_is_missing_is_exit_4(tmp_path: Path, brittle: Brittle) -> None:
         assert _one_line(err)
 
 
+@pytest.mark.fault("F11")
 def test_an_empty_folder_is_exit_2(tmp_path: Path, brittle: Brittle) -> None:
     (tmp_path / "data").mkdir()
     code, _, err = brittle(
@@ -128,6 +129,7 @@ def test_an_empty_folder_is_exit_2(tmp_path: Path, brittle: Brittle) -> None:
     assert "no images" in _one_line(err)
 
 
+@pytest.mark.fault("F29")
 @pytest.mark.parametrize(
     "arguments", [("run", *SMALL), ("report",), ("finetune", "deacl", "-e", "embedded:random", "-d", DATA)]
 )
@@ -144,6 +146,7 @@ def test_a_results_path_that_is_a_file_is_exit_2(
     assert (tmp_path / "taken").read_text() == "precious"
 
 
+@pytest.mark.fault("F06")
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_text_file_as_a_image_fails_its_cells(tmp_path: Path, brittle: Brittle, split: str) -> None:
@@ -446,6 +449,7 @@ def _stored(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+@pytest.mark.fault("F01", "F27")
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_stopped_run_goes_on_where_it_was(

@@ -54,6 +54,7 @@ def test_a_picture_is_drawn_and_named(brittle: Command, tmp_path: Path, photo: I
     assert page.count("data:image/webp;base64,") == page.count("<img") == 3 + 2 + 2 * showing.NEAREST
 
 
+@pytest.mark.threat("names")
 def test_the_default_name_is_harmless_and_lies_here(
     brittle: Command, tmp_path: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:

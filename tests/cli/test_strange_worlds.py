@@ -72,6 +72,7 @@ def test_a_stdout_that_is_no_utf8_ends_no_run(tmp_path: Path, brittle: Run) -> N
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.threat("yaml")
 @pytest.mark.parametrize(
     "text",
     [
@@ -137,6 +138,7 @@ def test_a_plan_may_begin_with_a_byte_order_mark(tmp_path: Path, brittle: Run) -
     assert brittle("run", tmp_path / "plan.yaml", "--dry-run")[0] == 0
 
 
+@pytest.mark.threat("eval")
 @pytest.mark.parametrize(
     "option",
     [
@@ -226,6 +228,7 @@ def test_an_executor_that_is_none_is_refused_before_any_work(
 # --- disks and homes --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F29")
 @pytest.mark.parametrize(
     "name", ["results", "samples", "gallery", "failed", "locks", "report", "adversarial", "quarantine"]
 )
@@ -240,6 +243,7 @@ def test_a_file_where_a_folder_of_the_run_belongs_is_refused_before_any_work(
     assert [path.name for path in (tmp_path / "run").iterdir()] == [name]
 
 
+@pytest.mark.fault("F29")
 @pytest.mark.parametrize("name", ["x" * 300, "loop/run", "nothing", "file/run", "/proc/version/run"])
 def test_a_folder_that_cannot_be_made_is_refused_before_any_work(tmp_path: Path, brittle: Run, name: str) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
@@ -294,6 +298,7 @@ main()
 """
 
 
+@pytest.mark.fault("F03")
 def test_a_full_disk_fails_cells_names_the_file_and_loses_nothing(tmp_path: Path, brittle: Run) -> None:
     command = [sys.executable, "-c", FULL_DISK, "run", *SMALL, "--output-dir", str(tmp_path / "run")]
     env = {**os.environ, "BRITTLE_CACHE": str(tmp_path / "cache")}

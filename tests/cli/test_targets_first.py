@@ -15,6 +15,7 @@ def _run(text: str, where: Path, task: str) -> list[Result]:
     return running.run(["pixels(size=8)"], [text], tasks=[task], attacks=[], output_dir=where, checks="none")
 
 
+@pytest.mark.fault("F07", "F08")
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 @pytest.mark.parametrize(
     ("mask", "said"),
@@ -34,6 +35,7 @@ def test_a_wrong_mask_of_any_split_is_refused_before_any_work(
     assert not list((tmp_path / "out").rglob("failed/*.json"))
 
 
+@pytest.mark.fault("F07")
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_a_depth_map_of_another_size_is_refused_before_any_work(tmp_path: Path, split: str) -> None:
     text = published.folder_depth(tmp_path / "data", ".npy")

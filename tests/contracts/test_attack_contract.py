@@ -112,6 +112,7 @@ def test_the_model_is_left_as_it_was(name, task) -> None:
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
 
+@pytest.mark.fault("F10")
 @every_norm
 @everywhere
 def test_a_target_with_nothing_to_attack_gives_finite_images(name, task, norm) -> None:

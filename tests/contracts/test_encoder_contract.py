@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny import ENCODERS, generator, need
 
+from brittle.api import attack
 from brittle.core import components
 from brittle.core.errors import UsageError
 from brittle.planning import identity
@@ -36,16 +37,38 @@ def test_shapes_are_those_of_dim_and_patch(built) -> None:
         holds(encoder, encoder(pixels(2, case.size, case.size)), 2, case.size, case.size)
 
 
-def test_odd_sizes(built) -> None:
+@pytest.mark.fault("F13", "F14")
+@pytest.mark.parametrize(("height", "width"), [(37, 50), (1, 1), (5, 200), (225, 230)])
+def test_odd_sizes(built, height, width) -> None:
     case, _, encoder = built
     if case.odd:
         pytest.skip(case.odd)
-    images = pixels(1, 37, 50)
+    images = pixels(1, height, width)
     with torch.no_grad():
         found = encoder(images)
-        holds(encoder, found, 1, 37, 50)
+        holds(encoder, found, 1, height, width)
         moved = encoder(torch.cat([images[..., :-1], 1 - images[..., -1:]], 3))
     assert not torch.equal(moved.pooled, found.pooled), "the last column must matter: padding, never cropping"
+
+
+@pytest.mark.fault("F14")
+def test_an_attack_never_touches_the_padding(monkeypatch) -> None:
+    encoder, images, seen = components.build("encoders", "embedded:random"), pixels(2, 225, 230), []
+    real = encoder.features
+
+    def features(padded: torch.Tensor) -> Features:
+        seen.append(padded.detach().clone())
+        return real(padded)
+
+    monkeypatch.setattr(encoder, "features", features)
+    moved = attack(encoder, images, attack="embed(steps=2)", eps=8 / 255, task="representation")
+    assert moved.shape == images.shape
+    assert 0 < (moved - images).abs().max() <= 8 / 255 + 1e-6
+    assert len(seen) > 2
+    for padded in seen:
+        assert padded.shape[-2:] == (232, 232)
+        assert padded[..., 225:, :].count_nonzero() == padded[..., 230:].count_nonzero() == 0  # the mean colour
+        assert padded[..., :225, :230].count_nonzero()
 
 
 @pytest.mark.parametrize("feature", ["pooled", "grid"])

@@ -81,6 +81,7 @@ def test_a_lower_resolution_prediction_is_scored_at_the_targets(name) -> None:
     task.score(small, target)
 
 
+@pytest.mark.fault("F10")
 def test_void_counts_for_nothing(name) -> None:
     case, task, target, prediction = predicted(name)
     if case.void is None:

@@ -34,6 +34,7 @@ WAYS = {
 }
 
 
+@pytest.mark.threat("remote code")
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_far_is_reached(way: str) -> None:
     with pytest.raises(
@@ -69,6 +70,7 @@ def test_this_machine_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         client.connect("s")
 
 
+@pytest.mark.threat("remote code")
 @pytest.mark.parametrize(
     "way", ["socket.socket().connect(('203.0.113.1', 9))", "socket.getaddrinfo('example.com', 80)"]
 )

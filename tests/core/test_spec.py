@@ -149,6 +149,7 @@ def test_says_what_is_unknown(kind: str, text: str, words: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.threat("eval")
 @pytest.mark.parametrize("name", ["../cli", "__init__", "parts", "os", ""])
 def test_only_components_are_imported(name: str) -> None:
     with pytest.raises(UsageError):

@@ -107,6 +107,7 @@ def test_a_class_out_of_range_is_named(tmp_path, write, inner, value, said) -> N
     assert Path(inner).stem.replace("_gtFine_labelIds", "") in line
 
 
+@pytest.mark.fault("F08")
 def test_a_label_out_of_range_is_found_at_load(tmp_path) -> None:
     text = published.cifar10_binary(tmp_path)
     batch = tmp_path / "cifar-10-batches-bin/test_batch.bin"
@@ -132,6 +133,7 @@ def test_an_empty_split_is_named(tmp_path) -> None:
     assert "the test split has no images" in line
 
 
+@pytest.mark.fault("F09")
 @pytest.mark.parametrize(("value", "what"), [(np.nan, "nan or inf"), (np.inf, "nan or inf"), (-1, "negative")])
 def test_depth_that_is_no_number_is_named_and_void(tmp_path, value, what) -> None:
     text = published.folder_depth(tmp_path, ".npy")
@@ -240,6 +242,7 @@ class Canary:
         return os.system, (f"touch {self.path}",)
 
 
+@pytest.mark.threat("pickle")
 @pytest.mark.parametrize("protocol", range(6))
 def test_a_pickle_that_would_run_code_is_refused_and_does_not(tmp_path, protocol) -> None:
     text = published.cifar10_python(tmp_path)

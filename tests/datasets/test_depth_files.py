@@ -37,6 +37,7 @@ def test_a_mask_beyond_8_bits_keeps_its_values(tmp_path: Path) -> None:
     assert image_files.read_mask(tmp_path / "a.png").tolist() == [[256, 65535]]
 
 
+@pytest.mark.fault("F07")
 def test_a_mask_is_turned_as_its_image_is(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn right
@@ -75,6 +76,7 @@ def test_depth_is_metres_whatever_the_file(tmp_path: Path) -> None:
     assert image_files.read_depth(tmp_path / "a.png", 0.01)[0, 0, 0] == 5
 
 
+@pytest.mark.fault("F09")
 def test_invalid_depth_is_void() -> None:
     depth = torch.tensor([[float("nan"), float("inf"), -float("inf"), -1, 0, 1e-3, 2, 10, 10.1]])
     assert image_files.valid_depth(depth).tolist()[0][-4:] == pytest.approx([1e-3, 2, 10, 10.1])
@@ -90,6 +92,7 @@ class Canary:
         return os.system, (f"touch {self.path}",)
 
 
+@pytest.mark.threat("pickle")
 def test_depth_that_would_run_code_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([Canary(tmp_path / "canary")], dtype=object), allow_pickle=True)
     with pytest.raises(CellError, match="cannot be read"):

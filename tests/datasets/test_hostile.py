@@ -31,6 +31,7 @@ def _nested(make: object) -> bytes:
     return pickle.dumps({"data": inner, "labels": inner}, 2)
 
 
+@pytest.mark.threat("pickle")
 @pytest.mark.parametrize("make", [lambda x: [x, x], lambda x: (x, x), lambda x: {"a": x, "b": x}])
 def test_a_pickle_nested_in_itself_does_not_hang(tmp_path: Path, make: object) -> None:
     text = published.cifar10_python(tmp_path)
@@ -65,6 +66,7 @@ def test_matlab_files_are_read_as_scipy_reads_them(tmp_path: Path, packed: bool)
         matlab.vector(path, "rows")
 
 
+@pytest.mark.threat("archives")
 def test_damaged_matlab_files_are_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = published.flowers102(tmp_path)
     path = next(tmp_path.rglob("setid.mat"))

@@ -26,6 +26,7 @@ def damage(path: Path, how: str) -> None:
     path.write_bytes(DAMAGE[how](path.read_bytes()))
 
 
+@pytest.mark.fault("F06")
 @pytest.mark.parametrize("how", DAMAGE)
 def test_what_is_left_is_what_it_was(tmp_path: Path, how: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = labelled(tmp_path)
@@ -44,6 +45,7 @@ def test_what_is_left_is_what_it_was(tmp_path: Path, how: str, capsys: pytest.Ca
     assert whole.ids[2] in said
 
 
+@pytest.mark.fault("F06")
 def test_it_is_another_data_set_even_where_nothing_is_left_out(tmp_path: Path) -> None:
     text = labelled(tmp_path)
     data, skipping = load_dataset(text), load_dataset(f"{text}(skip_unreadable=true)")
@@ -54,6 +56,7 @@ def test_it_is_another_data_set_even_where_nothing_is_left_out(tmp_path: Path) -
     assert load_dataset(f"{text}(skip_unreadable=true)").fingerprint != before
 
 
+@pytest.mark.fault("F06")
 def test_a_run_fails_or_skips_and_counts(
     tmp_path: Path, quick: None, brittle: Callable[..., tuple[int, str, str]]
 ) -> None:

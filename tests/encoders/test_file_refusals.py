@@ -36,6 +36,7 @@ class Canary:
         return os.system, (f"touch {self.path}",)
 
 
+@pytest.mark.threat("pickle")
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy pickle"])
 @pytest.mark.parametrize("forced", ["", "1"])
 def test_a_pickle_that_would_run_code_is_refused(legacy, forced, tmp_path, monkeypatch) -> None:
@@ -58,6 +59,7 @@ def test_a_class_of_somebody_is_refused(tmp_path) -> None:
     )
 
 
+@pytest.mark.fault("F05")
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
 def test_damaged_files(content, tmp_path) -> None:
     for suffix in (".pth", ".safetensors"):
@@ -68,6 +70,7 @@ def test_damaged_files(content, tmp_path) -> None:
         )
 
 
+@pytest.mark.fault("F05")
 def test_a_truncated_checkpoint(tmp_path) -> None:
     text = saved(tmp_path, "dino.pth", vit(**TINY))
     path = Path(text.removeprefix("file:"))
@@ -75,6 +78,7 @@ def test_a_truncated_checkpoint(tmp_path) -> None:
     refusal(text)
 
 
+@pytest.mark.fault("F21")
 def test_missing_keys(tmp_path) -> None:
     state = {key: value for key, value in vit(**TINY).items() if not key.startswith("blocks.11.")}
     message = refusal(saved(tmp_path, "dino.pth", state))
@@ -82,6 +86,7 @@ def test_missing_keys(tmp_path) -> None:
     assert "92.0 % of the encoder's keys" in message
 
 
+@pytest.mark.fault("F21")
 def test_foreign_keys(tmp_path) -> None:
     message = refusal(
         saved(tmp_path, "dino.pth", {**vit(**TINY), **{f"adapter.{i}.weight": torch.zeros(1) for i in range(7)}})
@@ -97,11 +102,13 @@ def test_foreign_keys(tmp_path) -> None:
     assert "1 unexpected: lora.a" in refusal(saved(tmp_path, "deacl.ckpt", beside))
 
 
+@pytest.mark.fault("F22")
 def test_misshapen_keys(tmp_path) -> None:
     message = refusal(saved(tmp_path, "dino.pth", {**vit(**TINY), "blocks.3.attn.qkv.weight": torch.zeros(5, 192)}))
     assert "1 misshapen: blocks.3.attn.qkv.weight is 5x192, wanted 576x192" in message
 
 
+@pytest.mark.fault("F22")
 def test_a_wrong_architecture_comes_with_a_table_of_shapes(tmp_path) -> None:
     text = saved(tmp_path, "dino.pth", vit(**TINY))
     message = refusal(f"{text}(arch=dino_vits16)")
@@ -164,6 +171,8 @@ def test_a_classifier_is_asked_about(tmp_path) -> None:
     assert brittle.load_encoder(f"{text}(arch=dino_vitt16)").about["arch"] == "dino_vitt16"
 
 
+@pytest.mark.fault("F21")
+@pytest.mark.threat("pickle")
 def test_a_run_refuses_before_any_work(tmp_path, request) -> None:
     command = request.getfixturevalue("brittle")
     text = saved(tmp_path, "dino.pth", {key: value for key, value in vit(**TINY).items() if key != "norm.bias"})
@@ -181,6 +190,7 @@ def test_a_run_refuses_before_any_work(tmp_path, request) -> None:
     assert not canary.exists()
 
 
+@pytest.mark.fault("F28")
 def test_weights_swapped_after_they_were_hashed(tmp_path) -> None:
     text = saved(tmp_path, "dino.pth", vit(**TINY))
     before = identity.weights_of(text)
@@ -195,6 +205,7 @@ def test_weights_swapped_after_they_were_hashed(tmp_path) -> None:
     measure.encoder_of(text, "cpu", after)
 
 
+@pytest.mark.fault("F28")
 def test_weights_swapped_in_the_middle_of_a_run_give_no_number(tmp_path, monkeypatch) -> None:
     """The file changes after the plan was made: the cell fails, and nothing is stored under either name as if it were
     right."""

@@ -299,6 +299,7 @@ def test_the_fingerprint_follows_weights_and_configuration(tmp_path) -> None:
     assert len({first, second, identity.weights_of(text), identity.weights_of(f"{text}(size=48)")}) == 4
 
 
+@pytest.mark.threat("remote code")
 def test_nothing_of_the_repository_is_run(tmp_path) -> None:
     made("vit", tmp_path)
     canary = tmp_path / "canary"
@@ -310,6 +311,7 @@ def test_nothing_of_the_repository_is_run(tmp_path) -> None:
     assert not canary.exists()
 
 
+@pytest.mark.threat("pickle")
 def test_a_pickle_that_would_run_code(tmp_path) -> None:
     class Canary:
         def __reduce__(self) -> tuple[object, ...]:
@@ -323,6 +325,7 @@ def test_a_pickle_that_would_run_code(tmp_path) -> None:
     assert not (tmp_path / "canary").exists()
 
 
+@pytest.mark.fault("F21")
 def test_missing_weights_are_refused(tmp_path) -> None:
     from safetensors.torch import load_file, save_file
 

@@ -121,6 +121,7 @@ def test_arrays_and_classes_of_numpy_are_not(tmp_path) -> None:
             brittle.load_encoder(saved(tmp_path, f"{name}.pth", {"teacher": vit(**TINY, depth=1), "beside": value}))
 
 
+@pytest.mark.threat("archives")
 def test_tensors_that_would_fill_the_memory(tmp_path) -> None:
     spread = torch.zeros(1, dtype=torch.half).expand(10**12)
     with pytest.raises(UsageError, match=r"its tensors take \d+ bytes, the file has"):

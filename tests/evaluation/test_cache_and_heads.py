@@ -46,6 +46,7 @@ def test_keys_and_kinds_are_told_apart(made: tuple[Callable[..., dict[str, Tenso
     assert len(calls) == 4
 
 
+@pytest.mark.fault("F05")
 def test_a_damaged_file_is_made_again(fresh: Path, made: tuple[Callable[..., dict[str, Tensor]], list[int]]) -> None:
     keep, calls = made
     keep()

@@ -148,6 +148,7 @@ def test_a_head_is_the_same_where_features_are_computed_at_each_pass(
         torch.testing.assert_close(second[name], value, rtol=2e-3, atol=2e-4)  # batches of other images round otherwise
 
 
+@pytest.mark.fault("F03")
 def test_a_full_disk_is_no_reason_to_fail(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = head_of(cell_of("segmentation"), monkeypatch)
     shutil.rmtree(kept)

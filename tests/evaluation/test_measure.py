@@ -121,6 +121,7 @@ def test_a_clean_row_is_not_attacked(cell_of: Cells) -> None:
     assert result.cost["backwards"] == 0
 
 
+@pytest.mark.fault("F26")
 @pytest.mark.parametrize("attack", ["pgd(steps=3)", "embed(steps=3)", "noise"])
 @pytest.mark.parametrize("task", TASKS)
 def test_neither_batch_nor_readers_nor_limit_move_a_number(cell_of: Cells, task: str, attack: str) -> None:
@@ -164,6 +165,7 @@ def test_the_seed_moves_the_start(cell_of: Cells) -> None:
     assert not np.array_equal(*samples)
 
 
+@pytest.mark.fault("F18", "F19")
 @pytest.mark.parametrize(
     "error", [RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory"), torch.OutOfMemoryError("CUDA")]
 )
@@ -213,6 +215,7 @@ def test_a_score_is_taken_in_parts_as_well(cell_of: Cells, monkeypatch: pytest.M
     assert sizes.count(2) == 8 * (2 if attack else 1)
 
 
+@pytest.mark.fault("F19")
 def test_no_memory_for_a_single_image_is_said(cell_of: Cells, replaced: Callable[..., None]) -> None:
     def never(*_arguments: object, **_settings: object) -> Tensor:
         raise RuntimeError("DefaultCPUAllocator: not enough memory")
@@ -296,6 +299,7 @@ def test_intervals_are_those_of_the_rows_that_the_metrics_come_from(cell_of: Cel
         assert result.metrics["rmse"] != result.metrics_uint8["rmse"] != clean.metrics["rmse"]
 
 
+@pytest.mark.fault("F16")
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("attack", [None, "pgd(steps=2)", "noise"])
 def test_predictions_that_are_no_numbers_give_no_number(
@@ -361,6 +365,7 @@ def _one_pixel(value: int) -> Callable[[Tensor], Tensor]:
     return lambda mask: mask.index_put((torch.tensor(-1), torch.tensor(-1)), torch.tensor(value))
 
 
+@pytest.mark.fault("F07", "F08")
 @pytest.mark.parametrize(
     ("task", "change", "words"),
     [

@@ -38,6 +38,7 @@ def _features(most: int, error: Exception, what: str) -> list[tuple[Features, Te
     return list(features(Small(most, error), f"{what} {most} {error!r}", [batch], "features", 8))
 
 
+@pytest.mark.fault("F18", "F19")
 @pytest.mark.parametrize("error", ERRORS)
 def test_features_are_made_of_fewer_at_once(fresh: object, error: Exception) -> None:
     (few, _), (whole, _) = (_features(most, error, "a")[0] for most in (3, 8))
@@ -83,6 +84,7 @@ def _model(most: int, error: Exception) -> Callable[[Tensor], Tensor]:
     return model
 
 
+@pytest.mark.fault("F18", "F19")
 @pytest.mark.parametrize("attack", ["pgd(steps=2)", "universal(steps=3)", "square(queries=3)", "fab(steps=2)"])
 @pytest.mark.parametrize("error", ERRORS)
 def test_attacks_in_memory_are_made_of_fewer_at_once(attack: str, error: Exception) -> None:

@@ -53,6 +53,7 @@ def rule(task: Task, size: int) -> protocol.Protocol:
     return protocol.standard("scenes", task, size)
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (64, 64), (100, 50), (50, 101), (1, 1), (5, 200)])
 def test_classification_takes_the_centre_square(height: int, width: int) -> None:
     image, label = protocol.preprocess(_sample(height, width), CLASSIFY.target, rule(CLASSIFY, 32))
@@ -89,6 +90,7 @@ def test_enlarging_stays_in_the_box() -> None:
     assert image.max() > 0.9
 
 
+@pytest.mark.fault("F07", "F08")
 @pytest.mark.parametrize(
     ("task", "targets", "words"),
     [

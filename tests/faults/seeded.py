@@ -46,6 +46,35 @@ MEASURED = ("evaluation/test_measure.py",)
 WORKERS = ["launch/test_workers.py"]
 
 FAULTS = (
+    # --- what goes wrong
+    Fault(
+        "small-masks-thinned-to-nothing",
+        "evaluation/probe.py",
+        "row % height :: every, column % width :: every",
+        "row::every, column::every",
+        ("faults/test_refused_first.py",),
+    ),
+    Fault(
+        "too-few-classes-found-late",
+        "evaluation/inspection.py",
+        "if count < needed:",
+        "if count < 0:",
+        ("faults/test_refused_first.py",),
+    ),
+    Fault(
+        "members-of-an-ensemble-refused",
+        "evaluation/inspection.py",
+        "for inner in () if part.traits.members else part.parts:",
+        "for inner in part.parts:",
+        ("faults/test_refused_first.py",),
+    ),
+    Fault(
+        "a-mask-turned-and-its-image-not",
+        "types/target.py",
+        "tuple(target.shape[-2:]) != tuple(size)",
+        "target[0].numel() * len(target) == 0",
+        ("faults/test_refused_first.py",),
+    ),
     # --- several workers
     Fault(
         "a-cell-is-taken-before-the-one-it-continues-from",

@@ -23,6 +23,7 @@ ARGUMENTS = (
 )
 
 
+@pytest.mark.fault("F03")
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("part", ["samples", "results"])
 def test_full_disk(

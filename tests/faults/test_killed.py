@@ -24,6 +24,7 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.fault("F01")
 @pytest.mark.parametrize("count", [1, 2])  # the first file is the samples, the second the result
 @pytest.mark.parametrize("point", POINTS)
 def test_store_is_whole_after_a_kill(
@@ -64,6 +65,7 @@ def test_store_is_whole_after_a_kill(
     assert [store.get(made.id) for made in (first, second)] == [first, second]
 
 
+@pytest.mark.fault("F01")
 def test_a_file_half_written_is_not_seen(tmp_path: Path, fork: Callable[..., tuple]) -> None:
     path = tmp_path / "x.json"
     files.write_whole(path, b"old")

@@ -68,6 +68,7 @@ def same(one: Store, other: Store, names: Sequence[str]) -> bool:
 # --- claims -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F04")
 @pytest.mark.parametrize("how", ["locks", "leases"])
 def test_what_another_is_at_is_busy(tmp_path: Path, fork: Fork, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     monkeypatch.setenv("BRITTLE_LOCKS", how)
@@ -88,6 +89,7 @@ def test_what_another_is_at_is_busy(tmp_path: Path, fork: Fork, monkeypatch: pyt
     process.join()
 
 
+@pytest.mark.fault("F04")
 @pytest.mark.parametrize("how", ["locks", "leases"])
 def test_the_claim_of_a_killed_process_is_taken_up(
     tmp_path: Path, fork: Fork, monkeypatch: pytest.MonkeyPatch, how: str
@@ -105,6 +107,7 @@ def test_the_claim_of_a_killed_process_is_taken_up(
         pass  # comes to be
 
 
+@pytest.mark.fault("F04")
 def test_where_there_are_no_locks_claims_are_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
     import fcntl
@@ -154,6 +157,7 @@ def test_heads_that_another_is_fitting_are_busy(fresh: Path, cell_of: Cells, tmp
 # --- workers ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F04")
 def test_four_workers_do_each_cell_once(fresh: Path, cell_of: Cells, tmp_path: Path, fork: Fork) -> None:
     made = [
         cell_of(attack, "classification(head=knn)", seed=seed, limit=8)
@@ -215,6 +219,7 @@ def test_a_failure_is_not_tried_again_by_the_others_but_by_the_next_run(
     assert len(calls) == 2
 
 
+@pytest.mark.fault("F20")
 def test_a_cell_that_takes_its_worker_with_it_fails_at_last(
     fresh: Path, cell_of: Cells, tmp_path: Path, fork: Fork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,9 +414,38 @@ def test_jobs_that_end_too_early_are_submitted_again_but_not_for_ever(cell_of: C
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slurm.submitit, "AutoExecutor", Executor)
-        with pytest.raises(BrittleError, match="jobs ended 3 times before the cells were done"):
+        with pytest.raises(BrittleError, match="jobs ended 4 times in a row with no cell done"):
             slurm.slurm(work, devices=4, minutes=5, partition="gpu")
-    assert asked == [1, 1, 1], "no more jobs than cells"
+    assert asked == [1, 1, 1, 1], "no more jobs than cells"
+
+
+@pytest.mark.fault("F20")
+def test_a_cell_that_ends_its_jobs_fails_alone(
+    fresh: Path, cell_of: Cells, tmp_path: Path, fork: Fork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from brittle.launch import slurm
+
+    work, real, deaths = work_of([cell_of(), cell_of(None)], tmp_path / "run"), cells.measure, list[int | None]()
+
+    def deadly(cell: Cell, *given: object) -> object:
+        return os._exit(1) if cell.attack else real(cell, *given)  # type: ignore[arg-type]
+
+    class Executor:
+        def __init__(self, **_: object) -> None: ...
+
+        def update_parameters(self, **_: object) -> None: ...
+
+        def submit_array(self, _: object) -> list[object]:
+            process, _log = fork(lambda: worker.work_off(several(work)))
+            process.join(120)
+            deaths.append(process.exitcode)
+            return []
+
+    monkeypatch.setattr(cells, "measure", deadly)
+    monkeypatch.setattr(slurm.submitit, "AutoExecutor", Executor)
+    slurm.slurm(work)
+    assert deaths == [1, 1, 1, 0]
+    assert [result.failed and result.failed[:20] for result in work.store.results()] == [None, "3 workers in a row e"]
 
 
 def test_no_slurm_is_said_in_one_line(cell_of: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,6 +474,7 @@ def endless(fresh: Path, tmp_path: Path, tiny: str, encoder: str) -> subprocess.
         process.wait()
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize(("number", "code", "word"), [(signal.SIGINT, 130, "stopped"), (signal.SIGTERM, 143, "termi")])
 def test_a_stopped_run_leaves_no_process_and_says_one_line(
     endless: subprocess.Popen[str], tmp_path: Path, number: int, code: int, word: str
@@ -453,6 +488,7 @@ def test_a_stopped_run_leaves_no_process_and_says_one_line(
     assert not [each for each in journal.workers(tmp_path / "run") if each.alive]
 
 
+@pytest.mark.fault("F27")
 def test_a_killed_launcher_leaves_no_worker(endless: subprocess.Popen[str], tmp_path: Path) -> None:
     endless.kill()
     endless.wait()
@@ -460,6 +496,7 @@ def test_a_killed_launcher_leaves_no_worker(endless: subprocess.Popen[str], tmp_
         time.sleep(0.05)  # ends when the last of them has noticed
 
 
+@pytest.mark.fault("F20")
 def test_a_killed_worker_is_replaced(endless: subprocess.Popen[str], tmp_path: Path, brittle: Command) -> None:
     first = journal.workers(tmp_path / "run")[0]
     os.kill(first.pid, signal.SIGKILL)

@@ -54,6 +54,7 @@ def _read(folder: Path, text: str) -> Plan:
 GOOD = "encoders: [pixels]\ndatasets: [scenes]\n"
 
 
+@pytest.mark.threat("yaml")
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -289,6 +290,7 @@ PLAN_RUNTIME = {
 }
 
 
+@pytest.mark.fault("F23")
 def test_every_field_is_classified() -> None:
     assert {f.name for f in fields(Cell)} == set(CHANGES), (
         "a new field of Cell: say here how it changes, for it is part of the identity"
@@ -296,6 +298,7 @@ def test_every_field_is_classified() -> None:
     assert set(Plan.model_fields) == PLAN_IDENTITY | PLAN_RUNTIME, "a new field of Plan: is it identity or runtime?"
 
 
+@pytest.mark.fault("F23")
 @pytest.mark.parametrize("name", CHANGES)
 def test_identity_changes_with_each_field(cell_of: Cells, name: str) -> None:
     cell = cell_of()
@@ -303,6 +306,7 @@ def test_identity_changes_with_each_field(cell_of: Cells, name: str) -> None:
     assert identity.resolve(replace(cell, **{name: CHANGES[name]})).id != identity.resolve(cell).id
 
 
+@pytest.mark.fault("F23")
 @pytest.mark.parametrize("name", sorted(PLAN_RUNTIME))
 def test_identity_does_not_change_with_runtime(tiny: str, encoder: str, name: str) -> None:
     other = {"name": "else", "checks": "none", "sources": {"a": "b"}, "report": "md"}[name]
@@ -345,6 +349,7 @@ def test_identity_holds_the_defaults_themselves(
     assert identity.resolve(cell).id != before
 
 
+@pytest.mark.fault("F24")
 @pytest.mark.parametrize(
     ("kind", "name", "attack", "task"),
     [

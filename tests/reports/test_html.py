@@ -443,6 +443,7 @@ def test_pictures_are_the_only_images_and_no_name_in_them_acts(full: list[Result
 # --- what may go wrong ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.threat("html")
 def test_hostile_names_change_nothing_but_text(full: list[Result]) -> None:
     """The same elements with the same attributes, each name shown as text; no character that acts."""
 
@@ -476,6 +477,7 @@ def test_hostile_names_change_nothing_but_text(full: list[Result]) -> None:
     assert max(map(len, parts)) < 2_000, "a long name does not fill the page"
 
 
+@pytest.mark.threat("html")
 def test_the_policy_lets_nothing_in_but_the_pages_own(full: list[Result]) -> None:
     text = page(full)
     elements = _Elements(text)
@@ -502,6 +504,7 @@ def test_nothing_measured_is_said() -> None:
     assert figures(text) == {}
 
 
+@pytest.mark.fault("F30")
 def test_a_run_that_is_half_finished_says_what_is_missing(full: list[Result]) -> None:
     gone = [each for each in full if not (each.cell.encoder == "two" and each.cell.attack == "pgd")]
     text = page(gone)

@@ -192,6 +192,7 @@ def test_the_slider_moves_from_clean_to_attacked(tab: Browser) -> None:
     assert tab.evaluate("document.querySelector('dialog').open"), "a title opens its number"
 
 
+@pytest.mark.threat("html")
 def test_nothing_foreign_runs_or_loads(tab: Browser, page: Path) -> None:
     """The policy is in force: a script, a style and an image that are put into the page do nothing."""
     tab.evaluate(

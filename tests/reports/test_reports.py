@@ -53,6 +53,7 @@ def test_every_report_is_tested() -> None:
 ALWAYS = sorted(set(components.names("reports")) - {"history"})  # test_history_report.py: it needs results of snapshots
 
 
+@pytest.mark.fault("F30")
 @pytest.mark.parametrize("kind", ALWAYS)
 def test_nothing_at_all(kind: str) -> None:
     made = _make(kind, [])
@@ -60,6 +61,7 @@ def test_nothing_at_all(kind: str) -> None:
     assert made.strip()
 
 
+@pytest.mark.fault("F30")
 @pytest.mark.parametrize("kind", ALWAYS)
 def test_half_failed(kind: str, full: list[Result], result_of: Results) -> None:
     bad = result_of("6" * 20, attack="embed", encoder="pixels(size=16)", failed="nonfinite: the model predicts nan")
@@ -68,6 +70,7 @@ def test_half_failed(kind: str, full: list[Result], result_of: Results) -> None:
     assert "nonfinite" in made
 
 
+@pytest.mark.fault("F30")
 @pytest.mark.parametrize("kind", ALWAYS)
 def test_all_failed(kind: str, result_of: Results) -> None:
     assert "failed" in _make(kind, [result_of(failed="violation: left the threat", attack="pgd")])
@@ -235,6 +238,7 @@ def test_an_interval_is_no_narrower_at_its_ends_than_it_is(low: float, high: flo
     assert wording.ends(low, high) == words
 
 
+@pytest.mark.threat("csv")
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1"])
 def test_csv_cells_are_no_formulas(result_of: Results, text: str) -> None:
     made = _make("csv", [result_of(failed=text, encoder=text, dataset=text)])
@@ -255,6 +259,7 @@ def test_md_escapes_bars_and_line_breaks(result_of: Results) -> None:
     assert row.replace("\\|", "").count("|") == lines[0].count("|")
 
 
+@pytest.mark.fault("F30")
 def test_json_is_strict_and_complete(full: list[Result]) -> None:
     data = json.loads(_make("json", full), parse_constant=pytest.fail)
     assert [Result.from_dict(row) for row in data] == full

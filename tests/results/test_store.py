@@ -75,6 +75,7 @@ def test_pictures_come_back_and_cost_nothing_but_themselves(
     assert store.missing([other, "c" * 20]) == []
 
 
+@pytest.mark.fault("F30")
 def test_results_are_strict_json(tmp_path: Path, result_of: Results) -> None:
     store = Store(tmp_path)
     store.put(result_of(), b"")
@@ -107,6 +108,7 @@ def test_read_run_of_nothing(tmp_path: Path) -> None:
 # --- writes that fail -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F03")
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("what", ["fsync", "replace", "fdopen", "mkstemp"])
 def test_a_write_that_fails_leaves_the_old_content(
@@ -145,6 +147,7 @@ def test_a_write_that_fails_leaves_the_old_content(
     assert [file.name for file in tmp_path.iterdir()] == ["x.json"], "a temporary file was left"
 
 
+@pytest.mark.fault("F03")
 def test_a_full_disk_while_writing_leaves_the_old_content(tmp_path: Path, fork: Callable[..., tuple]) -> None:
     path = tmp_path / "x.bin"
     files.write_whole(path, b"old")
@@ -176,6 +179,7 @@ def _stored(folder: Path, made: Result) -> tuple[Store, Path, Path]:
     return store, folder / "results" / f"{NAME}.json", folder / "samples" / f"{NAME}.npz"
 
 
+@pytest.mark.fault("F05")
 def test_flipped_bits_are_never_read_wrong(tmp_path: Path, result_of: Results) -> None:
     made = result_of(attack="pgd(steps=3)")
     store, result, samples = _stored(tmp_path, made)
@@ -200,6 +204,7 @@ def test_flipped_bits_are_never_read_wrong(tmp_path: Path, result_of: Results) -
         assert store.missing([NAME]) == [NAME]
 
 
+@pytest.mark.fault("F05")
 def test_truncations_count_as_missing(tmp_path: Path, result_of: Results, capsys: pytest.CaptureFixture[str]) -> None:
     store, result, samples = _stored(tmp_path, result_of())
     whole, rest = result.read_bytes(), samples.read_bytes()
@@ -243,6 +248,7 @@ def test_other_damaged_files_do_not_stop_a_report(
     assert [found.id for found in store.results() if found.failed is None] == [NAME]
 
 
+@pytest.mark.fault("F05")
 @pytest.mark.parametrize("place", ["current.json", "failed/ffffffffffffffffffff.json"])
 def test_a_flipped_bit_loses_no_finished_cell(
     tmp_path: Path, result_of: Results, place: str, capsys: pytest.CaptureFixture[str]
@@ -261,6 +267,7 @@ def test_a_flipped_bit_loses_no_finished_cell(
     assert f"{Path(place).name}: damaged" in capsys.readouterr().err
 
 
+@pytest.mark.fault("F24")
 def test_where_it_is_unknown_which_of_two_is_current_neither_is_shown(
     tmp_path: Path, result_of: Results, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,6 +283,7 @@ def test_where_it_is_unknown_which_of_two_is_current_neither_is_shown(
     assert {each.id for each in store.results()} == {new.id, other.id}
 
 
+@pytest.mark.fault("F04")
 def test_processes_that_note_cells_at_once_lose_none(
     tmp_path: Path, result_of: Results, fork: Callable[..., tuple]
 ) -> None:
@@ -337,6 +345,7 @@ def test_failed_cells_come_last_and_go_once_measured(tmp_path: Path, result_of: 
     assert all(found.failed is None for found in store.results())
 
 
+@pytest.mark.fault("F23", "F24")
 def test_results_leaves_out_superseded_identities(tmp_path: Path, result_of: Results) -> None:
     store = Store(tmp_path)
     old, other = result_of("1" * 20, 0.1), result_of("3" * 20, 0.3, seed=5)
@@ -368,8 +377,9 @@ def test_a_result_of_another_schema_is_refused(result_of: Results) -> None:
 # --- many processes ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F04")
 def test_four_processes_measure_each_cell_once(tmp_path: Path, result_of: Results, fork: Callable[..., tuple]) -> None:
-    made = {f"{i:020d}": result_of(f"{i:020d}", i / 60, seed=i) for i in range(60)}
+    made = {f"{i:020d}": result_of(f"{i:020d}", i / 300, seed=i) for i in range(300)}
     log, gate = tmp_path / "log", multiprocessing.get_context("fork").Barrier(4)
 
     def body() -> None:
@@ -392,6 +402,7 @@ def test_four_processes_measure_each_cell_once(tmp_path: Path, result_of: Result
     assert {found.id: found for found in Store(tmp_path / "run").results()} == made
 
 
+@pytest.mark.fault("F04")
 def test_a_claim_does_not_outlive_a_killed_process(tmp_path: Path, fork: Callable[..., tuple]) -> None:
     def body() -> None:
         with Store(tmp_path).claim("x"):

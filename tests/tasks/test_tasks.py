@@ -123,6 +123,7 @@ def spoilt():
     return prediction, torch.where(good, target, bad), good
 
 
+@pytest.mark.fault("F09")
 def test_depth_metrics_are_those_of_the_good_pixels(spoilt) -> None:
     prediction, target, good = spoilt
     task = components.build("tasks", "depth")
@@ -139,6 +140,7 @@ def test_depth_metrics_are_those_of_the_good_pixels(spoilt) -> None:
     assert task.summarise(total(rows))["rmse_pooled"] == pytest.approx(wanted, rel=1e-9)
 
 
+@pytest.mark.fault("F09")
 def test_siglog_loss_is_that_of_the_good_pixels(spoilt) -> None:
     prediction, target, good = spoilt
     task = components.build("tasks", "depth")
@@ -148,6 +150,7 @@ def test_siglog_loss_is_that_of_the_good_pixels(spoilt) -> None:
         assert sigloss(prediction, target, task.valid(target))[i].item() == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.fault("F09")
 def test_bad_depth_pixels_leave_loss_and_gradient_finite_and_have_no_gradient(spoilt) -> None:
     prediction, target, good = spoilt
     task = components.build("tasks", "depth")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tuned import Small, fitting, pictures
 
-from brittle.core import components
+from brittle.core import components, files
 from brittle.core.errors import CellError, UsageError
 from brittle.tuning.parts import training
 from brittle.tuning.parts.augment import augmented
@@ -73,6 +73,7 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
+@pytest.mark.fault("F02")
 @pytest.mark.parametrize("name", METHODS)
 def test_resumed_equals_straight_for_each_method(name: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(training, "SAVE_EVERY", -1.0)
@@ -89,6 +90,7 @@ def test_resumed_equals_straight_for_each_method(name: str, tmp_path: Path, monk
     assert again.told == told[6:]
 
 
+@pytest.mark.fault("F02", "F05")
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd", "lars"])
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_a_damaged_checkpoint_is_ignored(optimiser: str, mode: str, tmp_path: Path, monkeypatch) -> None:
@@ -107,6 +109,43 @@ def test_a_damaged_checkpoint_is_ignored(optimiser: str, mode: str, tmp_path: Pa
         told = run(resumed, recipe, checkpoint=path).told
         assert same(resumed, straight)
         assert len(told) == 12
+
+
+POINTS = {
+    "before the temporary file": (files.tempfile, "mkstemp", 3),
+    "before fsync": (os, "fsync", 5),  # each write syncs its file, then its folder
+    "before the rename": (Path, "replace", 3),
+}
+
+
+@pytest.mark.fault("F02")
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_inside_the_third_checkpoint_it_goes_on_from_the_second(
+    tmp_path: Path, monkeypatch, fork, point: str
+) -> None:
+    monkeypatch.setattr(training, "SAVE_EVERY", -1.0)
+    straight, path = made(), tmp_path / "checkpoint"
+    told = run(straight).told
+    holder, name, count = POINTS[point]
+
+    def body() -> None:
+        real, calls = getattr(holder, name), []
+
+        def dying(*given, **named):
+            calls.append(1)
+            if len(calls) == count:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*given, **named)
+
+        setattr(holder, name, dying)
+        run(made(), checkpoint=path)
+
+    process, log = fork(body)
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL, log.read_text()
+    resumed = made()
+    assert run(resumed, checkpoint=path).told == told[2:]
+    assert same(resumed, straight)
 
 
 def test_a_loss_that_is_no_number_is_refused(tmp_path: Path, monkeypatch) -> None:
@@ -347,6 +386,7 @@ brittle.finetune(sys.argv[1], "embedded:random", sys.argv[2], output_dir=sys.arg
 """
 
 
+@pytest.mark.fault("F02")
 @pytest.mark.parametrize("name", ["deacl", "lore"])
 def test_killed_at_any_moment_it_ends_with_the_same_weights(name: str, tmp_path: Path) -> None:
     method = f"{name}(steps=6, batch=4, augment=crop, attack='{QUICK['attack']}')"

@@ -60,6 +60,7 @@ def _save(folder: Path, mode: str) -> tuple[Path, torch.Tensor]:
     return path, twin
 
 
+@pytest.mark.fault("F15")
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "CMYK", "1", "F", "I;16"])
 def test_every_mode_is_read_by_value(tmp_path: Path, mode: str) -> None:
     path, twin = _save(tmp_path, mode)
@@ -70,6 +71,7 @@ def test_every_mode_is_read_by_value(tmp_path: Path, mode: str) -> None:
     assert (as_float(found) - as_float(twin)).abs().max() <= slack + 1e-6
 
 
+@pytest.mark.fault("F15")
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_16_bits_are_not_cut_to_8(tmp_path: Path, suffix: str) -> None:
     values = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
@@ -78,6 +80,7 @@ def test_16_bits_are_not_cut_to_8(tmp_path: Path, suffix: str) -> None:
     assert torch.allclose(found[0], torch.from_numpy(values.astype(np.float32) / 65535), atol=1e-6)
 
 
+@pytest.mark.fault("F07")
 @pytest.mark.parametrize(("orientation", "turn"), [(1, 0), (3, 2), (6, -1), (8, 1)])
 def test_exif_rotation(tmp_path: Path, orientation: int, turn: int) -> None:
     image = Image.fromarray(COLOUR[:8])
@@ -105,6 +108,8 @@ def _jpeg(folder: Path) -> bytes:
     return (folder / "whole.jpg").read_bytes()
 
 
+@pytest.mark.fault("F06")
+@pytest.mark.threat("images")
 @pytest.mark.parametrize("what", ["text", "empty", "truncated", "8000x7500", "60000x60000", "gone", "folder"])
 def test_what_is_no_image_is_one_line(tmp_path: Path, what: str) -> None:
     path = tmp_path / "x.jpg"
@@ -131,6 +136,7 @@ def test_what_is_no_image_is_one_line(tmp_path: Path, what: str) -> None:
         assert "million pixels" in str(error.value)
 
 
+@pytest.mark.threat("images")
 def test_postscript_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow hands EPS to ghostscript, whatever the suffix."""
     started = tmp_path / "started"
@@ -166,6 +172,7 @@ def test_every_suffix_taken_can_be_read(tmp_path: Path, suffix: str) -> None:
     assert image_files.size(tmp_path / f"x{suffix}") == (16, 16)
 
 
+@pytest.mark.fault("F06")
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "webp", "tif", "ppm"])
 def test_damaged_images_are_read_or_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x.{suffix}"
@@ -209,6 +216,7 @@ def _tiff(path: Path, numbers: np.ndarray, bits: int, sign: int = 1, black: int 
 SHARE = np.linspace(0, 1, 96).reshape(8, 12)
 
 
+@pytest.mark.fault("F15")
 @pytest.mark.parametrize(
     ("numbers", "bits", "sign"),
     [

@@ -1,15 +1,16 @@
 """Which images a cell uses, and every target of them looked at before any work starts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 
 from brittle.core import components, files, shared
-from brittle.core.errors import CellError
+from brittle.core.errors import CellError, UsageError
 from brittle.core.progress import say
 from brittle.core.records import Cell, Finding
 from brittle.core.spec import parse
-from brittle.core.traits import DatasetTraits
+from brittle.core.traits import AttackTraits, DatasetTraits, ObjectiveTraits
+from brittle.core.tree import Part, tree
 from brittle.datasets.parts.walk import words
 from brittle.evaluation import loading
 from brittle.evaluation.subset import subset
@@ -52,9 +53,13 @@ def look_at(cells: Iterable[Cell]) -> None:
     before any work starts. Targets of the training images are not looked at again while their data set stays as it is.
 
     Raises:
-        UsageError: one is wrong, see ``inspect_targets``, or does not fit. What cannot be read fails its own cells.
+        UsageError: one is wrong, see ``inspect_targets``, or does not fit; or an objective needs more classes than
+            there are. What cannot be read fails its own cells.
     """
     cells = list(cells)
+    for attack, dataset, name in dict.fromkeys((cell.attack, cell.dataset, cell.task) for cell in cells):
+        if attack:
+            _require_classes(attack, dataset, name)
     used = list(dict.fromkeys((cell.dataset, cell.task, *drawn(cell)) for cell in cells))
     parts = dict.fromkeys((dataset, split) for dataset, task, *_ in used for split in splits_of(task_of(task)))
     for dataset, passed in dict.fromkeys((part[0], words(dataset_of(*part).passed_over)) for part in parts):
@@ -66,6 +71,26 @@ def look_at(cells: Iterable[Cell]) -> None:
             for split in splits_of(task_of(task))[:-1]:
                 _fitted_on(dataset, task, split)
     _try_heads(cells)
+
+
+def _require_classes(attack: str, dataset: str, name: str) -> None:
+    """Refuse an objective that was asked for where it needs more classes than there are."""
+    for part in _asked_for(tree("attacks", attack)):
+        for inner in part.parts:
+            if isinstance(inner.traits, ObjectiveTraits) and inner.traits.fewest_classes:
+                needed = inner.traits.fewest_classes(inner.spec.settings, bool(part.spec.settings.get("targets")))
+                count = loading.classes_of(dataset_of(dataset, "test"), task_of(name).target)
+                if count < needed:
+                    what = f"{part.spec.name}: {inner.spec} needs {needed} classes, {dataset} has {count}"
+                    raise UsageError(f"{what}; take another objective")
+
+
+def _asked_for(part: Part) -> Iterator[Part]:
+    """The attacks that a user has named; members that an ensemble gives itself are suited to the classes there are."""
+    if isinstance(part.traits, AttackTraits):
+        yield part
+        for inner in () if part.traits.members else part.parts:
+            yield from _asked_for(inner)
 
 
 def _try_heads(cells: Iterable[Cell]) -> None:

@@ -180,7 +180,8 @@ class _Grid:
         finer = max(1, round(target.shape[-1] / (features.grid.shape[-1] * self.patch)))
         every = self.patch // left * finer
         row, column = torch.randint(every, (2,), generator=self.shuffle).tolist()
-        return left, target[..., row::every, column::every]
+        height, width = target.shape[-2:]  # which may be less than a step
+        return left, target[..., row % height :: every, column % width :: every]
 
     @torch.no_grad()
     def look(self, val: Rows) -> bool:

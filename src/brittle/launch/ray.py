@@ -3,12 +3,13 @@
 import logging
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it is imported: nothing is reported to anybody
 import ray as engine  # noqa: E402
 
+from brittle.core import progress  # noqa: E402
 from brittle.core.components import AtLeastOne, Count  # noqa: E402
 from brittle.core.errors import BrittleError, UsageError  # noqa: E402
 from brittle.launch.parts.cell import ATTEMPTS, Work  # noqa: E402
@@ -20,7 +21,7 @@ LOOK = 0.5  # seconds between two looks at what workers say
 
 def ray(work: Work, /, *, devices: AtLeastOne = 1, gpus: Count = 0, cpus: AtLeastOne = 1, address: str = "") -> None:
     """Measure the cells that are to be done. Results are read from the run folder, which all nodes must see, and never
-    from Ray; a worker that dies is started again, twice at most.
+    from Ray; a worker that dies is replaced as long as that may help.
 
     Args:
         devices: how many workers.
@@ -30,7 +31,7 @@ def ray(work: Work, /, *, devices: AtLeastOne = 1, gpus: Count = 0, cpus: AtLeas
 
     Raises:
         UsageError: there is no cluster of that address, or it has no room for a single worker.
-        BrittleError: workers end before the cells are done.
+        BrittleError: workers end before they get anything done.
     """
     started: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
@@ -44,26 +45,35 @@ def ray(work: Work, /, *, devices: AtLeastOne = 1, gpus: Count = 0, cpus: AtLeas
         if there.get("CPU", 0) < cpus or there.get("GPU", 0) < gpus:
             had = f"{there.get('CPU', 0):g} cores and {there.get('GPU', 0):g} GPUs"
             raise UsageError(f"ray(cpus={cpus}, gpus={gpus}): there are {had}")
-        task = engine.remote(num_cpus=cpus, num_gpus=gpus, max_retries=ATTEMPTS - 1, retry_exceptions=True)(_worker)
-        _watch(work, [task.remote(command(work, "auto"), cpus) for _ in range(min(devices, len(work.cells)))])
+        task = engine.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_worker)  # who replaces it is said in _watch
+        words = command(work, "auto")
+        _watch(work, lambda: task.remote(words, cpus), min(devices, len(work.cells)))
     finally:
         engine.shutdown()
 
 
-def _watch(work: Work, refs: Sequence[Any]) -> None:
-    """Say here what workers say until all have ended."""
-    tail, waiting = Tail(work.store.root), list(refs)
-    while waiting:
-        _, waiting = engine.wait(waiting, num_returns=len(waiting), timeout=LOOK)
-        told(tail)
-    left = [name for name in work.cells if not work.finished(name)]
-    if left:
-        why = ""
-        try:
-            engine.get(list(refs))
-        except Exception as error:  # noqa: BLE001 - whatever it was that ended a worker
-            why = f": {' '.join(str(error).split())[-200:]}"
-        raise BrittleError(f"workers ended with {len(left)} cells left{why}")
+def _watch(work: Work, start: Callable[[], Any], count: int) -> None:
+    """Say here what so many workers say until each has come to its end, and put another in the place of one that
+    dies."""
+    tail, team, deaths = Tail(work.store.root), [start() for _ in range(count)], 0
+    while team:
+        ended, team = engine.wait(team, num_returns=len(team), timeout=LOOK)
+        deaths = 0 if told(tail) else deaths
+        for why in filter(None, map(_why, ended)):
+            deaths += 1
+            if deaths > ATTEMPTS * count:
+                raise BrittleError(f"a worker died again and again: {why}")
+            progress.say(f"warning: a worker died ({why}); another takes its place", always=True)
+            team.append(start())
+
+
+def _why(ref: Any) -> str:
+    """What ended a worker before its work was done; empty where nothing did."""
+    try:
+        engine.get(ref)
+    except Exception as error:  # noqa: BLE001 - the worker's own, or of Ray where its process or node is gone
+        return " ".join(str(error).split())[-200:] or type(error).__name__
+    return ""
 
 
 def _worker(words: Sequence[str], threads: int) -> None:

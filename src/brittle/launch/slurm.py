@@ -46,7 +46,7 @@ def slurm(
 
     Raises:
         UsageError: there is no SLURM here, or it takes no such jobs.
-        BrittleError: all jobs end before the cells are done.
+        BrittleError: jobs end again and again with nothing done.
     """
     folder = work.store.root / "workers" / "jobs"
     try:
@@ -57,18 +57,19 @@ def slurm(
     wanted |= {"mem_gb": memory} if memory else {}
     wanted |= {f"slurm_{key}": each for key, each in (("partition", partition), ("account", account)) if each}
     executor.update_parameters(**{key: each for key, each in wanted.items() if cluster == "slurm" or key not in _OWN})
-    tail, left = Tail(work.store.root), list(work.cells)
-    for _ in range(ATTEMPTS):
+    tail, left, idle = Tail(work.store.root), list(work.cells), 0
+    while left:
         try:
             jobs = executor.submit_array([_Worker(command(work, "auto"))] * min(devices, len(left)))
         except FailedJobError as error:
             raise UsageError(f"SLURM takes no such jobs: {' '.join(str(error).split())[:300]}") from None
         _watch(jobs, tail)
-        left = [name for name in left if not work.finished(name)]
-        if not left:
-            return
-        progress.say(f"warning: all jobs ended with {len(left)} cells left; {folder} says why", always=True)
-    raise BrittleError(f"jobs ended {ATTEMPTS} times before the cells were done; {folder} says why")
+        before, left = len(left), [name for name in left if not work.finished(name)]
+        idle = 0 if len(left) < before else idle + 1
+        if idle > ATTEMPTS:  # once more than a cell is tried, so that one which ends its workers has failed by then
+            raise BrittleError(f"jobs ended {idle} times in a row with no cell done; {folder} says why")
+        if left:
+            progress.say(f"warning: all jobs ended with {len(left)} cells left; {folder} says why", always=True)
 
 
 _OWN = ("gpus_per_node",)  # what only a cluster hands out

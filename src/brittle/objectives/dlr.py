@@ -52,7 +52,8 @@ def _without(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def _fewest(settings: Settings, aims: bool) -> int:
-    return (4 if aims else 3) if settings["normalised"] else 2  # for the denominator
+    rank = int(str(settings["rank"]))
+    return max(rank + 1, (4 if aims or rank else 3) if settings["normalised"] else 2)  # for the denominator
 
 
 TRAITS = ObjectiveTraits(needs=("classes", "per_image"), fewest_classes=_fewest)

@@ -74,9 +74,12 @@ class Target:
         """
         if target.dim() > 1 and tuple(target.shape[-2:]) != tuple(size):
             shapes = " and ".join("x".join(map(str, shape)) for shape in (size, target.shape[-2:]))
-            raise UsageError(f"{name}: image and {self.name} are {shapes}; they must have one size")
+            raise UsageError(
+                f"{name}: image and {self.name} are {shapes}; save them at one size (EXIF rotation counts)"
+            )
         if classes and (value := self.foreign(target, classes)) is not None:
-            raise UsageError(f"{name}: {self.name} {value} is none of the {classes} classes; fix the data set")
+            known = f"{classes} classes (0 to {classes - 1})"
+            raise UsageError(f"{name}: {self.name} {value} is none of the {known}; correct it there")
         if why := self.check(target):
             raise UsageError(f"{name}: {self.name}: {why}")
 
