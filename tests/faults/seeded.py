@@ -132,8 +132,8 @@ FAULTS = (
     Fault(
         "heads-are-waited-for",
         "evaluation/heads.py",
-        'get_or_make("heads", key, fit, wait=machine.alone)',
-        'get_or_make("heads", key, fit, wait=True)',
+        'get_or_make("heads", _key(resolved, rule), fit, wait=machine.alone)',
+        'get_or_make("heads", _key(resolved, rule), fit, wait=True)',
         WORKERS,
     ),
     # --- what is installed
