@@ -38,12 +38,19 @@ def test_found_again_by_id_in_any_batch(tmp_path: Path) -> None:
 
 @pytest.mark.fault("F05")
 def test_a_damaged_file_counts_as_absent(tmp_path: Path) -> None:
-    ImageStore(tmp_path).put(["a"], {"images": torch.rand(1, 3, 4, 4)})
-    (path,) = tmp_path.iterdir()
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-    assert ImageStore(tmp_path).get(["a"]) is None
+    """Whichever byte it is: of the seal, the header, the images or the ids."""
+    ImageStore(tmp_path / "a").put(["a", "b"], {"images": torch.rand(2, 3, 4, 4), "damage": torch.rand(2)})
+    (path,) = (tmp_path / "a").iterdir()
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert ImageStore(tmp_path / "a").get(["a", "b"]) is None, place
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        assert ImageStore(tmp_path / "a").get(["a", "b"]) is None, length
+    shelf = ImageStore(tmp_path / "a")
+    shelf.put(["a", "b"], {"images": torch.zeros(2, 3, 4, 4)})
+    assert shelf.get(["b"]) is not None
 
 
 @pytest.mark.fault("F01")

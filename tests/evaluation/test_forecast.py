@@ -152,9 +152,15 @@ def test_speeds_are_measured_once_a_day(
     assert not calls
     assert forecast(cell, Machine(batch_size=3), "fast", 1).cells
     assert len(calls) == 1
-    os.utime(path, (0, 0))
+    monkeypatch.setattr(rates.platform, "node", lambda: "another machine that shares the folder")
     assert forecast(cell, Machine(), "fast", 1).cells
     assert len(calls) == 2
+    monkeypatch.undo()
+    monkeypatch.setenv("BRITTLE_CACHE", str(fresh))
+    monkeypatch.setattr(rates, "_measured", lambda *words: (calls.append(1), real(*words))[1])
+    os.utime(path, (0, 0))
+    assert forecast(cell, Machine(), "fast", 1).cells
+    assert len(calls) == 3
 
 
 def test_a_dry_run_says_how_long(brittle: Command, fresh: Path, encoder: str, tiny: str, tmp_path: Path) -> None:
@@ -169,5 +175,6 @@ def test_a_dry_run_says_how_long(brittle: Command, fresh: Path, encoder: str, ti
         assert "more than --max-hours 0; take fewer images" in err
     assert not list((tmp_path / "run").glob("results/*"))
     assert brittle(*words, "--max-hours", "10")[0] == 0
+    assert brittle(*words, "--max-hours", "nan")[0] == 2
     code, _, err = brittle(*words, "--dry-run", "--max-hours", "0")
     assert (code, "workers" in err) == (0, False)  # nothing is left to do

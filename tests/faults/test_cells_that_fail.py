@@ -158,8 +158,11 @@ def test_a_model_that_gives_no_numbers_fails_its_cells(
 
 @pytest.mark.fault("F17")
 @pytest.mark.usefixtures("quick")
-def test_an_encoder_without_a_gradient_is_never_called_robust(tmp_path: Path, brittle: Run) -> None:
-    words = _own(tmp_path, images="(images - 0.5).sign()")[:-2]  # without the noise, which needs no gradient
+@pytest.mark.parametrize("beside", [0, 2])
+def test_an_encoder_without_a_gradient_is_never_called_robust(tmp_path: Path, brittle: Run, beside: int) -> None:
+    """Nor because noise, which needs no gradient, does it no harm."""
+    words = _own(tmp_path, images="(images - 0.5).sign()")
+    words = words[: len(words) - 2 + beside]
     code, out, err = brittle("run", *words, "--output-dir", tmp_path / "run")
     assert code == 0, err
     attacked = next(result for result in read_run(tmp_path / "run") if "pgd" in str(result.cell.attack))

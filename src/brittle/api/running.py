@@ -154,7 +154,10 @@ def execute(
         _validate(text)
     look_at(cells[name] for name in lacking)
     if lacking and max_hours < math.inf:
-        require_time(foreseen({name: cells[name] for name in lacking}, where, plan.checks, executor)[2], max_hours)
+        told, _, seconds = foreseen({name: cells[name] for name in lacking}, where, plan.checks, executor)
+        for name, why in told.unknown.items():
+            say(f"warning: nobody knows how long {cells[name]} takes: {why}", always=True)
+        require_time(seconds, max_hours)
     if lacking:
         lacking = _in_turn(lacking, cells)
         say(said(*needs_of((cells[name] for name in lacking), where.device)))

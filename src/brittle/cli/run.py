@@ -173,6 +173,8 @@ def run(
     executor = _executor(executor, devices)
     if batch_size != "auto" and not re.fullmatch("[1-9][0-9]{0,8}", batch_size):
         raise UsageError(f"--batch-size {batch_size}: must be auto or a whole number above 0")
+    if math.isnan(max_hours):
+        raise UsageError(f"--max-hours {max_hours}: must be a number of hours")
     if fail_under is not None and not math.isfinite(fail_under):
         raise UsageError(f"--fail-under {fail_under}: must be a finite number")
     options: dict[str, Any] = {

@@ -1,6 +1,7 @@
 """How fast this machine is at one encoder, data set and task: measured in a short trial, and kept for a day."""
 
 import json
+import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -71,7 +72,8 @@ def rates_of(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Mach
         "data": resolved.data("test").fingerprint,
         "task": str(resolved.parts["tasks"].spec),
         "protocol": rule.to_dict(),
-        "machine": [machine.device, machine.batch_size, machine.workers, machine.precision, torch.get_num_threads()],
+        "machine": [name_of(machine.device), machine.batch_size, machine.workers, machine.precision],
+        "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
     path = shared.folder("rates") / files.sha256(json.dumps(key, sort_keys=True))
@@ -83,6 +85,11 @@ def rates_of(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Mach
     rates = _measured(resolved, encoder, rule, machine)
     files.write_sealed(path, json.dumps(asdict(rates)).encode())
     return rates
+
+
+def name_of(device: str) -> str:
+    """The device by its own name and that of its machine, as several may share the folder of what is kept."""
+    return f"{platform.node()} {torch.cuda.get_device_name(device) if device.startswith('cuda') else device}"
 
 
 def _measured(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machine) -> Rates:

@@ -56,7 +56,9 @@ def slurm(
     wanted: dict[str, Any] = {"timeout_min": minutes, "cpus_per_task": cpus, "gpus_per_node": gpus, "name": "brittle"}
     wanted |= {"mem_gb": memory} if memory else {}
     wanted |= {f"slurm_{key}": each for key, each in (("partition", partition), ("account", account)) if each}
-    executor.update_parameters(**{key: each for key, each in wanted.items() if cluster == "slurm" or key not in _OWN})
+    if cluster == "local":
+        del wanted["gpus_per_node"]  # which only a cluster hands out
+    executor.update_parameters(**wanted)
     tail, left, idle = Tail(work.store.root), list(work.cells), 0
     while left:
         try:
@@ -70,9 +72,6 @@ def slurm(
             raise BrittleError(f"jobs ended {idle} times in a row with no cell done; {folder} says why")
         if left:
             progress.say(f"warning: all jobs ended with {len(left)} cells left; {folder} says why", always=True)
-
-
-_OWN = ("gpus_per_node",)  # what only a cluster hands out
 
 
 def _watch(jobs: Sequence[submitit.Job[int]], tail: Tail) -> None:

@@ -49,8 +49,8 @@ class ImageStore:
         if not all(name in places for name in ids):
             return None
         images = [(self._read(path), place) for path, place in (places[name] for name in ids)]
-        if not all(images[0][0].keys() == tensors.keys() for tensors, _ in images):
-            return None
+        if not all(tensors and images[0][0].keys() == tensors.keys() for tensors, _ in images):
+            return None  # one is damaged, or they were not made in the same way
         shapes = {tuple(tensors[key].shape[1:]) for tensors, _ in images for key in ("images",) if key in tensors}
         if len(shapes) > 1:
             return None
@@ -96,5 +96,5 @@ def _ids(path: Path) -> list[str]:
             first, end = header["ids"]["data_offsets"]
             stream.seek(files.SEAL + 8 + length + first)
             return [str(name) for name in json.loads(stream.read(end - first))]
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return []

@@ -47,9 +47,11 @@ def trusted(result: Result) -> bool:
 
 def strongest(results: Iterable[Result]) -> Result | None:
     """The result of the lowest score, or the highest where lower is better; one of which a check failed only where
-    there is no other. None where nothing was measured."""
+    there is no other that looks at the model: what noise leaves says nothing for a model that an attack failed on. None
+    where nothing was measured."""
     done = [result for result in results if result.failed is None]
-    sound = [result for result in done if trusted(result)] or done
+    looking = [result for result in done if result.sees != "nothing"] or done
+    sound = [result for result in looking if trusted(result)] or looking
     return min(sound, key=lambda each: value(each) if each.task["higher_is_better"] else -value(each), default=None)
 
 
