@@ -1,8 +1,8 @@
 """Each way to start workers, on this machine: the numbers of one process bitwise, also where a worker is killed in the
 middle of a cell.
 
-    python benchmarks/launchers.py                       # the demo; real SLURM where it runs, see benchmarks/slurm.sh
-    python benchmarks/launchers.py --plan demo --plan "-t classification"
+    PYTHONPATH=tests python benchmarks/launchers.py    # the demo; real SLURM too: benchmarks/slurm.sh
+    PYTHONPATH=tests python benchmarks/launchers.py --plan demo --plan "-t classification"
 
 Each has a run folder and a shared folder of its own, so that heads and features are made anew by its workers.
 """
@@ -19,9 +19,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
+from bitwise import differing
 from brittle.results.journal import workers
 from brittle.results.store import Store
 
@@ -69,28 +69,6 @@ def run(plan: list[str], folder: Path, cache: Path, how: list[str], kill: bool) 
     return time.monotonic() - began, killed
 
 
-def differing(one: Path, other: Path) -> list[str]:
-    """The cells of which two run folders do not hold the same numbers, to the last bit, and the same evidence."""
-    a, b = Store(one), Store(other)
-    names = sorted(path.stem for path in (one / "results").glob("*.json"))
-    wrong = sorted({path.stem for path in (other / "results").glob("*.json")} ^ {*names})
-    for name in names:
-        first, second = a.get(name), b.get(name)
-        if first is None or second is None:
-            continue
-        same = all(
-            getattr(first, part) == getattr(second, part)
-            for part in ("cell", "metrics", "metrics_uint8", "intervals", "findings")
-        )
-        rows, others = a.samples(name), b.samples(name)
-        same = same and rows.keys() == others.keys()
-        for key in rows:
-            nans = key not in ("ids", "classes")
-            same = same and np.array_equal(rows[key], others[key], equal_nan=nans)
-        wrong += [] if same else [name]
-    return wrong
-
-
 def main(
     plan: Annotated[list[str], typer.Option(help="A plan, and options of brittle run.")] = ["demo"],  # noqa: B006
     kill: Annotated[bool, typer.Option(help="Kill a worker of each in the middle of an attack.")] = True,
@@ -101,15 +79,15 @@ def main(
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         took, _ = run(words, root / "straight", root / "straight-cache", [], False)
-        cells = len(list((root / "straight" / "results").glob("*.json")))
-        typer.echo(f"one process: {cells} cells, {took:.0f} s")
+        names = Store(root / "straight").written()
+        typer.echo(f"one process: {len(names)} cells, {took:.0f} s")
         bad = 0
         for number, (name, how) in enumerate(WAYS.items()):
             if only not in name or (name.startswith("SLURM") and not shutil.which("sbatch")):
                 continue
             folder = root / f"way{number}"
             took, killed = run(words, folder, root / f"cache{number}", how, kill)
-            wrong = differing(root / "straight", folder)
+            wrong = differing(Store(root / "straight"), Store(folder), names)
             failed = len(list((folder / "failed").glob("*.json")))
             bad += len(wrong) + failed
             said = "the same numbers bitwise" if not wrong else f"{len(wrong)} DIFFERENT: {' '.join(wrong)[:80]}"

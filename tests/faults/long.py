@@ -1,7 +1,7 @@
 """Many processes, many kills, and every write of a run failed once: counts that a test of every day has no time for.
 
-    PYTHONPATH=tests/faults python tests/faults/long.py                 # 300 cells, 200 kills, all writes
-    PYTHONPATH=tests/faults python tests/faults/long.py --kills 1000
+    PYTHONPATH=tests:tests/faults python tests/faults/long.py                 # 300 cells, 200 kills, all writes
+    PYTHONPATH=tests:tests/faults python tests/faults/long.py --kills 1000
 
 Prints a line for each and ends with 1 where something was lost, done twice or damaged. ``test_long.py`` does the same
 in small numbers.
@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Annotated, Any
 from unittest import mock
 
-import numpy as np
 import torch
 import typer
 
+from bitwise import differing
 from brittle.core import components, progress
 from brittle.core.records import Cell
 from brittle.evaluation import attacking
@@ -77,20 +77,6 @@ def fork(body: Callable[[], object]) -> int:
     return child
 
 
-def lost(one: Store, other: Store, names: Sequence[str]) -> list[str]:
-    """The cells that two stores do not hold with the same numbers to the last bit."""
-    wrong: list[str] = []
-    for name in names:
-        a, b = one.get(name), other.get(name)
-        if a is None or b is None or (a.metrics, a.intervals, a.findings) != (b.metrics, b.intervals, b.findings):
-            wrong.append(name)
-            continue
-        rows, others = one.samples(name), other.samples(name)
-        if not all(np.array_equal(rows[key], others[key], equal_nan=rows[key].dtype.kind == "f") for key in rows):
-            wrong.append(name)
-    return wrong
-
-
 def together(root: Path, processes: int, count: int) -> tuple[int, int]:
     """So many processes at so many cells: how many were not done just once, and how many are damaged."""
     work = work_of([cell("classification(head=knn)", "noise", seed) for seed in range(count)], root)
@@ -126,7 +112,7 @@ def killed(root: Path, kills: int, seed: int = 0) -> tuple[int, int, int]:
             now = {path.stem: path.stat().st_mtime_ns for path in (work.store.root / "results").glob("[!.]*.json")}
             again += sum(now.get(name) != at for name, at in finished.items())
             finished = now
-        wrong += len(lost(straight.store, work.store, [*work.cells]))
+        wrong += len(differing(straight.store, work.store, [*work.cells]))
         wrong += len(list((work.store.root / "quarantine").glob("*")))
     return count, again, wrong
 
@@ -161,7 +147,7 @@ def failed(root: Path, what: str, every: int = 1) -> tuple[int, int]:
         runs += 1
         forget(work.store.root, list(work.cells))
         done(work)
-        wrong += len(lost(straight.store, work.store, [*work.cells]))
+        wrong += len(differing(straight.store, work.store, [*work.cells]))
         if calls[0] < number:
             return runs, wrong
     return runs, wrong

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from bitwise import differing
 from brittle.core import claims
 from brittle.core.errors import BrittleError, Busy, MissingError, UsageError
 from brittle.core.records import Cell
@@ -42,27 +42,6 @@ def work_of(made: Sequence[Cell], folder: Path, machine: Machine | None = None, 
 
 def several(work: Work, batch_size: int = 0) -> Work:
     return replace(work, machine=Machine(batch_size=batch_size, alone=False))
-
-
-def same(one: Store, other: Store, names: Sequence[str]) -> bool:
-    """Whether two run folders hold the same numbers bitwise, and what they are sums of."""
-    for name in names:
-        a, b = one.get(name), other.get(name)
-        assert a is not None
-        assert b is not None
-        if (a.metrics, a.metrics_uint8, a.intervals, a.findings) != (
-            b.metrics,
-            b.metrics_uint8,
-            b.intervals,
-            b.findings,
-        ):
-            return False
-        rows, others = one.samples(name), other.samples(name)
-        if rows.keys() != others.keys() or not all(
-            np.array_equal(rows[key], others[key], rows[key].dtype.kind == "f") for key in rows
-        ):
-            return False
-    return True
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------
@@ -171,7 +150,7 @@ def test_four_workers_do_each_cell_once(fresh: Path, cell_of: Cells, tmp_path: P
         assert process.exitcode == 0
     alone = work_of(made, tmp_path / "one")
     worker.work_off(alone)
-    assert same(work.store, alone.store, list(work.cells))
+    assert not differing(work.store, alone.store, list(work.cells))
     told = [
         name
         for _, _, what, values in journal.Tail(work.store.root, past=True)
@@ -283,7 +262,7 @@ def test_a_cell_in_parts_is_that_in_one(fresh: Path, cell_of: Cells, tmp_path: P
         assert assist_cell(work, name) == 2
     assert len(list(work.store.images(name).glob("*.safetensors"))) == 2
     assert run_cell(work, name) == "done"
-    assert same(work.store, alone.store, [name])
+    assert not differing(work.store, alone.store, [name])
     assert not work.store.images(name).exists(), "what is scored is gone"
 
 
@@ -308,7 +287,7 @@ def test_workers_share_a_large_cell(fresh: Path, cell_of: Cells, tmp_path: Path,
     for process in teams:
         process.join(120)
         assert process.exitcode == 0
-    assert same(work.store, alone.store, list(work.cells))
+    assert not differing(work.store, alone.store, list(work.cells))
     by = log.read_text().split()
     assert len(by) == 16, "each batch once"
     assert len(set(by)) == 2, "by both"
@@ -352,7 +331,7 @@ def test_two_workers_give_the_numbers_of_one_process(run: Callable[..., str], tm
     said = run("two", "--devices", "2")
     names = [result.id for result in read_run(tmp_path / "one")]
     assert len(names) == 4
-    assert same(Store(tmp_path / "one"), Store(tmp_path / "two"), names)
+    assert not differing(Store(tmp_path / "one"), Store(tmp_path / "two"), names)
     assert all(said.count(f"[{place}/4] ") == 1 for place in range(1, 5))  # each finished cell is said here
     found = journal.workers(tmp_path / "two")
     assert [each.ended for each in found] == [True, True]
@@ -371,7 +350,7 @@ def test_workers_by_hand_give_them_too(run: Callable[..., str], brittle: Command
     assert [each.returncode for each in teams] == [0, 0], said
     assert all(said.count(f"[{place}/4] ") == 1 for place in range(1, 5))
     names = [result.id for result in read_run(tmp_path / "one")]
-    assert same(Store(tmp_path / "one"), Store(tmp_path / "hand"), names)
+    assert not differing(Store(tmp_path / "one"), Store(tmp_path / "hand"), names)
     assert "| classification" in (tmp_path / "hand" / "report" / "report.md").read_text(), "whoever is last reports"
     assert brittle("status", tmp_path / "hand")[1].startswith("4 of 4 cells done, 0 left")
 
@@ -390,7 +369,7 @@ def test_workers_on_a_cluster_give_them_too(
     assert made.returncode == 0, made.stderr
     assert all(made.stderr.count(f"[{place}/4] ") == 1 for place in range(1, 5))
     names = [result.id for result in read_run(tmp_path / "one")]
-    assert same(Store(tmp_path / "one"), Store(tmp_path / "many"), names)
+    assert not differing(Store(tmp_path / "one"), Store(tmp_path / "many"), names)
     assert len(journal.workers(tmp_path / "many")) == 2
 
 
