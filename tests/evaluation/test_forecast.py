@@ -15,7 +15,7 @@ from brittle.evaluation.forecast import Forecast, forecast
 from brittle.evaluation.machine import Machine
 from brittle.evaluation.measure import measure
 from brittle.evaluation.rates import Line, Rates
-from brittle.planning.identity import resolve
+from brittle.planning.identity import Resolved, resolve
 
 Cells = Callable[..., Cell]
 Command = Callable[..., tuple[int, str, str]]
@@ -29,7 +29,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Forecast]:
 
     def tell(*cells: Cell, checks: str = "none", **seconds: object) -> Forecast:
         monkeypatch.setattr(forecasts, "DRAWN", 0.0)
-        monkeypatch.setattr(forecasts, "rates_of", lambda *_: replace(STILL, **seconds))  # type: ignore[arg-type]
+        monkeypatch.setattr(forecasts, "rates_of", lambda *_, **__: replace(STILL, **seconds))  # type: ignore[arg-type]
         return forecast({resolve(cell).id: cell for cell in cells}, Machine(), checks, 1)
 
     return tell
@@ -125,7 +125,7 @@ def test_an_ensemble_may_be_over_early(
 
 
 def test_what_cannot_be_told_is_said(told: Callable[..., Forecast], cell_of: Cells, monkeypatch) -> None:
-    def broken(*_: object) -> Rates:
+    def broken(*_: object, **__: object) -> Rates:
         raise RuntimeError("two\nlines")
 
     told(cell_of())
@@ -161,6 +161,29 @@ def test_speeds_are_measured_once_a_day(
     os.utime(path, (0, 0))
     assert forecast(cell, Machine(), "fast", 1).cells
     assert len(calls) == 3
+
+
+def test_trials_end_and_the_rest_goes_by_size(
+    fresh: Path, cell_of: Cells, monkeypatch: pytest.MonkeyPatch, told: Callable[..., Forecast]
+) -> None:
+    """A model of twice as many cells takes twice as long; one that was tried before is known."""
+    cells = {str(size): cell_of(None, encoder=f"pixels(size={size})") for size in (8, 16)}
+    calls: list[str] = []
+
+    def tried(resolved: Resolved, *_: object) -> Rates:
+        calls.append(resolved.cell.encoder)
+        return replace(STILL, score=Line(0.0, 1.0), look=Line(1.0, 1.0), held=10)
+
+    monkeypatch.setattr(rates, "_measured", tried)
+    monkeypatch.setattr(forecasts, "DRAWN", 0.0)
+    monkeypatch.setattr(forecasts, "TRIALS", -1.0)
+    made = forecast(cells, Machine(), "none", 1)
+    assert calls == ["pixels(size=8)"]
+    assert made.reckoned == 1
+    assert made.cells["16"][0] == pytest.approx(4 * made.cells["8"][0])
+    monkeypatch.setattr(forecasts, "TRIALS", 60.0)
+    assert forecast(cells, Machine(), "none", 1).reckoned == 0
+    assert calls == ["pixels(size=8)", "pixels(size=16)"]
 
 
 def test_a_dry_run_says_how_long(brittle: Command, fresh: Path, encoder: str, tiny: str, tmp_path: Path) -> None:

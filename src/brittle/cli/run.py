@@ -264,6 +264,8 @@ def _forecast(told: "Forecast", workers: int, seconds: tuple[float, float], devi
     )
     who = "1 worker" if workers == 1 else f"{workers} workers"
     less = f"; without {len(told.unknown)} cells: {next(iter(told.unknown.values()))}" if told.unknown else ""
+    if told.reckoned:
+        less += f"; {told.reckoned} of {len(told.heads)} heads by their size, not by a trial"
     return f"about {_between(*seconds)} with {who} ({parts}), {told.memory / 1e9:.1f} GB of {of} each{less}"
 
 

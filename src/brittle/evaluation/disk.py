@@ -85,13 +85,13 @@ def size_of(encoder: Encoder, rule: Protocol, data: Dataset) -> int:
     if "grid" not in rule.reads:
         return len(data) * width
     every = range(0, len(data), max(len(data) // LOOKED_AT, 1))
-    cells = [_cells(encoder, rule, data[place].image.shape[-2:]) for place in every]
+    cells = [cells_of(encoder, rule, data[place].image.shape[-2:]) for place in every]
     return round(len(data) * width * sum(cells) / max(len(cells), 1))
 
 
-def _cells(encoder: Encoder, rule: Protocol, size: Sequence[int]) -> int:
-    """How many cells the grids of an image have, those of all its windows."""
-    height, width = resized_to(size, rule)
+def cells_of(encoder: Encoder, rule: Protocol, size: Sequence[int]) -> int:
+    """How many cells the grids of an image of (H, W) ``size`` have, those of all its windows."""
+    height, width = (rule.size, rule.size) if rule.crop else resized_to(size, rule)
     places = [(slice(0, height), slice(0, width))]
     if 0 < rule.window < max(height, width):
         places = windows.places(height, width, rule.window, rule.stride)

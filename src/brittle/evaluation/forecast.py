@@ -1,5 +1,6 @@
 """What a plan will take on this machine before it runs: seconds of each head and each cell, and memory."""
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from brittle.core.errors import BrittleError
 from brittle.core.records import Cell
 from brittle.core.traits import CheckTraits, Passes
 from brittle.core.tree import Part, tree
+from brittle.evaluation.disk import cells_of
 from brittle.evaluation.heads import is_ready
 from brittle.evaluation.inspection import drawn
 from brittle.evaluation.machine import Machine, peak_bytes
@@ -22,9 +24,10 @@ from brittle.evaluation.protocol import Protocol
 from brittle.evaluation.rates import Rates, rates_of
 from brittle.evaluation.recipe import Recipe
 from brittle.planning.identity import Resolved, resolve
-from brittle.types import LabelFree
+from brittle.types import Encoder, LabelFree
 
 PASSES = 6  # of a check's sample through the model, whatever the checks are
+TRIALS = 60.0  # seconds after which no other trial begins, so that a large plan is outlined soon
 DRAWN = 0.3  # seconds that a cell takes beside what is reckoned here: its pictures, its file
 Head = tuple[object, ...]
 _STARTED = time.process_time()  # what a process has taken until now, most of it for torch
@@ -42,6 +45,7 @@ class Forecast:
         head_of: the head of each cell.
         memory: bytes that a worker takes at most, of the GPU where it runs on one.
         unknown: cells of which nothing can be told, and why.
+        reckoned: how many of the heads were not tried, and reckoned by the size of their models from those that were.
     """
 
     start: float
@@ -50,6 +54,7 @@ class Forecast:
     head_of: Mapping[str, Head]
     memory: float
     unknown: Mapping[str, str]
+    reckoned: int = 0
 
     def seconds(self, workers: int, shared: Collection[str]) -> tuple[float, float]:
         """Until the last of so many workers is done, at least and at most.
@@ -84,7 +89,7 @@ def forecast(cells: Mapping[str, Cell], machine: Machine, checks: str, threads: 
             told.tell(name, cell)
     finally:
         torch.set_num_threads(before)
-    return Forecast(told.start, told.heads, told.cells, told.head_of, told.memory, told.unknown)
+    return Forecast(told.start, told.heads, told.cells, told.head_of, told.memory, told.unknown, told.reckoned)
 
 
 class _Teller:
@@ -100,6 +105,8 @@ class _Teller:
         self.start, self.memory = _STARTED, 0.0
         self._known: dict[Head, tuple[Rates, Protocol]] = {}
         self._made = set[object]()
+        self._tried: list[tuple[str, float, Rates]] = []  # task, size of the model, its rates
+        self._spent, self.reckoned = 0.0, 0
 
     def tell(self, name: str, cell: Cell) -> None:
         head = (cell.encoder, cell.dataset, cell.task, cell.protocol, cell.seed)
@@ -120,11 +127,28 @@ class _Teller:
         encoder = encoder_of(cell.encoder, machine.device, resolved.weights)
         self.start += time.monotonic() - began
         rule = protocol_on(cell.protocol, cell.dataset, resolved.task, encoder)
-        rates = rates_of(resolved, encoder, rule, machine)
+        rates = self._rates(resolved, encoder, rule)
         self.heads[head] = 0.0 if is_ready(resolved, rule) else self._fit(resolved, rule, rates)
         weights = sum(weight.nbytes for weight in encoder.parameters())
         self.memory = max(self.memory, self._began_with + weights + rates.batch * rates.held)
         return rates, rule
+
+    def _rates(self, resolved: Resolved, encoder: Encoder, rule: Protocol) -> Rates:
+        """By a trial or, when those so far took long enough, by the nearest of them, as a model takes about as much as
+        it has weights times cells of its grid."""
+        began, name, shape = time.monotonic(), resolved.task.name, resolved.data("test")[0].image.shape[-2:]
+        size = float(sum(weight.numel() for weight in encoder.parameters()) or 1) * cells_of(encoder, rule, shape)
+        like = None
+        if self._spent > TRIALS and self._tried:
+            _, other, tried = min(self._tried, key=lambda each: (each[0] != name, abs(math.log(each[1] / size))))
+            like = tried.times(size / other)
+        rates = rates_of(resolved, encoder, rule, self.machine, like=like)
+        if rates is like:
+            self.reckoned += 1
+        else:
+            self._tried.append((name, size, rates))
+        self._spent += time.monotonic() - began
+        return rates
 
     def _fit(self, resolved: Resolved, rule: Protocol, rates: Rates) -> float:
         """Seconds of a head: features, where no other head has them, then steps and looks at the val split."""

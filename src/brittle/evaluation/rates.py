@@ -26,6 +26,7 @@ DAY = 86_400  # seconds after which what was measured is measured again: the mac
 LOOKED_AT = 16  # images of the test split, evenly, that are read
 LONG = 0.5  # seconds that say enough
 STEPS = 4  # of a head
+FEW = 2  # images in a step where a whole one takes long
 
 
 class Line(NamedTuple):
@@ -63,9 +64,21 @@ class Rates:
     batch: int
     held: int
 
+    def times(self, factor: float) -> "Rates":
+        """Those of a model that takes so many times as much."""
+        lines = {name: Line(*(factor * part for part in getattr(self, name))) for name in ("look", "score", "climb")}
+        step, judge, held = (factor * each for each in (self.step, self.judge, self.held))
+        return replace(self, **lines, step=step, judge=judge, held=round(held))
 
-def rates_of(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machine) -> Rates:
-    """The rates of the cells of a head, measured with as many threads as this process has."""
+
+def rates_of(
+    resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machine, *, like: Rates | None = None
+) -> Rates:
+    """The rates of the cells of a head, measured with as many threads as this process has.
+
+    Args:
+        like: what to take where they were not measured before, in place of measuring.
+    """
     key = {
         "version": VERSION,
         "weights": resolved.weights,
@@ -82,6 +95,8 @@ def rates_of(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Mach
         values: dict[str, Any] = json.loads(stored)
         values |= {name: Line(*values[name]) for name in ("look", "score", "climb")}
         return Rates(**values)
+    if like:
+        return like
     rates = _measured(resolved, encoder, rule, machine)
     files.write_sealed(path, json.dumps(asdict(rates)).encode())
     return rates
@@ -170,18 +185,19 @@ def _fit(
     line = _line(look, whole, machine.batch_size or loading.most(whole.images[0], device), device)
     if isinstance(task, LabelFree) or task.head_sha256 or isinstance(_head(resolved, encoder, rule), Memory):
         return line, 0.0, 0.0
-    place = [row % len(whole.images) for row in range(rule.recipe.batch)]
-    rows = [(Features(*(part.half().cpu()[place] for part in look(whole))), whole.target.cpu()[place])]
-    outputs, width = loading.classes_of(resolved.data("test"), task.target), rule.look.width(encoder.dim)
+    seen, outputs = look(whole), loading.classes_of(resolved.data("test"), task.target)
 
-    def fit(steps: int, looks: int) -> float:
+    def fit(count: int, steps: int, looks: int) -> float:
+        place = [row % len(whole.images) for row in range(count)]
+        rows = [(Features(*(part.half().cpu()[place] for part in seen)), whole.target.cpu()[place])]
         recipe = replace(rule.recipe, steps=steps, epochs=0, many=0, patience=looks, halving=10 * STEPS)
-        fitted = partial(probe.fit, task, width, encoder.patch, outputs, rows, rows, device=device, recipe=recipe)
-        return _seconds(fitted, device)
+        width, given = rule.look.width(encoder.dim), {"device": device, "recipe": recipe}
+        return _seconds(partial(probe.fit, task, width, encoder.patch, outputs, rows, rows, **given), device)
 
-    fit(1, 0)  # whatever only the first one does
-    short, long, watched = fit(1, 0), fit(1 + STEPS, 0), fit(1 + STEPS, 1 + STEPS)
-    return line, max(0.0, long - short) / STEPS, max(0.0, watched - long) / STEPS / len(place)
+    count, steps = (rule.recipe.batch, STEPS) if fit(FEW, 1, 0) < LONG else (FEW, 1)
+    short, long, watched = fit(count, 1, 0), fit(count, 1 + steps, 0), fit(count, 1 + steps, 1 + steps)
+    step, judge = max(0.0, long - short) / steps, max(0.0, watched - long) / steps
+    return line, step * rule.recipe.batch / count, judge / count
 
 
 def _line(work: Callable[[Batch], object], batch: Batch, most: int, device: str) -> Line:
@@ -191,8 +207,8 @@ def _line(work: Callable[[Batch], object], batch: Batch, most: int, device: str)
         part = batch.rows([row % len(batch.images) for row in range(count)])
         return min(_seconds(lambda: work(part), device) for _ in range(2))
 
-    work(batch.rows([0]))  # whatever only the first one does
-    count, one = 1, seconds(1)
+    first = _seconds(lambda: work(batch.rows([0])), device)  # with whatever only the first one does
+    count, one = 1, first if first > LONG else seconds(1)
     taken = one
     while count < most and taken < LONG:
         more = min(most, 4 * count)
