@@ -280,12 +280,12 @@ def folder_depth(root: Path, end: str = ".png") -> str:
     return f"folder:{root}"
 
 
-def nyu_depth_v2(root: Path) -> str:
+def nyu_depth_v2(root: Path, width: int = 640, height: int = 480) -> str:
     import h5py
     from scipy.io import savemat
 
-    images = np.zeros((12, 3, 640, 480), np.uint8)  # MATLAB's columns first
-    depths = np.full((12, 640, 480), 3.0, np.float32)
+    images = np.zeros((12, 3, width, height), np.uint8)  # MATLAB's columns first
+    depths = np.full((12, width, height), 3.0, np.float32)
     images[:, 0, 100:120, 60:90] = 255  # rows 60:90, columns 100:120
     images[:, 2] = (np.arange(12) * 10).astype(np.uint8)[:, None, None]
     depths[:, 100:120, 60:90] = 1.5
