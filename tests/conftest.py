@@ -34,6 +34,8 @@ from brittle.core.records import Cell, Finding, Result
 from brittle.evaluation import probe
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell; tests interrupt what they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 offline.block()
 _path = [str(Path(offline.__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
 os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, _path)))  # so in the processes that tests start
