@@ -313,6 +313,19 @@ def test_who_cannot_help_says_so_and_goes_on(
     assert "could not help with" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("how", [run_cell, assist_cell])
+def test_images_of_other_weights_are_never_written_down(
+    fresh: Path, cell_of: Cells, tmp_path: Path, how: Callable[..., object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of a worker on a machine where the same path has other weights: whoever scores would take them up."""
+    made = work_of([cell_of("pgd(steps=1)", limit=4)], tmp_path, large=True)
+    (name,) = made.cells
+    other = replace(made.cells[name], encoder="pixels(size=16)")
+    assert how(several(replace(made, cells={name: other})), name) in ("failed", 0)
+    assert "changed since the run began, or are others on this machine" in capsys.readouterr().err
+    assert not made.store.images(name).exists()
+
+
 # --- launchers --------------------------------------------------------------------------------------------------------
 
 

@@ -165,9 +165,6 @@ def _measure(work: Work, name: str, cell: Cell) -> Result:
     result, samples, pictures = measure(
         cell, replace(machine, keep=machine.keep or feeds), work.checks, images, earlier, claim
     )
-    if result.id != name:
-        changed = f"{cell.encoder} or its data changed since the run began"
-        raise CellError(f"{changed}; leave weights and data alone and run again")
     store.put(result, samples, pictures)
     if machine.keep and cell.attack:
         ImageStore(images.folder / PARTS).clear()
@@ -197,7 +194,7 @@ def assist_cell(work: Work, name: str) -> int | None:
 def _images(work: Work, name: str) -> tuple[ImageStore, ImageStore | None]:
     """Where a cell's attacked images are written down, and those that it continues from."""
     before = work.earlier.get(name)
-    return ImageStore(work.store.images(name)), ImageStore(work.store.images(before)) if before else None
+    return ImageStore(work.store.images(name), of=name), ImageStore(work.store.images(before)) if before else None
 
 
 @dataclass(frozen=True)
