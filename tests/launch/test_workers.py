@@ -590,9 +590,10 @@ def test_what_is_not_there_is_said(brittle: Command, tmp_path: Path) -> None:
     for command in ("work", "status"):
         code, _, said = brittle(command, tmp_path / "none")
         assert (code, f"no run folder {tmp_path / 'none'}" in said.replace("\n", " ")) == (4, True)
-    (tmp_path / "work.json").write_text("{}")
-    code, _, said = brittle("work", tmp_path)
-    assert (code, "no work in" in said) == (4, True)
+    for command in ("work", "status"):
+        (tmp_path / "work.json").write_text("{}")
+        code, _, said = brittle(command, tmp_path)
+        assert (code, "no work in" in said) == (4, True)
 
 
 def test_the_estimate_goes_by_those_at_work() -> None:

@@ -14,7 +14,7 @@ from brittle.core import files, progress
 from brittle.core.errors import CellError, MissingError
 from brittle.core.text import show
 from brittle.planning.warm_start import titled
-from brittle.results import journal, store
+from brittle.results import journal, noted, store
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that brittle run has begun.")]
 
@@ -69,15 +69,15 @@ def status(
       brittle status runs/paper --json
     """
     folder = store.Store(_begun(run))
-    noted = files.read_record(folder.root / store.WORK)
-    done = [name for name in noted["plan"] if folder.done(name, noted["checks"], noted["machine"]["keep"])]
-    failed = [name for name in noted["plan"] if name not in done and folder.failed(name)]
+    asked = noted.noted(folder.root)
+    done = [name for name in asked["plan"] if folder.done(name, asked["checks"], asked["machine"]["keep"])]
+    failed = [name for name in asked["plan"] if name not in done and folder.failed(name)]
     every = journal.workers(folder.root)
     alive = [worker for worker in every if worker.alive]
     lost = [worker for worker in every if not worker.alive and not worker.ended]
-    left = len(noted["plan"]) - len(done) - len(failed)
+    left = len(asked["plan"]) - len(done) - len(failed)
     data: dict[str, Any] = {
-        "cells": len(noted["plan"]),
+        "cells": len(asked["plan"]),
         "done": len(done),
         "failed": {name: _reason(folder, name) for name in failed},
         "left": left,
@@ -93,7 +93,7 @@ def status(
 
 def _begun(run: Path) -> Path:
     root = files.expanded(run)
-    if not (root / store.WORK).is_file():
+    if not (root / noted.WORK).is_file():
         what = f"no work in {run}" if root.is_dir() else f"no run folder {run}"
         raise MissingError(f"{what}; start one with brittle run --executor manual --output-dir {run}")
     return root

@@ -5,7 +5,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 from brittle.attacks.parts.image_store import ImageStore
 from brittle.core import files, progress
@@ -18,7 +18,8 @@ from brittle.planning.identity import resolve
 from brittle.planning.warm_start import smaller_cell, titled
 from brittle.reports.parts import wording
 from brittle.results.attempts import attempt
-from brittle.results.store import WORK, Store
+from brittle.results.noted import WORK, noted
+from brittle.results.store import DAMAGE, Store
 
 LARGE = 50_000  # passes of an image: a cell of more is worth being shared by several workers
 ATTEMPTS = 3  # at a cell that takes its worker with it
@@ -92,12 +93,12 @@ class Work:
         Raises:
             MissingError: nothing was, or it is damaged.
         """
+        data = noted(store.root)
         try:
-            data: dict[str, Any] = files.read_record(store.root / WORK)
             cells = {name: Cell(**cell) for name, cell in data["cells"].items()}
             machine = Machine(device, **data["machine"], alone=False)
             return cls(cells, store, machine, data["checks"], data["costs"], data["plan"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGE as error:
             what = f"no work in {store.root}: {type(error).__name__} {' '.join(str(error).split())[:100]}"
             raise MissingError(f"{what}; start it with brittle run --executor manual") from None
 
