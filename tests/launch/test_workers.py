@@ -293,6 +293,26 @@ def test_workers_share_a_large_cell(fresh: Path, cell_of: Cells, tmp_path: Path,
     assert len(set(by)) == 2, "by both"
 
 
+def test_a_helper_attacks_nothing_of_a_cell_that_has_ended(
+    fresh: Path, cell_of: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever scored it has cleared its images, which must not look to the helper as if nobody had made them."""
+    work = several(work_of([cell_of("pgd(steps=1)", limit=8)], tmp_path, large=True), batch_size=4)
+    (name,) = work.cells
+    real = Adversary.ahead
+
+    def late(self: Adversary, *given: object) -> int:
+        monkeypatch.setattr(Adversary, "ahead", real)
+        assert run_cell(work, name) == "done"
+        return real(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Adversary, "ahead", late)
+    assert assist_cell(work, name) == 0
+    assert not work.store.images(name).exists()
+    monkeypatch.setattr(cells, "assist", lambda *_: pytest.fail("it is done"))
+    assert assist_cell(work, name) == 0
+
+
 def test_only_large_cells_are_shared(fresh: Path, cell_of: Cells, tmp_path: Path) -> None:
     work = several(work_of([cell_of()], tmp_path))
     (name,) = work.cells

@@ -179,14 +179,20 @@ def _measure(work: Work, name: str, cell: Cell) -> Result:
 
 def assist_cell(work: Work, name: str) -> int | None:
     """Attack batches of a large cell that another worker is measuring; how many they were, or None where it has not
-    come that far. What goes wrong is for that worker to say."""
+    come that far. What goes wrong is for that worker to say. Once that worker has come to its end nothing more is
+    attacked: the images are cleared by then, and those of the smaller budget to start from, too."""
     if not work.large(name):
+        return 0
+    before = _ends(work.store, name)
+    if work.finished(name):
         return 0
     images, earlier = _images(work, name)
     try:
-        return assist(work.cells[name], work.machine, images, earlier, _Claims(work.store, name))
+        return assist(work.cells[name], work.machine, images, earlier, _Claims(work.store, name, before))
     except Busy:
         return None
+    except _Ended:
+        return 0
     except Exception as error:  # noqa: BLE001 - as above
         progress.say(f"could not help with {titled(work.cells[name])}: {type(error).__name__}: {error}")
         return 0
@@ -198,14 +204,37 @@ def _images(work: Work, name: str) -> tuple[ImageStore, ImageStore | None]:
     return ImageStore(work.store.images(name), of=name), ImageStore(work.store.images(before)) if before else None
 
 
+def _ends(store: Store, name: str) -> list[tuple[int, int] | None]:
+    """Which files say how a cell ended: others as soon as another end is written down."""
+    found: list[tuple[int, int] | None] = []
+    for folder in ("results", "failed"):
+        try:
+            status = (store.root / folder / f"{name}.json").stat()
+            found.append((status.st_ino, status.st_mtime_ns))
+        except OSError:  # none
+            found.append(None)
+    return found
+
+
+class _Ended(Exception):
+    """The cell that is helped with has come to its end."""
+
+
 @dataclass(frozen=True)
 class _Claims:
-    """Claims on the batches of a cell."""
+    """Claims on the batches of a cell.
+
+    Args:
+        before: the ends of the cell when a helper began; None for whoever measures it.
+    """
 
     store: Store
     name: str
+    before: Sequence[object] | None = None
 
     @contextmanager
     def __call__(self, ids: Sequence[str], wait: bool) -> Generator[None]:
         with self.store.claim(f"{self.name}-{files.sha256(' '.join(ids))[:12]}", wait=wait):
+            if self.before is not None and self.before != _ends(self.store, self.name):
+                raise _Ended
             yield
