@@ -4,6 +4,7 @@ that it would write is not there."""
 import gzip
 import io
 import re
+import subprocess
 import tarfile
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,7 +16,9 @@ import torchvision.datasets.utils
 
 from brittle.core import files
 from brittle.core.errors import UsageError
+from brittle.evaluation.machine import Machine
 from brittle.launch.parts.cell import Work
+from brittle.launch.parts.crew import command
 from brittle.results.store import Store
 
 Run = Callable[..., tuple[int, str, str]]
@@ -121,6 +124,15 @@ def test_a_run_folder_names_no_file_outside_of_it(tmp_path: Path, brittle: Run, 
             assert "is no identity of a cell" in err
     assert outside.read_text() == "{}"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["outside.json", "run"]
+
+
+@pytest.mark.threat("remote code")
+def test_a_worker_runs_no_file_that_is_named_like_a_module(tmp_path: Path) -> None:
+    (tmp_path / "signal.py").write_text("open('canary', 'w')\nraise SystemExit(9)\n")
+    start = command(Work({}, Store(tmp_path / "run"), Machine(), "none"), "cpu")
+    wanted = [*start[: start.index("work")], "version"]
+    subprocess.run(wanted, cwd=tmp_path, check=True, timeout=60)
+    _no_canary(tmp_path)
 
 
 def _archive() -> bytes:
