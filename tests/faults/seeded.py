@@ -100,11 +100,13 @@ FAULTS = (
     Fault(
         "a-stop-counts-as-a-death",
         "results/attempts.py",
-        """    try:
-        yield before
+        """        raise
     finally:
-        path.unlink(missing_ok=True)""",
-        """    yield before
+        if as_before:
+            files.write_whole(path, as_before)
+        else:
+            path.unlink(missing_ok=True)""",
+        """        raise
     path.unlink(missing_ok=True)""",
         WORKERS,
     ),

@@ -25,6 +25,7 @@ from brittle.launch.parts import crew, worker
 from brittle.launch.parts.cell import Work, assist_cell, run_cell
 from brittle.planning.identity import resolve
 from brittle.results import journal
+from brittle.results.attempts import forget
 from brittle.results.store import Store, read_run
 
 Command = Callable[..., tuple[int, str, str]]
@@ -191,8 +192,6 @@ def test_a_failure_is_not_tried_again_by_the_others_but_by_the_next_run(
     monkeypatch.setattr(cells, "measure", failing)
     assert [run_cell(work, name), run_cell(work, name)] == ["failed", "failed"]
     assert len(calls) == 1
-    from brittle.results.attempts import forget
-
     forget(work.store.root, [name])
     assert run_cell(work, name) == "failed"
     assert len(calls) == 2
@@ -229,6 +228,30 @@ def test_a_stop_is_no_attempt(fresh: Path, cell_of: Cells, tmp_path: Path, monke
         with pytest.raises(KeyboardInterrupt):
             run_cell(work, name)
     assert not list(tmp_path.glob("workers/*.attempts"))
+
+
+@pytest.mark.fault("F20")
+def test_who_has_to_wait_does_not_make_others_forget_who_died(
+    fresh: Path, cell_of: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the memory runs out for a head, which several cells take turns to fit."""
+    work = several(work_of([cell_of(None)], tmp_path))
+    (name,) = work.cells
+    counted = tmp_path / "workers" / f"{name}.attempts"
+
+    def busy(*_: object) -> None:
+        raise Busy("the head")
+
+    monkeypatch.setattr(cells, "measure", busy)
+    assert run_cell(work, name) == "busy"
+    assert not counted.exists()
+    counted.write_text(f"{cells.ATTEMPTS} 0")
+    assert run_cell(work, name) == "failed"
+    assert not counted.exists()
+    forget(tmp_path, [name])
+    counted.write_text("2 0")
+    assert run_cell(work, name) == "busy"
+    assert counted.read_text() == "2 0"
 
 
 # --- large cells ------------------------------------------------------------------------------------------------------
