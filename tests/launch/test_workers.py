@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -543,7 +544,7 @@ def test_a_killed_worker_is_replaced(endless: subprocess.Popen[str], tmp_path: P
     data = json.loads(brittle("status", tmp_path / "run", "--json")[1])
     assert (data["cells"], data["lost_workers"], len(data["workers"])) == (4, 1, 2)
     assert data["left"] in (2, 3)  # where one of them took an attack before a clean number that was not ready yet
-    assert "1 workers were lost" in brittle("status", tmp_path / "run")[1]
+    assert "1 worker was lost" in brittle("status", tmp_path / "run")[1]
 
 
 def test_workers_that_end_at_once_are_not_started_for_ever(
@@ -599,6 +600,8 @@ def test_what_is_no_journal_is_passed_over(tmp_path: Path) -> None:
         '[1, "say", {}, true]',
         '[1, "rm", "-rf"]',
         '[1, "doing", 1]',
+        '[NaN, "ended"]',
+        f'[1{"0" * 400}, "ended"]',
         "\udcff",
     ]
     (folder / "a.jsonl").write_bytes("\n".join([*lines, '[2.0, "ended"]', ""]).encode(errors="surrogateescape"))
@@ -627,6 +630,22 @@ def test_of_another_machine_a_worker_is_lost_once_it_is_silent() -> None:
     assert other.alive
     assert not replace(other, heard=time.time() - 2 * journal.SILENT).alive
     assert not replace(other, ended=True).alive
+
+
+def test_a_number_that_no_process_has_is_of_none() -> None:
+    assert not journal.Worker("x", host=socket.gethostname(), pid=10**30).alive
+
+
+def test_between_two_cells_a_worker_is_at_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "BEAT", 0.02)
+    with journal.Journal(tmp_path, "cpu") as mine:
+        mine("doing", "a cell", 1, 2, "images")
+        mine("finished", "a cell", "")
+        wanted = time.monotonic() + 10
+        while sum(what == "doing" for _, _, what, _ in journal.Tail(tmp_path, past=True)) < 2:
+            assert time.monotonic() < wanted
+            time.sleep(0.01)
+        assert [each.doing for each in journal.workers(tmp_path)] == [()]
 
 
 def test_what_is_not_there_is_said(brittle: Command, tmp_path: Path) -> None:

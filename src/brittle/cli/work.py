@@ -123,7 +123,9 @@ def _lines(data: dict[str, Any]) -> list[str]:
         heard = f", heard of {progress.duration(max(0.0, time.time() - worker['heard']))} ago"
         lines.append(f"{worker['host']} {worker['pid']} {worker['device']}: {what}{heard}")
     if data["lost_workers"]:
-        lines.append(f"{data['lost_workers']} workers were lost; what they were at is taken up by the others")
+        who = "1 worker was" if data["lost_workers"] == 1 else f"{data['lost_workers']} workers were"
+        taken = "; what they were at is taken up by the others" if data["left"] and data["workers"] else ""
+        lines.append(f"{who} lost{taken}")
     if data["left"] and not data["workers"]:
         lines.append("nobody is at work; brittle work RUN, or the same brittle run again, goes on")
     return [*lines, *(f"failed: {why}" for why in data["failed"].values())]
