@@ -618,6 +618,19 @@ def test_a_run_folder_may_look_like_an_option(
     assert len(read_run(tmp_path / "-a b'c")) == 4
 
 
+@pytest.mark.fault("F04")
+def test_a_run_that_begins_in_the_same_folder_takes_nobodys_workers(
+    fresh: Path, cell_of: Cells, tmp_path: Path, brittle: Command
+) -> None:
+    one, other = (work_of([cell_of(None, "classification(head=knn)", seed=seed)], tmp_path) for seed in (0, 1))
+    with one.note(), other.note():
+        words = crew.command(one, "cpu")
+        assert brittle(*words[words.index("work") :])[0] == 0
+    assert [each.id for each in read_run(tmp_path)] == list(one.cells)
+    assert [path.name for path in tmp_path.rglob("*work.json")] == ["work.json"]
+    assert brittle(*words[words.index("work") :])[0] == 4
+
+
 def test_a_journal_that_cannot_be_written_ends_no_worker(tmp_path: Path) -> None:
     (tmp_path / "workers").write_text("a file where a folder belongs, as good as a full disk")
     with journal.Journal(tmp_path, "cpu") as mine:

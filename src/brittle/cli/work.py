@@ -23,6 +23,7 @@ def work(
     run: Run,
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     tied: Annotated[bool, typer.Option("--tied", hidden=True)] = False,
+    of: Annotated[str, typer.Option("--of", hidden=True)] = "",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
     """Be one of the workers of a run. It measures cells that nobody is at, until none is left. Any number may share a
@@ -45,7 +46,7 @@ def work(
 
     if tied:
         Thread(target=wait_for_the_end, args=(lambda: os._exit(143),), daemon=True).start()
-    mine = Work.noted(folder, machine(device, precision="fp32").device)
+    mine = Work.noted(folder, machine(device, precision="fp32").device, of)
     with spoken(mine, echo=not tied):
         work_off(mine)
     if tied:

@@ -1,5 +1,6 @@
 """One cell measured and stored: claimed, resumed, kept, and its failure written down; every worker's unit."""
 
+import secrets
 import traceback
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +19,7 @@ from brittle.planning.identity import resolve
 from brittle.planning.warm_start import smaller_cell, titled
 from brittle.reports.parts import wording
 from brittle.results.attempts import attempt
-from brittle.results.noted import WORK, noted
+from brittle.results.noted import noted, place
 from brittle.results.store import DAMAGE, Store
 
 LARGE = 50_000  # passes of an image: a cell of more is worth being shared by several workers
@@ -73,8 +74,15 @@ class Work:
         """Whether a cell is worth being shared by several workers."""
         return self.costs.get(name, 0.0) > LARGE
 
-    def note(self) -> None:
-        """Write it into the run folder, for workers that begin with nothing else."""
+    @cached_property
+    def key(self) -> str:
+        """What tells it from that of another run in the same folder."""
+        return secrets.token_hex(10)
+
+    @contextmanager
+    def note(self) -> Generator[None]:
+        """Write it into the run folder, for workers that begin with nothing else. Those that are started inside take
+        its own note, which is gone afterwards: another run that begins meanwhile would send them to its cells."""
         machine = {key: getattr(self.machine, key) for key in ("batch_size", "workers", "precision", "keep")}
         cells = {name: asdict(cell) for name, cell in self.cells.items()}
         data = {
@@ -84,16 +92,26 @@ class Work:
             "costs": {**self.costs},
             "plan": [*self.plan],
         }
-        files.write_record(self.store.root / WORK, data)
+        own = place(self.store.root, self.key)
+        for path in (place(self.store.root), own):
+            files.write_record(path, data)
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # what is left of it harms nobody
+                own.unlink()
 
     @classmethod
-    def noted(cls, store: Store, device: str) -> "Work":
+    def noted(cls, store: Store, device: str, of: str = "") -> "Work":
         """What was written into a run folder, for one of several workers on a device.
+
+        Args:
+            of: the ``key`` of a run; the last one that was started where empty.
 
         Raises:
             MissingError: nothing was, or it is damaged.
         """
-        data = noted(store.root)
+        data = noted(store.root, of)
         try:
             cells = {name: Cell(**cell) for name, cell in data["cells"].items()}
             machine = Machine(device, **data["machine"], alone=False)

@@ -24,7 +24,7 @@ def command(work: Work, device: str) -> list[str]:
     """What starts one worker on any machine that sees the run folder; with -P, as no file of the working folder is to
     be run because it is named like a module."""
     root = str(work.store.root.absolute())
-    return [sys.executable, "-P", "-m", "brittle", "work", root, "--device", device, "--quiet"]
+    return [sys.executable, "-P", "-m", "brittle", "work", root, "--device", device, "--quiet", "--of", work.key]
 
 
 def cores() -> int:
