@@ -201,3 +201,15 @@ def test_a_dry_run_says_how_long(brittle: Command, fresh: Path, encoder: str, ti
     assert brittle(*words, "--max-hours", "nan")[0] == 2
     code, _, err = brittle(*words, "--dry-run", "--max-hours", "0")
     assert (code, "workers" in err) == (0, False)  # nothing is left to do
+
+
+def test_a_dry_run_lists_what_lacks_evidence_or_images_as_a_run_would_do_it(
+    brittle: Command, fresh: Path, encoder: str, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecasts, "rates_of", lambda *_, **__: STILL)
+    run, of = ("run", "--output-dir", str(tmp_path), "-q"), ("-e", encoder, "-d", tiny, "-t", "classification")
+    words = (*run, *of, "-a", "noise", "--limit", "4")
+    assert brittle(*words, "--checks", "none")[0] == 0
+    for more in (("--checks", "fast"), ("--checks", "none", "--keep-adversarial")):
+        _, out, _ = brittle(*words, *more, "--dry-run")
+        assert [line[:5] for line in out.splitlines()] == ["done ", "to do"], more

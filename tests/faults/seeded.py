@@ -100,11 +100,13 @@ FAULTS = (
     Fault(
         "a-stop-counts-as-a-death",
         "results/attempts.py",
-        """    try:
-        yield before
+        """        raise
     finally:
-        path.unlink(missing_ok=True)""",
-        """    yield before
+        if as_before:
+            files.write_whole(path, as_before)
+        else:
+            path.unlink(missing_ok=True)""",
+        """        raise
     path.unlink(missing_ok=True)""",
         WORKERS,
     ),
@@ -285,8 +287,8 @@ FAULTS = (
     Fault(
         "a-failed-check-does-not-count",
         "reports/parts/answer.py",
-        "[result for result in done if trusted(result)] or done",
-        "done",
+        "[result for result in looking if trusted(result)] or looking",
+        "looking",
         ["reports/test_html.py"],
     ),
     Fault(

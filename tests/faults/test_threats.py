@@ -4,8 +4,10 @@ that it would write is not there."""
 import gzip
 import io
 import re
+import subprocess
 import tarfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,10 @@ import torchvision.datasets.utils
 
 from brittle.core import files
 from brittle.core.errors import UsageError
+from brittle.evaluation.machine import Machine
 from brittle.launch.parts.cell import Work
+from brittle.launch.parts.crew import command
+from brittle.results.store import Store
 
 Run = Callable[..., tuple[int, str, str]]
 SMALL = ("-e", "pixels(size=8)", "-d", "scenes(train=24, val=8, test=8, size=8)", "-t", "classification", "-a", "noise")
@@ -97,6 +102,37 @@ def test_a_name_is_no_path(tmp_path: Path, brittle: Run, name: str) -> None:
     code, _, err = brittle("run", tmp_path / "plan.yaml", "--dry-run")
     assert code == 2
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.threat("names")
+@pytest.mark.parametrize("listed", ["cells", "plan", "current"])
+def test_a_run_folder_names_no_file_outside_of_it(tmp_path: Path, brittle: Run, cell_of: Any, listed: str) -> None:
+    """Sealed as it should be, as anybody can seal: what is read under such a name would be moved for its damage."""
+    outside, folder = tmp_path / "outside.json", tmp_path / "run"
+    outside.write_text("{}")
+    name, cell = str(outside.with_suffix("")), asdict(cell_of())
+    noted = {"cells": {}, "plan": [], "machine": {"keep": False}, "checks": "none", "costs": {}}
+    noted |= {"cells": {name: cell}} if listed == "cells" else {"plan": [name]}
+    files.write_record(folder / "work.json", noted)
+    files.write_record(folder / "current.json", {"cells": {"a cell": name}})
+    if listed == "current":
+        assert Store(folder).others({}) == []
+    else:
+        for command in ("status", "work"):
+            code, _, err = brittle(command, folder)
+            assert (code, len(err.splitlines())) == (4, 1)
+            assert "is no identity of a cell" in err
+    assert outside.read_text() == "{}"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside.json", "run"]
+
+
+@pytest.mark.threat("remote code")
+def test_a_worker_runs_no_file_that_is_named_like_a_module(tmp_path: Path) -> None:
+    (tmp_path / "signal.py").write_text("open('canary', 'w')\nraise SystemExit(9)\n")
+    start = command(Work({}, Store(tmp_path / "run"), Machine(), "none"), "cpu")
+    wanted = [*start[: start.index("work")], "version"]
+    subprocess.run(wanted, cwd=tmp_path, check=True, timeout=60)
+    _no_canary(tmp_path)
 
 
 def _archive() -> bytes:

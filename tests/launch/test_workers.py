@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from brittle.launch.parts import crew, worker
 from brittle.launch.parts.cell import Work, assist_cell, run_cell
 from brittle.planning.identity import resolve
 from brittle.results import journal
+from brittle.results.attempts import forget
 from brittle.results.store import Store, read_run
 
 Command = Callable[..., tuple[int, str, str]]
@@ -191,8 +193,6 @@ def test_a_failure_is_not_tried_again_by_the_others_but_by_the_next_run(
     monkeypatch.setattr(cells, "measure", failing)
     assert [run_cell(work, name), run_cell(work, name)] == ["failed", "failed"]
     assert len(calls) == 1
-    from brittle.results.attempts import forget
-
     forget(work.store.root, [name])
     assert run_cell(work, name) == "failed"
     assert len(calls) == 2
@@ -229,6 +229,30 @@ def test_a_stop_is_no_attempt(fresh: Path, cell_of: Cells, tmp_path: Path, monke
         with pytest.raises(KeyboardInterrupt):
             run_cell(work, name)
     assert not list(tmp_path.glob("workers/*.attempts"))
+
+
+@pytest.mark.fault("F20")
+def test_who_has_to_wait_does_not_make_others_forget_who_died(
+    fresh: Path, cell_of: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the memory runs out for a head, which several cells take turns to fit."""
+    work = several(work_of([cell_of(None)], tmp_path))
+    (name,) = work.cells
+    counted = tmp_path / "workers" / f"{name}.attempts"
+
+    def busy(*_: object) -> None:
+        raise Busy("the head")
+
+    monkeypatch.setattr(cells, "measure", busy)
+    assert run_cell(work, name) == "busy"
+    assert not counted.exists()
+    counted.write_text(f"{cells.ATTEMPTS} 0")
+    assert run_cell(work, name) == "failed"
+    assert not counted.exists()
+    forget(tmp_path, [name])
+    counted.write_text("2 0")
+    assert run_cell(work, name) == "busy"
+    assert counted.read_text() == "2 0"
 
 
 # --- large cells ------------------------------------------------------------------------------------------------------
@@ -293,6 +317,26 @@ def test_workers_share_a_large_cell(fresh: Path, cell_of: Cells, tmp_path: Path,
     assert len(set(by)) == 2, "by both"
 
 
+def test_a_helper_attacks_nothing_of_a_cell_that_has_ended(
+    fresh: Path, cell_of: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever scored it has cleared its images, which must not look to the helper as if nobody had made them."""
+    work = several(work_of([cell_of("pgd(steps=1)", limit=8)], tmp_path, large=True), batch_size=4)
+    (name,) = work.cells
+    real = Adversary.ahead
+
+    def late(self: Adversary, *given: object) -> int:
+        monkeypatch.setattr(Adversary, "ahead", real)
+        assert run_cell(work, name) == "done"
+        return real(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Adversary, "ahead", late)
+    assert assist_cell(work, name) == 0
+    assert not work.store.images(name).exists()
+    monkeypatch.setattr(cells, "assist", lambda *_: pytest.fail("it is done"))
+    assert assist_cell(work, name) == 0
+
+
 def test_only_large_cells_are_shared(fresh: Path, cell_of: Cells, tmp_path: Path) -> None:
     work = several(work_of([cell_of()], tmp_path))
     (name,) = work.cells
@@ -311,6 +355,19 @@ def test_who_cannot_help_says_so_and_goes_on(
     monkeypatch.setattr(cells, "assist", broken)
     assert assist_cell(work, next(iter(work.cells))) == 0
     assert "could not help with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [run_cell, assist_cell])
+def test_images_of_other_weights_are_never_written_down(
+    fresh: Path, cell_of: Cells, tmp_path: Path, how: Callable[..., object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of a worker on a machine where the same path has other weights: whoever scores would take them up."""
+    made = work_of([cell_of("pgd(steps=1)", limit=4)], tmp_path, large=True)
+    (name,) = made.cells
+    other = replace(made.cells[name], encoder="pixels(size=16)")
+    assert how(several(replace(made, cells={name: other})), name) in ("failed", 0)
+    assert "changed since the run began, or are others on this machine" in capsys.readouterr().err
+    assert not made.store.images(name).exists()
 
 
 # --- launchers --------------------------------------------------------------------------------------------------------
@@ -487,7 +544,7 @@ def test_a_killed_worker_is_replaced(endless: subprocess.Popen[str], tmp_path: P
     data = json.loads(brittle("status", tmp_path / "run", "--json")[1])
     assert (data["cells"], data["lost_workers"], len(data["workers"])) == (4, 1, 2)
     assert data["left"] in (2, 3)  # where one of them took an attack before a clean number that was not ready yet
-    assert "1 workers were lost" in brittle("status", tmp_path / "run")[1]
+    assert "1 worker was lost" in brittle("status", tmp_path / "run")[1]
 
 
 def test_workers_that_end_at_once_are_not_started_for_ever(
@@ -543,6 +600,8 @@ def test_what_is_no_journal_is_passed_over(tmp_path: Path) -> None:
         '[1, "say", {}, true]',
         '[1, "rm", "-rf"]',
         '[1, "doing", 1]',
+        '[NaN, "ended"]',
+        f'[1{"0" * 400}, "ended"]',
         "\udcff",
     ]
     (folder / "a.jsonl").write_bytes("\n".join([*lines, '[2.0, "ended"]', ""]).encode(errors="surrogateescape"))
@@ -559,6 +618,19 @@ def test_a_run_folder_may_look_like_an_option(
     assert len(read_run(tmp_path / "-a b'c")) == 4
 
 
+@pytest.mark.fault("F04")
+def test_a_run_that_begins_in_the_same_folder_takes_nobodys_workers(
+    fresh: Path, cell_of: Cells, tmp_path: Path, brittle: Command
+) -> None:
+    one, other = (work_of([cell_of(None, "classification(head=knn)", seed=seed)], tmp_path) for seed in (0, 1))
+    with one.note(), other.note():
+        words = crew.command(one, "cpu")
+        assert brittle(*words[words.index("work") :])[0] == 0
+    assert [each.id for each in read_run(tmp_path)] == list(one.cells)
+    assert [path.name for path in tmp_path.rglob("*work.json")] == ["work.json"]
+    assert brittle(*words[words.index("work") :])[0] == 4
+
+
 def test_a_journal_that_cannot_be_written_ends_no_worker(tmp_path: Path) -> None:
     (tmp_path / "workers").write_text("a file where a folder belongs, as good as a full disk")
     with journal.Journal(tmp_path, "cpu") as mine:
@@ -573,13 +645,30 @@ def test_of_another_machine_a_worker_is_lost_once_it_is_silent() -> None:
     assert not replace(other, ended=True).alive
 
 
+def test_a_number_that_no_process_has_is_of_none() -> None:
+    assert not journal.Worker("x", host=socket.gethostname(), pid=10**30).alive
+
+
+def test_between_two_cells_a_worker_is_at_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "BEAT", 0.02)
+    with journal.Journal(tmp_path, "cpu") as mine:
+        mine("doing", "a cell", 1, 2, "images")
+        mine("finished", "a cell", "")
+        wanted = time.monotonic() + 10
+        while sum(what == "doing" for _, _, what, _ in journal.Tail(tmp_path, past=True)) < 2:
+            assert time.monotonic() < wanted
+            time.sleep(0.01)
+        assert [each.doing for each in journal.workers(tmp_path)] == [()]
+
+
 def test_what_is_not_there_is_said(brittle: Command, tmp_path: Path) -> None:
     for command in ("work", "status"):
         code, _, said = brittle(command, tmp_path / "none")
         assert (code, f"no run folder {tmp_path / 'none'}" in said.replace("\n", " ")) == (4, True)
-    (tmp_path / "work.json").write_text("{}")
-    code, _, said = brittle("work", tmp_path)
-    assert (code, "no work in" in said) == (4, True)
+    for command in ("work", "status"):
+        (tmp_path / "work.json").write_text("{}")
+        code, _, said = brittle(command, tmp_path)
+        assert (code, "no work in" in said) == (4, True)
 
 
 def test_the_estimate_goes_by_those_at_work() -> None:

@@ -165,8 +165,8 @@ def execute(
         forget(store.root, lacking)
         with whole(costs):
             work = Work({name: cells[name] for name in lacking}, store, where, plan.checks, costs, list(cells))
-            work.note()
-            components.build("launch", executor, work)
+            with work.note():
+                components.build("launch", executor, work)
     mine = results_of(store, list(cells))
     write(store, mine)
     return mine

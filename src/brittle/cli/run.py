@@ -241,7 +241,7 @@ def _outline(
     if not sweep.left(plan, missing):
         return
     cells = running.cells_of(plan, where.precision)
-    to_do = set(folder.missing(list(cells)))
+    to_do = set(folder.missing(list(cells), plan.checks, where.keep))
     for key, cell in cells.items():
         show(f"{'to do' if key in to_do else 'done '}  {key}  {titled(cell)}")
     passes = [running.passes_of(cells[key]) for key in to_do]
@@ -259,9 +259,8 @@ def _forecast(told: "Forecast", workers: int, seconds: tuple[float, float], devi
     """In words."""
     of = "GPU memory" if device.startswith("cuda") else "memory"
     least, most = zip(*told.cells.values()) if told.cells else ((), ())
-    parts = (
-        f"heads {progress.duration(sum(told.heads.values()))}, cells {_between(sum(least), sum(most))} of one worker"
-    )
+    heads = progress.duration(sum(told.heads.values()))
+    parts = f"heads {heads}, cells {_between(sum(least), sum(most))} of one worker"
     who = "1 worker" if workers == 1 else f"{workers} workers"
     less = f"; without {len(told.unknown)} cells: {next(iter(told.unknown.values()))}" if told.unknown else ""
     if told.reckoned:
@@ -271,7 +270,8 @@ def _forecast(told: "Forecast", workers: int, seconds: tuple[float, float], devi
 
 def _between(least: float, most: float) -> str:
     """Two times, or one where they say about the same."""
-    return progress.duration(most) if most < 1.2 * least else f"{progress.duration(least)} to {progress.duration(most)}"
+    longest = progress.duration(most)
+    return longest if most <= 1.2 * least else f"{progress.duration(least)} to {longest}"
 
 
 def _plan(name: str | None, options: dict[str, Any], roots: dict[str, str]) -> tuple[Plan, Plan | None]:

@@ -14,7 +14,7 @@ from brittle.core import files, progress
 from brittle.core.errors import CellError, MissingError
 from brittle.core.text import show
 from brittle.planning.warm_start import titled
-from brittle.results import journal, store
+from brittle.results import journal, noted, store
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that brittle run has begun.")]
 
@@ -23,6 +23,7 @@ def work(
     run: Run,
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     tied: Annotated[bool, typer.Option("--tied", hidden=True)] = False,
+    of: Annotated[str, typer.Option("--of", hidden=True)] = "",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress.")] = False,
 ) -> None:
     """Be one of the workers of a run. It measures cells that nobody is at, until none is left. Any number may share a
@@ -45,7 +46,7 @@ def work(
 
     if tied:
         Thread(target=wait_for_the_end, args=(lambda: os._exit(143),), daemon=True).start()
-    mine = Work.noted(folder, machine(device, precision="fp32").device)
+    mine = Work.noted(folder, machine(device, precision="fp32").device, of)
     with spoken(mine, echo=not tied):
         work_off(mine)
     if tied:
@@ -69,15 +70,15 @@ def status(
       brittle status runs/paper --json
     """
     folder = store.Store(_begun(run))
-    noted = files.read_record(folder.root / store.WORK)
-    done = [name for name in noted["plan"] if folder.done(name, noted["checks"], noted["machine"]["keep"])]
-    failed = [name for name in noted["plan"] if name not in done and folder.failed(name)]
+    asked = noted.noted(folder.root)
+    done = [name for name in asked["plan"] if folder.done(name, asked["checks"], asked["machine"]["keep"])]
+    failed = [name for name in asked["plan"] if name not in done and folder.failed(name)]
     every = journal.workers(folder.root)
     alive = [worker for worker in every if worker.alive]
     lost = [worker for worker in every if not worker.alive and not worker.ended]
-    left = len(noted["plan"]) - len(done) - len(failed)
+    left = len(asked["plan"]) - len(done) - len(failed)
     data: dict[str, Any] = {
-        "cells": len(noted["plan"]),
+        "cells": len(asked["plan"]),
         "done": len(done),
         "failed": {name: _reason(folder, name) for name in failed},
         "left": left,
@@ -93,7 +94,7 @@ def status(
 
 def _begun(run: Path) -> Path:
     root = files.expanded(run)
-    if not (root / store.WORK).is_file():
+    if not (root / noted.WORK).is_file():
         what = f"no work in {run}" if root.is_dir() else f"no run folder {run}"
         raise MissingError(f"{what}; start one with brittle run --executor manual --output-dir {run}")
     return root
@@ -123,7 +124,9 @@ def _lines(data: dict[str, Any]) -> list[str]:
         heard = f", heard of {progress.duration(max(0.0, time.time() - worker['heard']))} ago"
         lines.append(f"{worker['host']} {worker['pid']} {worker['device']}: {what}{heard}")
     if data["lost_workers"]:
-        lines.append(f"{data['lost_workers']} workers were lost; what they were at is taken up by the others")
+        who = "1 worker was" if data["lost_workers"] == 1 else f"{data['lost_workers']} workers were"
+        taken = "; what they were at is taken up by the others" if data["left"] and data["workers"] else ""
+        lines.append(f"{who} lost{taken}")
     if data["left"] and not data["workers"]:
         lines.append("nobody is at work; brittle work RUN, or the same brittle run again, goes on")
     return [*lines, *(f"failed: {why}" for why in data["failed"].values())]

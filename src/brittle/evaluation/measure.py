@@ -12,7 +12,7 @@ import numpy as np
 from brittle.attacks.parts.image_store import ImageStore
 from brittle.checks.parts.evidence import findings
 from brittle.core import components
-from brittle.core.errors import BrittleError, UsageError
+from brittle.core.errors import BrittleError, CellError, UsageError
 from brittle.core.pictures import Picture
 from brittle.core.progress import progress, say
 from brittle.core.records import EVIDENCE, Cell, Finding, Result
@@ -75,6 +75,9 @@ def _ready(
     cell: Cell, machine: Machine, images: ImageStore | None, earlier: ImageStore | None, claim: Claim | None
 ) -> _Ready:
     resolved = resolve(cell, machine.precision).pinned()
+    if images and images.of not in ("", resolved.id):  # before an image of other weights stands among them
+        changed = f"{cell.encoder} or its data changed since the run began, or are others on this machine"
+        raise CellError(f"{changed}; leave weights and data alone and run again")
     limit, chosen = inspection.drawn(cell)
     total = len(inspection.places(cell.dataset, "test", limit, chosen))
     model, rule = model_of(resolved, machine)

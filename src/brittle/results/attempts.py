@@ -5,14 +5,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from brittle.core import files
+from brittle.core.errors import Busy
 from brittle.results.journal import FOLDER
 
 
 @contextmanager
 def attempt(root: Path, name: str) -> Generator[int]:
     """Around the measuring of a cell in a run folder: how many attempts before this one were cut off since the run was
-    last started and got nowhere. One that comes to its end, or to an error, is not counted; and all are forgotten where
-    the last one wrote attacked images down, as one does that a queue's time limit ends."""
+    last started and got nowhere. One that comes to its end, or to an error, is not counted, and where another worker is
+    making what the cell needs nothing has been tried; and all are forgotten where the last one wrote attacked images
+    down, as one does that a queue's time limit ends."""
     path, written = _path(root, name), _written(root, name)
     try:
         before, had = map(int, path.read_text().split())
@@ -20,10 +22,17 @@ def attempt(root: Path, name: str) -> Generator[int]:
         before, had = 0, written
     before = 0 if written > had else before
     files.write_whole(path, f"{before + 1} {written}".encode())
+    as_before = b""
     try:
         yield before
+    except Busy:
+        as_before = f"{before} {had}".encode() if before else b""
+        raise
     finally:
-        path.unlink(missing_ok=True)
+        if as_before:
+            files.write_whole(path, as_before)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def forget(root: Path, names: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 launchers and ``brittle status`` know of workers."""
 
 import json
+import math
 import os
 import socket
 import threading
@@ -56,6 +57,8 @@ class Journal:
             self._doing = values
             if time.monotonic() - self._written < BEAT:
                 return
+        elif what == "finished":
+            self._doing = ()  # else the next sign of life would say it of a cell that is over
         self._write(what, *values)
 
     def _write(self, what: str, *values: object) -> None:
@@ -105,8 +108,8 @@ def _told(line: bytes) -> tuple[float, str, list[Any]] | None:
     try:
         at, what, *values = json.loads(line)
         sound = SHAPES[what] == [type(value) for value in values] or (what, values) == ("doing", [])
-        return (float(at), what, values) if sound else None
-    except (ValueError, TypeError, KeyError, RecursionError):
+        return (float(at), what, values) if sound and math.isfinite(at) else None
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 
@@ -134,7 +137,7 @@ class Worker:
             return time.time() - self.heard < SILENT
         try:
             os.kill(self.pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):  # or no process can have such a number
             return False
         except PermissionError:  # another user's
             pass

@@ -2,7 +2,6 @@
 many processes run."""
 
 import json
-import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -17,12 +16,11 @@ from brittle.core.pictures import Picture
 from brittle.core.progress import say
 from brittle.core.records import EVIDENCE, Cell, Result
 from brittle.planning.plan import DOWNSTREAM
+from brittle.results.noted import ID, identity
 
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OSError, UsageError)  # what reading a damaged file may raise
 FOLDERS = ("results", "samples", "gallery", "failed", "adversarial", "locks", "workers", "quarantine", "report")
-WORK = "work.json"  # what workers are to do
 LABEL = "cell.json"  # says what kept images are, and is written last
-ID = re.compile(r"[0-9a-f]{20}")
 
 
 class Store:
@@ -203,7 +201,7 @@ class Store:
             cells = json.loads(path.read_text(encoding="utf8"))
             if not all(isinstance(name, str) and ID.fullmatch(name) for name in cells.values()):
                 cells = files.read_record(path)["cells"]  # the names alone, unsealed, are of an older version
-            return {str(label): str(name) for label, name in cells.items()}
+            return {str(label): identity(name) for label, name in cells.items()}
         except DAMAGE as error:
             self._quarantine(path, error)
             return {}

@@ -18,10 +18,13 @@ class ImageStore:
     they are batched.
 
     Damaged files count as absent.
+
+    Args:
+        of: the identity of the cell whose images these are; of any where empty.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, of: str = "") -> None:
+        self.folder, self.of = folder, of
         self._places: dict[str, tuple[Path, int]] | None = None
         self._last: tuple[Path, dict[str, Tensor]] | None = None
 

@@ -1,11 +1,12 @@
 """One cell measured and stored: claimed, resumed, kept, and its failure written down; every worker's unit."""
 
+import secrets
 import traceback
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 from brittle.attacks.parts.image_store import ImageStore
 from brittle.core import files, progress
@@ -18,7 +19,8 @@ from brittle.planning.identity import resolve
 from brittle.planning.warm_start import smaller_cell, titled
 from brittle.reports.parts import wording
 from brittle.results.attempts import attempt
-from brittle.results.store import WORK, Store
+from brittle.results.noted import noted, place
+from brittle.results.store import DAMAGE, Store
 
 LARGE = 50_000  # passes of an image: a cell of more is worth being shared by several workers
 ATTEMPTS = 3  # at a cell that takes its worker with it
@@ -72,8 +74,15 @@ class Work:
         """Whether a cell is worth being shared by several workers."""
         return self.costs.get(name, 0.0) > LARGE
 
-    def note(self) -> None:
-        """Write it into the run folder, for workers that begin with nothing else."""
+    @cached_property
+    def key(self) -> str:
+        """What tells it from that of another run in the same folder."""
+        return secrets.token_hex(10)
+
+    @contextmanager
+    def note(self) -> Generator[None]:
+        """Write it into the run folder, for workers that begin with nothing else. Those that are started inside take
+        its own note, which is gone afterwards: another run that begins meanwhile would send them to its cells."""
         machine = {key: getattr(self.machine, key) for key in ("batch_size", "workers", "precision", "keep")}
         cells = {name: asdict(cell) for name, cell in self.cells.items()}
         data = {
@@ -83,21 +92,31 @@ class Work:
             "costs": {**self.costs},
             "plan": [*self.plan],
         }
-        files.write_record(self.store.root / WORK, data)
+        own = place(self.store.root, self.key)
+        for path in (place(self.store.root), own):
+            files.write_record(path, data)
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # what is left of it harms nobody
+                own.unlink()
 
     @classmethod
-    def noted(cls, store: Store, device: str) -> "Work":
+    def noted(cls, store: Store, device: str, of: str = "") -> "Work":
         """What was written into a run folder, for one of several workers on a device.
+
+        Args:
+            of: the ``key`` of a run; the last one that was started where empty.
 
         Raises:
             MissingError: nothing was, or it is damaged.
         """
+        data = noted(store.root, of)
         try:
-            data: dict[str, Any] = files.read_record(store.root / WORK)
             cells = {name: Cell(**cell) for name, cell in data["cells"].items()}
             machine = Machine(device, **data["machine"], alone=False)
             return cls(cells, store, machine, data["checks"], data["costs"], data["plan"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGE as error:
             what = f"no work in {store.root}: {type(error).__name__} {' '.join(str(error).split())[:100]}"
             raise MissingError(f"{what}; start it with brittle run --executor manual") from None
 
@@ -165,9 +184,6 @@ def _measure(work: Work, name: str, cell: Cell) -> Result:
     result, samples, pictures = measure(
         cell, replace(machine, keep=machine.keep or feeds), work.checks, images, earlier, claim
     )
-    if result.id != name:
-        changed = f"{cell.encoder} or its data changed since the run began"
-        raise CellError(f"{changed}; leave weights and data alone and run again")
     store.put(result, samples, pictures)
     if machine.keep and cell.attack:
         ImageStore(images.folder / PARTS).clear()
@@ -181,14 +197,20 @@ def _measure(work: Work, name: str, cell: Cell) -> Result:
 
 def assist_cell(work: Work, name: str) -> int | None:
     """Attack batches of a large cell that another worker is measuring; how many they were, or None where it has not
-    come that far. What goes wrong is for that worker to say."""
+    come that far. What goes wrong is for that worker to say. Once that worker has come to its end nothing more is
+    attacked: the images are cleared by then, and those of the smaller budget to start from, too."""
     if not work.large(name):
+        return 0
+    before = _ends(work.store, name)
+    if work.finished(name):
         return 0
     images, earlier = _images(work, name)
     try:
-        return assist(work.cells[name], work.machine, images, earlier, _Claims(work.store, name))
+        return assist(work.cells[name], work.machine, images, earlier, _Claims(work.store, name, before))
     except Busy:
         return None
+    except _Ended:
+        return 0
     except Exception as error:  # noqa: BLE001 - as above
         progress.say(f"could not help with {titled(work.cells[name])}: {type(error).__name__}: {error}")
         return 0
@@ -197,17 +219,40 @@ def assist_cell(work: Work, name: str) -> int | None:
 def _images(work: Work, name: str) -> tuple[ImageStore, ImageStore | None]:
     """Where a cell's attacked images are written down, and those that it continues from."""
     before = work.earlier.get(name)
-    return ImageStore(work.store.images(name)), ImageStore(work.store.images(before)) if before else None
+    return ImageStore(work.store.images(name), of=name), ImageStore(work.store.images(before)) if before else None
+
+
+def _ends(store: Store, name: str) -> list[tuple[int, int] | None]:
+    """Which files say how a cell ended: others as soon as another end is written down."""
+    found: list[tuple[int, int] | None] = []
+    for folder in ("results", "failed"):
+        try:
+            status = (store.root / folder / f"{name}.json").stat()
+            found.append((status.st_ino, status.st_mtime_ns))
+        except OSError:  # none
+            found.append(None)
+    return found
+
+
+class _Ended(Exception):
+    """The cell that is helped with has come to its end."""
 
 
 @dataclass(frozen=True)
 class _Claims:
-    """Claims on the batches of a cell."""
+    """Claims on the batches of a cell.
+
+    Args:
+        before: the ends of the cell when a helper began; None for whoever measures it.
+    """
 
     store: Store
     name: str
+    before: Sequence[object] | None = None
 
     @contextmanager
     def __call__(self, ids: Sequence[str], wait: bool) -> Generator[None]:
         with self.store.claim(f"{self.name}-{files.sha256(' '.join(ids))[:12]}", wait=wait):
+            if self.before is not None and self.before != _ends(self.store, self.name):
+                raise _Ended
             yield

@@ -21,8 +21,10 @@ TOGETHER = ("say", "finished")  # what is said here as there
 
 
 def command(work: Work, device: str) -> list[str]:
-    """What starts one worker on any machine that sees the run folder."""
-    return [sys.executable, "-m", "brittle", "work", str(work.store.root.absolute()), "--device", device, "--quiet"]
+    """What starts one worker on any machine that sees the run folder; with -P, as no file of the working folder is to
+    be run because it is named like a module."""
+    root = str(work.store.root.absolute())
+    return [sys.executable, "-P", "-m", "brittle", "work", root, "--device", device, "--quiet", "--of", work.key]
 
 
 def cores() -> int:
