@@ -13,6 +13,7 @@ else:
 os.environ["BRITTLE_CACHE"] = os.environ["BRITTLE_TESTS"]
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_worker_niceness", "0")  # of 15 else: on busy cores its workers would wait for all the others
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the suite is about the CPU; tests here fork
 
 import dataclasses

@@ -3,8 +3,7 @@
 import os
 import re
 import shlex
-import subprocess
-import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -57,15 +56,21 @@ def folder() -> Path:
     return root
 
 
-def run(command: str, folder: Path) -> str:
+@pytest.fixture
+def run(
+    folder: Path, quick: None, brittle: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], str]:
     """Run one command; what it printed."""
-    words = shlex.split(command)
-    assert Path(words[0]).name == "brittle", "the README names another program; add it here"
-    done = subprocess.run(
-        [sys.executable, "-m", "brittle", *words[1:]], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{command}: {done.stderr}"
-    return done.stdout
+    monkeypatch.chdir(folder)
+
+    def done(command: str) -> str:
+        words = shlex.split(command)
+        assert Path(words[0]).name == "brittle", "the README names another program; add it here"
+        code, out, err = brittle(*words[1:])
+        assert code == 0, f"{command}: {err}"
+        return out
+
+    return done
 
 
 def before(command: str) -> list[str]:
@@ -86,13 +91,14 @@ def test_there_are_commands() -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_command(folder: Path, command: str) -> None:
+def test_command(folder: Path, run: Callable[[str], str], command: str) -> None:
     with FileLock(folder / "tuning.lock") if "deacl/" in command or "finetune" in command else nullcontext():
         for other in before(command):
-            run(other, folder)
-        assert run(command, folder).strip() or "--output-dir" in command
+            run(other)
+        assert run(command).strip() or "--output-dir" in command
 
 
+@pytest.mark.usefixtures("quick")
 def test_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     names = {

@@ -68,7 +68,7 @@ def test_the_preset_is_what_robust_was_made_with() -> None:
 
 def test_the_tuned_ones_are_ever_more_robust(tmp_path: Path) -> None:
     names = [f"embedded:{name}" for name in ("dino", "deacl", "fare", "robust")]
-    data, tasks = "scenes(train=256, val=32, test=128)", ["classification(head=knn)"]
+    data, tasks = "scenes(train=128, val=32, test=64)", ["classification(head=knn)"]
     found = run(names, [data], tasks, ["pgd(steps=10)"], ["4/255"], checks="none", output_dir=tmp_path)
     attacked = [result.metrics["accuracy"] for result in found if result.cell.attack]
     assert attacked == sorted(attacked)

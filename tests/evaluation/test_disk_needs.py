@@ -188,7 +188,7 @@ def test_a_limit_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: 
 
 
 def test_a_dry_run_says_it(brittle, kept: Path) -> None:
-    code, _, err = brittle("run", "-e", "embedded:random", "-d", DATA, "--dry-run")
+    code, _, err = brittle("run", "-e", "pixels(size=16)", "-d", DATA, "--dry-run")
     assert code == 0
     assert "3 heads, at most " in err
     assert " of which at most 100 GB are kept" in err

@@ -196,6 +196,7 @@ def test_a_dry_run_says_how_long(brittle: Command, fresh: Path, encoder: str, ti
         code, _, err = brittle(*words, *more, "--max-hours", "0")
         assert code == 2
         assert "more than --max-hours 0; take fewer images" in err
+        assert not list(tmp_path.glob("**/plan.yaml"))
     assert not list((tmp_path / "run").glob("results/*"))
     assert brittle(*words, "--max-hours", "10")[0] == 0
     assert brittle(*words, "--max-hours", "nan")[0] == 2

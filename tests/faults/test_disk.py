@@ -51,3 +51,26 @@ def test_full_disk(
     assert code == 0
     assert "failed" not in out
     assert "done before" in err
+
+
+@pytest.mark.fault("F03")
+@pytest.mark.usefixtures("quick")
+def test_a_cell_whose_failure_cannot_be_written_down_either_is_said(
+    tmp_path: Path, brittle: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (*ARGUMENTS, "-a", "noise", "--device", "cpu", "--output-dir", tmp_path / "r")
+    real = files.write_whole
+
+    def full(path: Path, data: bytes) -> None:
+        if path.parent.name in ("samples", "failed") and (path.parent.name == "failed" or (tmp_path / "one").exists()):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path, data)
+        if path.parent.name == "results":
+            (tmp_path / "one").touch()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.files, "write_whole", full)
+        code, out, err = brittle(*arguments)
+    assert code == 3
+    assert "no worker could write down what became of it" in out + err
+    assert brittle(*arguments)[0] == 0

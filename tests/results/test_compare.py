@@ -210,6 +210,9 @@ def test_one_encoder_is_the_baseline_of_all_others(put, brittle: Brittle) -> Non
     assert len(rows) == 3
     assert all(row["a"]["value"] == pytest.approx(BAD.mean()) for row in rows)
     assert all(row["b"]["value"] == pytest.approx(GOOD.mean()) for row in rows)
+    run = put("r", "pixels", BAD)
+    rows = json.loads(brittle("compare", run, "--baseline", "pixels(size=64)", "--json")[1])
+    assert {row["a"]["name"] for row in rows} == {"pixels"}
     code, _, err = brittle("compare", run, "--baseline", "pixels(size=9)")
     assert (code, "did you mean" in err) == (2, True)
 

@@ -13,15 +13,16 @@ from brittle.api.objects import Objects
 from brittle.api.world import world
 from brittle.core import components
 from brittle.core.budget import default_eps
-from brittle.core.errors import BrittleError, UsageError
+from brittle.core.errors import BrittleError, CellError, UsageError
 from brittle.core.progress import duration, say, whole
 from brittle.core.records import Cell, Result
-from brittle.core.traits import EncoderTraits, Passes
+from brittle.core.traits import EncoderTraits, LaunchTraits, Passes
 from brittle.core.tree import tree
 from brittle.evaluation.disk import needs_of, said
 from brittle.evaluation.forecast import Forecast, forecast
 from brittle.evaluation.inspection import drawn, look_at
 from brittle.evaluation.machine import Machine, environment, machine
+from brittle.evaluation.measure import failure
 from brittle.launch.parts.cell import LARGE, Work
 from brittle.launch.parts.crew import cores
 from brittle.planning import plan as plans
@@ -128,8 +129,9 @@ def foreseen(cells: Mapping[str, Cell], where: Machine, checks: str, executor: s
     """What cells will take; by how many workers of a launcher, of which 0 are one for each GPU or core of this machine;
     and seconds until the last of them is done, at least and at most."""
     there = torch.cuda.device_count() if where.device.startswith("cuda") else cores()
-    workers = min(int(str(components.complete("launch", executor).settings.get("devices", 1))) or there, len(cells))
-    told = forecast(cells, where, checks, max(1, cores() // workers))
+    given = components.complete("launch", executor).settings
+    workers = min(int(str(given.get("devices", 1))) or there, len(cells))
+    told = forecast(cells, where, checks, min(int(str(given.get("cpus", max(1, cores() // workers)))), cores()))
     large = [name for name in told.cells if _cost(cells[name]) > LARGE]
     return told, workers, told.seconds(workers, large)
 
@@ -147,9 +149,6 @@ def execute(
     cells = cells_of(plan, where.precision)
     lacking = store.missing(list(cells), plan.checks, where.keep)
     say(f"{len(cells)} cells, {len(cells) - len(lacking)} done before, {len(lacking)} to do; {folder}")
-    store.note("plan.yaml", json.dumps(plan.model_dump(), indent=1) + "\n")  # JSON is YAML
-    store.note("env.json", json.dumps(environment(where.device), indent=1) + "\n")
-    store.supersede({**_as_they_are_now(store.others(cells)), **cells})
     for text in dict.fromkeys(cells[name].encoder for name in lacking):
         _validate(text)
     look_at(cells[name] for name in lacking)
@@ -158,6 +157,9 @@ def execute(
         for name, why in told.unknown.items():
             say(f"warning: nobody knows how long {cells[name]} takes: {why}", always=True)
         require_time(seconds, max_hours)
+    store.note("plan.yaml", json.dumps(plan.model_dump(), indent=1) + "\n")  # JSON is YAML
+    store.note("env.json", json.dumps(environment(where.device), indent=1) + "\n")
+    store.supersede({**_as_they_are_now(store.others(cells)), **cells})
     if lacking:
         lacking = _in_turn(lacking, cells)
         say(said(*needs_of((cells[name] for name in lacking), where.device)))
@@ -167,9 +169,21 @@ def execute(
             work = Work({name: cells[name] for name in lacking}, store, where, plan.checks, costs, list(cells))
             with work.note():
                 components.build("launch", executor, work)
-    mine = results_of(store, list(cells))
+    mine = [*results_of(store, list(cells)), *_lost(store, cells, lacking, plan.checks, where.keep, executor)]
     write(store, mine)
     return mine
+
+
+def _lost(
+    store: Store, cells: Mapping[str, Cell], names: Sequence[str], checks: str, keep: bool, executor: str
+) -> list[Result]:
+    """Cells that are neither done nor failed though the launcher is back: said, never left out without a word."""
+    traits = components.component("launch", components.complete("launch", executor).name).traits
+    if isinstance(traits, LaunchTraits) and not traits.waits:
+        return []
+    left = [name for name in names if not store.failed(name) and not store.done(name, checks, keep)]
+    error = CellError("no worker could write down what became of it, as on a full disk; run again")
+    return [failure(cells[name], error, name) for name in left]
 
 
 def require_time(seconds: Span, max_hours: float) -> None:

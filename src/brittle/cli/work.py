@@ -72,7 +72,8 @@ def status(
     folder = store.Store(_begun(run))
     asked = noted.noted(folder.root)
     done = [name for name in asked["plan"] if folder.done(name, asked["checks"], asked["machine"]["keep"])]
-    failed = [name for name in asked["plan"] if name not in done and folder.failed(name)]
+    over = set(done)
+    failed = [name for name in asked["plan"] if name not in over and folder.failed(name)]
     every = journal.workers(folder.root)
     alive = [worker for worker in every if worker.alive]
     lost = [worker for worker in every if not worker.alive and not worker.ended]

@@ -193,6 +193,17 @@ class TuningTraits(Traits):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LaunchTraits(Traits):
+    """Of a launcher.
+
+    Args:
+        waits: whether every cell has come to its end when it is back.
+    """
+
+    waits: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportTraits(Traits):
     """Of a report.
 
@@ -224,5 +235,6 @@ RECORDS: Mapping[str, type[Traits]] = {
     "datasets": DatasetTraits,
     "tuning": TuningTraits,
     "reports": ReportTraits,
+    "launch": LaunchTraits,
 }
 """The record of each kind; ``Traits`` for the others."""

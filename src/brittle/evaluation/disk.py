@@ -48,8 +48,11 @@ def needs_of(cells: Iterable[Cell], device: str) -> tuple[list[Need], list[str]]
             seen.add(features)
             count = views * len(splits[0])
             needs.append(Need(count, size, rule.recipe.total(count)))
-        except (BrittleError, OSError) as error:
+        except BrittleError as error:
             unknown.setdefault(str(error), f"{encoder} on {dataset}")
+        except Exception as error:  # noqa: BLE001 - of an encoder or a reader that others wrote; its cells will say so
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            unknown.setdefault(why, f"{encoder} on {dataset}")
     return needs, [f"{which}: {why}" for why, which in unknown.items()]
 
 

@@ -4,6 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -98,7 +99,8 @@ def rates_of(
     if like:
         return like
     rates = _measured(resolved, encoder, rule, machine)
-    files.write_sealed(path, json.dumps(asdict(rates)).encode())
+    with suppress(OSError):  # a cache that is full or only read: measured again next time
+        files.write_sealed(path, json.dumps(asdict(rates)).encode())
     return rates
 
 

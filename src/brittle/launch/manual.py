@@ -3,7 +3,10 @@
 import shlex
 
 from brittle.core.progress import say
+from brittle.core.traits import LaunchTraits
 from brittle.launch.parts.cell import Work
+
+TRAITS = LaunchTraits(waits=False)
 
 
 def manual(work: Work, /) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import combinations, permutations, product
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 import torch
 
+from brittle.core import components
 from brittle.core.budget import eps_text
-from brittle.core.errors import UsageError, unknown
+from brittle.core.errors import BrittleError, UsageError, unknown
 from brittle.core.records import MAY_DIFFER, Cell, Comparison, Result
 from brittle.planning import identity
 from brittle.planning.warm_start import smaller, titled, unwrapped
@@ -37,6 +39,9 @@ def compare(first: Path, second: Path | None = None, baseline: str = "") -> tupl
     notes: list[str] = []
     folders = [folder for folder in (first, second) if folder]
     sides = [_by_encoder(folder, notes) for folder in folders]
+    if baseline and baseline not in {name for side in sides for name in side}:
+        with suppress(BrittleError):  # it may be written otherwise, with settings at their defaults, say
+            baseline = components.canonical("encoders", baseline)
     if baseline and baseline not in sides[0]:  # it is A wherever it lies
         folders, sides = folders[::-1], sides[::-1]
     if baseline and baseline not in sides[0]:

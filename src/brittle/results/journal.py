@@ -90,9 +90,12 @@ class Tail:
     def __iter__(self) -> Iterator[tuple[str, float, str, list[Any]]]:
         """(worker, time, what, values) of each; a line that is not whole yet is left for the next look."""
         for path in self._paths():
-            with path.open("rb") as stream:
-                stream.seek(self._read.get(path, 0))
-                data = stream.read()
+            try:
+                with path.open("rb") as stream:
+                    stream.seek(self._read.get(path, 0))
+                    data = stream.read()
+            except OSError:  # another user's, or gone meanwhile: of that worker nothing is known
+                continue
             whole = data[: data.rfind(b"\n") + 1]
             self._read[path] = self._read.get(path, 0) + len(whole)
             for line in whole.splitlines():

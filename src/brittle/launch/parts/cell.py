@@ -172,8 +172,8 @@ def _tried(work: Work, name: str) -> Outcome:
 
 def _failed(work: Work, name: str, error: BrittleError) -> None:
     progress.say(f"failed: {titled(work.cells[name])}: {error}", always=True)
-    progress.finished(name)
     work.store.put_failed(failure(work.cells[name], error, name))
+    progress.finished(name)  # not before: to a launcher it is a sign that its workers get something done
 
 
 def _measure(work: Work, name: str, cell: Cell) -> Result:
