@@ -288,6 +288,7 @@ def test_a_cell_in_parts_is_that_in_one(fresh: Path, cell_of: Cells, tmp_path: P
     assert run_cell(work, name) == "done"
     assert not differing(work.store, alone.store, [name])
     assert not work.store.images(name).exists(), "what is scored is gone"
+    assert not list((work.store.root / "locks").glob(f"{name}-*")), "and so are claims on its batches"
 
 
 def test_workers_share_a_large_cell(fresh: Path, cell_of: Cells, tmp_path: Path, fork: Fork) -> None:

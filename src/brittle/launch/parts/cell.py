@@ -185,6 +185,8 @@ def _measure(work: Work, name: str, cell: Cell) -> Result:
         cell, replace(machine, keep=machine.keep or feeds), work.checks, images, earlier, claim
     )
     store.put(result, samples, pictures)
+    if claim:
+        claim.clear()
     if machine.keep and cell.attack:
         ImageStore(images.folder / PARTS).clear()
         store.put_images(name, cell)
@@ -256,3 +258,10 @@ class _Claims:
             if self.before is not None and self.before != _ends(self.store, self.name):
                 raise _Ended
             yield
+
+    def clear(self) -> None:
+        """Remove their files, one a batch, of a cell that is done: who claims a batch of it now makes another, and
+        then sees that."""
+        for path in (self.store.root / "locks").glob(f"{self.name}-*"):
+            with suppress(OSError):
+                path.unlink()
