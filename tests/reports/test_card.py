@@ -72,7 +72,7 @@ def test_the_command_measures_the_same_cells(tiny: str, tmp_path: Path, brittle:
     lines = re.findall("^brittle run .*$", text, re.MULTILINE)
     assert len(lines) == 2
     for line in lines:
-        code, out, err = brittle(*shlex.split(line)[1:], "--output-dir", folder, "--dry-run")
+        code, out, err = brittle(*shlex.split(line)[1:], "--checks", "none", "--output-dir", folder, "--dry-run")
         assert code == 0, err
         assert "to do" not in (out + err).replace(", 0 to do", ""), out + err
 
