@@ -74,3 +74,25 @@ def test_a_cell_whose_failure_cannot_be_written_down_either_is_said(
     assert code == 3
     assert "no worker could write down what became of it" in out + err
     assert brittle(*arguments)[0] == 0
+
+
+@pytest.mark.fault("F03")
+@pytest.mark.usefixtures("quick")
+def test_a_number_stays_where_its_further_evidence_has_no_room(
+    tmp_path: Path, brittle: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (*ARGUMENTS, "-a", "noise", "--device", "cpu", "--output-dir", tmp_path / "r", "--checks")
+    assert brittle(*arguments, "none")[0] == 0
+    real = files.write_whole
+
+    def full(path: Path, data: bytes) -> None:
+        if path.parent.name in ("samples", "results", "failed"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.files, "write_whole", full)
+        _, out, err = brittle(*arguments, "fast")
+    assert "failed: " in err
+    assert out.count("noise") == 1, "once, not beside a row that failed"
+    assert brittle(*arguments, "none")[0] == 0

@@ -169,21 +169,21 @@ def execute(
             work = Work({name: cells[name] for name in lacking}, store, where, plan.checks, costs, list(cells))
             with work.note():
                 components.build("launch", executor, work)
-    mine = [*results_of(store, list(cells)), *_lost(store, cells, lacking, plan.checks, where.keep, executor)]
+    mine = results_of(store, list(cells))
+    there = {result.id for result in mine}
+    mine += _lost({name: cells[name] for name in lacking if name not in there}, executor)
     write(store, mine)
     return mine
 
 
-def _lost(
-    store: Store, cells: Mapping[str, Cell], names: Sequence[str], checks: str, keep: bool, executor: str
-) -> list[Result]:
-    """Cells that are neither done nor failed though the launcher is back: said, never left out without a word."""
+def _lost(cells: Mapping[str, Cell], executor: str) -> list[Result]:
+    """The rows of cells that are neither done nor failed, where the launcher came back only when all should be: said,
+    never left out without a word."""
     traits = components.component("launch", components.complete("launch", executor).name).traits
     if isinstance(traits, LaunchTraits) and not traits.waits:
         return []
-    left = [name for name in names if not store.failed(name) and not store.done(name, checks, keep)]
     error = CellError("no worker could write down what became of it, as on a full disk; run again")
-    return [failure(cells[name], error, name) for name in left]
+    return [failure(cell, error, name) for name, cell in cells.items()]
 
 
 def require_time(seconds: Span, max_hours: float) -> None:
