@@ -107,6 +107,6 @@ def test_full_counts_what_every_part_of_autoattack_leaves(quick_oracles: None, m
     monkeypatch.setattr(verify, "attacked", some)
     lines = list(verify.verify(full=True))
     assert asked == [(text, norm) for text in verify.COUNTED.values() for norm in ("linf", "l2")]
-    assert all(line.ok and line.tolerance == 2 for line in lines)
+    assert all(line.ok and line.tolerance == (12 if "square" in line.name else 2) for line in lines)
     monkeypatch.setattr(verify, "attacked", lambda *_: (None, torch.ones(200, dtype=torch.bool)))
     assert not any(line.ok for line in verify.counted("apgd-t", "linf"))

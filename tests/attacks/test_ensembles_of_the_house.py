@@ -11,6 +11,7 @@ from brittle.core import components
 from brittle.core.tree import tree
 from brittle.types import Batch, Model, frozen
 from brittle.types.attack_log import AttackLog
+from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
 THREAT = Threat("linf", 8 / 255)
@@ -40,7 +41,7 @@ def hurt(model: Model, batch: Batch, images: Tensor) -> Tensor:
 
 def made(model: Model, batch: Batch, attack: str, seed: int = 0) -> Tensor:
     with frozen(model):
-        return hurt(model, batch, attacked(model, attack, batch, THREAT, seed, precision="fp32"))
+        return hurt(model, batch, attacked(model, attack, batch, THREAT, Rng(seed, batch.ids), precision="fp32"))
 
 
 def rough(task: str) -> tuple[Model, Batch]:
@@ -85,8 +86,10 @@ def test_the_head_picks_the_iterate_of_an_embedding_attack_only_by_score(attack:
     seen: list[Tensor] = []
     with frozen(model):
         log = AttackLog(lambda images: seen.append(images.clone()))
-        judged = attacked(model, text.replace("keep=best", "keep=score"), batch, THREAT, 0, precision="fp32", log=log)
-        blind = attacked(model, text, batch, THREAT, 0, precision="fp32")
+        judged = attacked(
+            model, text.replace("keep=best", "keep=score"), batch, THREAT, Rng(0, batch.ids), precision="fp32", log=log
+        )
+        blind = attacked(model, text, batch, THREAT, Rng(0, batch.ids), precision="fp32")
     most = torch.stack([hurt(model, batch, images) for images in seen]).amax(0)
     torch.testing.assert_close(hurt(model, batch, judged), most)
     assert (hurt(model, batch, blind) < most).any()

@@ -14,6 +14,7 @@ from brittle.core import components
 from brittle.evaluation.scoring import Scoring
 from brittle.types import Batch, Encoder, Features, Model
 from brittle.types.attack_log import AttackLog
+from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
 
@@ -63,7 +64,7 @@ def _evidence(offset: float, attack: str = "pgd(steps=10)", how: str = "bf16") -
     batch, threat, log = _images(24, 0), Threat("linf", 16 / 255), AttackLog()
     scoring = Scoring(model.eval().requires_grad_(False), threat, 24)
     assert (model(batch.images).argmax(1) == batch.target).all()
-    images = attacked(model, attack, batch, threat, 0, precision=how, log=log)
+    images = attacked(model, attack, batch, threat, Rng(0, batch.ids), precision=how, log=log)
     scoring.add(batch, log.attacked(images))
     return scoring.evidence(components.complete("attacks", attack), 0, how, scoring.scores(), full=True)
 

@@ -17,6 +17,7 @@ from brittle.core.errors import CellError
 from brittle.evaluation.scoring import Scores, Scoring
 from brittle.types import Batch, Model
 from brittle.types.attack_log import Attacked, AttackLog
+from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
 THREAT = Threat("linf", 8 / 255)
@@ -104,7 +105,7 @@ def test_an_ensembles_notes_are_of_every_image(attack: str) -> None:
     assert wrong.sum() == 4
     for text in (attack, f"worst(attacks=[{attack}])"):
         log = AttackLog()
-        attacked(model, text, batch, THREAT, 0, precision="fp32", log=log)
+        attacked(model, text, batch, THREAT, Rng(0, batch.ids), precision="fp32", log=log)
         summary = log.summary(12)
         assert all(value.shape == (12,) for value in summary.values())
         assert not summary["loss_best"].isnan().any()
@@ -124,7 +125,7 @@ def test_a_greedy_ensemble_has_a_place_for_every_member() -> None:
     batch = Batch(images, torch.zeros(2, 8, 8, dtype=torch.long), ["a", "b"])
     log = AttackLog()
     log.collect = True
-    attacked(model, "sea(steps=6)", batch, THREAT, 0, precision="fp32", log=log)
+    attacked(model, "sea(steps=6)", batch, THREAT, Rng(0, batch.ids), precision="fp32", log=log)
     assert len(log.candidates) == 13
 
 
@@ -139,7 +140,7 @@ def test_the_last_quarter_is_that_of_the_last_climb() -> None:
     model, batch = Model(components.build("tasks", "classification"), _logits).eval(), _batch(range(3))
     for attack in ("pgd(steps=4, restarts=3)", "apgd(steps=4, restarts=3)"):
         log = AttackLog()
-        attacked(model, attack, batch, THREAT, 0, precision="fp32", log=log)
+        attacked(model, attack, batch, THREAT, Rng(0, batch.ids), precision="fp32", log=log)
         assert (len(log.losses), log._began) == (15, 10)
 
 

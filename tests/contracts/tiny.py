@@ -19,6 +19,7 @@ from brittle.core import components, files
 from brittle.evaluation.scoring import Scoring
 from brittle.types import Batch, Encoder, Features, Model, Task
 from brittle.types.attack_log import AttackLog
+from brittle.types.rng import Rng
 from brittle.types.target import VOID
 from brittle.types.threat import Threat
 
@@ -351,7 +352,7 @@ def evidence(
         batch = batch._replace(target=target)
     threat, log = Threat(norm, eps), AttackLog()  # type: ignore[arg-type]
     tally = Scoring(model, threat, count)
-    images = attacked(model, attack, batch, threat, 0, precision="fp32", log=log)
+    images = attacked(model, attack, batch, threat, Rng(0, batch.ids), precision="fp32", log=log)
     tally.add(batch, log.attacked(batch.images if idle else images))
     made = tally.evidence(components.complete("attacks", attack), 0, "fp32", tally.scores(), full=True)
     changes["samples"] = {**made.samples, **changes.get("samples", {})}
@@ -424,7 +425,8 @@ CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {
         ("fail", lambda: evidence("depth", eps=BIG, idle=True)),
     ],
     "floor": [
-        *(("ok", lambda task=task: evidence(task)) for task in SCORED),
+        *(("ok", lambda task=task: evidence(task)) for task in SCORED if task != "segmentation"),
+        ("ok", lambda: evidence("segmentation", "segpgd(steps=10)")),
         ("ok", lambda: evidence(norm="l2", eps=0.5)),
         ("ok", lambda: evidence("depth", "embed(steps=5)")),
         (
@@ -456,7 +458,7 @@ CHECKS: dict[str, list[tuple[str, Callable[[], Evidence]]]] = {
         *(("ok", lambda task=task: evidence(task, eps=BIG)) for task in SCORED),
         ("ok", lambda: evidence(attack="noise", eps=BIG)),
         *(("fail", lambda task=task: evidence(task, eps=BIG, idle=True)) for task in SCORED),
-        ("warn", lambda: evidence(eps=0.04, idle=True)),
+        ("warn", lambda: evidence(eps=0.04, count=6, idle=True)),
     ],
     "nonfinite": [
         ("ok", evidence),

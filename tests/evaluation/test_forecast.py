@@ -38,11 +38,11 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Forecast]:
 @pytest.mark.parametrize(
     ("attack", "task", "more"),
     [
-        ("pgd(steps=3)", "classification", 1.2),  # one forward more, for an objective that asks for it
+        ("pgd(steps=3)", "classification", 3.0),  # what is wrong is over
         ("apgd(steps=5, restarts=2)", "segmentation", 1.5),  # what has no right pixel left is not climbed again
         ("pgd(steps=4, keep=score)", "depth", 1.2),
         ("embed(steps=3)", "depth", 1.2),
-        ("worst(attacks=[pgd(steps=2), embed(steps=2)])", "classification", 2.5),  # nor what the first member fooled
+        ("worst(attacks=[pgd(steps=2), embed(steps=2)])", "classification", 20.0),  # nor what the first member fooled
         ("noise", "depth", 1.0),
         (None, "segmentation", 1.0),
     ],
@@ -111,9 +111,12 @@ def test_workers_share_what_can_be_shared() -> None:
 @pytest.mark.parametrize(
     ("attack", "task", "least"),
     [
-        ("worst(attacks=[pgd(steps=2), pgd(steps=3)])", "classification", 2),  # what is wrong is left alone
+        ("worst(attacks=[pgd(steps=2), pgd(steps=3)])", "classification", 1),  # what is wrong is left alone
         ("worst(attacks=[pgd(steps=2), pgd(steps=3)])", "depth", 5),
-        ("pgd(steps=4, restarts=2)", "classification", 8),
+        ("worst(attacks=['pgd(steps=2, keep=last)', pgd(steps=3)])", "classification", 2),
+        ("pgd(steps=5)", "classification", 1),
+        ("pgd(steps=5, keep=last)", "classification", 5),
+        ("pgd(steps=5, objective=embedding)", "classification", 5),
     ],
 )
 def test_an_ensemble_may_be_over_early(
@@ -121,7 +124,7 @@ def test_an_ensemble_may_be_over_early(
 ) -> None:
     ((low, high),) = told(cell_of(attack, task), climb=Line(0.0, 1.0)).cells.values()
     assert low == 16 * least
-    assert high == 16 * max(least, 5)
+    assert high == 16 * 5
 
 
 def test_what_cannot_be_told_is_said(told: Callable[..., Forecast], cell_of: Cells, monkeypatch) -> None:

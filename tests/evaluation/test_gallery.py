@@ -301,7 +301,7 @@ def test_each_task_is_drawn_by_what_it_predicts(cell_of: Cells, task: str) -> No
     assert [picture.role for picture in pictures] == list(ROLES)
     for picture in pictures:
         assert set(picture.drawings) - {"tokens", "tokens_attacked"} == {"clean", "attacked", "change"} | DRAWN[task]
-        assert picture.factor == 15
+        assert picture.factor in (15, 16), "nearly all of eps"
         assert Picture.from_dict(picture.to_dict()) == picture
         assert [tile.title for tile in shots.shot(picture).tiles][0] == "image"
     assert bool(pictures[0].kind) == (task != "representation")

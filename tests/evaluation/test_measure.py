@@ -32,6 +32,7 @@ from brittle.reports.parts.wording import caption
 from brittle.results.compare import statistics_of
 from brittle.results.store import Store
 from brittle.types import Dataset, DatasetDefaults, Model, Sample, Target, frozen, resized
+from brittle.types.rng import Rng
 from brittle.types.target import VOID
 from brittle.types.threat import Threat
 
@@ -57,7 +58,7 @@ def _wrap(replaced: Callable[..., None], name: str, around: Callable[..., Tensor
 
 def test_a_result_says_what_it_is(cell_of: Cells) -> None:
     cell = cell_of()
-    result, samples, _ = measure(cell, Machine(batch_size=8))
+    result, samples, _ = measure(cell, Machine(batch_size=8, keep=True))
     arrays = _arrays(samples)
     assert result.cell == cell
     assert result.images == len(arrays["ids"]) == len(set(arrays["ids"])) == 16
@@ -92,7 +93,7 @@ def test_a_targeted_attack_says_how_much_arrived(cell_of: Cells, task: str) -> N
     reached = aimed = clean = 0
     with frozen(model):
         for batch in loading.batches(images, range(16), model.task, rule, Machine(batch_size=16)):
-            found = attacked(model, attack, batch, Threat("linf", 32 / 255), 0, precision="fp32")
+            found = attacked(model, attack, batch, Threat("linf", 32 / 255), Rng(0, batch.ids), precision="fp32")
             counted = (batch.target != 1) & (batch.target != VOID)
             with torch.no_grad():
                 there, before = (

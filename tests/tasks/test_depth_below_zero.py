@@ -5,12 +5,13 @@ import torch
 from torch import Tensor
 
 import brittle
-from brittle.attacks.parts.ascent import Climb
+from brittle.attacks.parts.climb import Climb
 from brittle.core import components
 from brittle.core.errors import CellError
 from brittle.tasks.depth import Depth
 from brittle.tasks.parts.depth_losses import SHIFT, logarithm
 from brittle.types import Batch, Model
+from brittle.types.threat import Threat
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 TRUTH = torch.full((4, 1, 8, 8), 1.0)
@@ -96,10 +97,10 @@ def test_a_loss_that_is_no_number_is_ranked_by_damage() -> None:
     def objective(images: Tensor, _progress: float) -> Tensor:
         return model(images).flatten(1).mean(1).square()
 
-    climb = Climb(objective, model, batch, "best")
+    climb = Climb(lambda *_: objective, model, batch, Threat("linf", 1.0), "best")
     for level in levels:
         climb.last(torch.full_like(batch.images, (level + 5) / 10), 0.0)
-    assert climb.best.unique().tolist() == pytest.approx([0.2])
+    assert climb.found.unique().tolist() == pytest.approx([0.2])
 
 
 def test_a_loss_that_is_no_number_is_not_called_the_models_fault() -> None:

@@ -16,6 +16,7 @@ from brittle.core.records import Finding
 from brittle.evaluation.scoring import Scoring, violation
 from brittle.types import Attack, Batch, Encoder, Model, Objective, Task, frozen
 from brittle.types.attack_log import Attacked, AttackLog
+from brittle.types.rng import Rng
 from brittle.types.threat import Norm
 
 AT_ONCE = 64  # images that ``check`` attacks at once
@@ -72,7 +73,7 @@ def attack(
         with frozen(given.model):
 
             def make(batch: Batch) -> Tensor:
-                return attacked(given.model, given.attack, batch, given.threat, seed, precision="fp32")
+                return attacked(given.model, given.attack, batch, given.threat, Rng(seed, batch.ids), precision="fp32")
 
             found = split_on_oom(make, torch.cat, given.batch)
         violation(given.threat, given.batch, found)
@@ -127,7 +128,9 @@ def _findings(given: Inputs, seed: int, full: bool) -> list[Finding]:
 
     def make(batch: Batch) -> dict[str, Tensor]:
         log = AttackLog()
-        adversarial = attacked(given.model, given.attack, batch, given.threat, seed, precision="fp32", log=log)
+        adversarial = attacked(
+            given.model, given.attack, batch, given.threat, Rng(seed, batch.ids), precision="fp32", log=log
+        )
         return log.attacked(adversarial).tensors()
 
     try:

@@ -26,7 +26,7 @@ from brittle.evaluation.measure import failure
 from brittle.launch.parts.cell import LARGE, Work
 from brittle.launch.parts.crew import cores
 from brittle.planning import plan as plans
-from brittle.planning import sweep
+from brittle.planning import sweep, words
 from brittle.planning.identity import dataset_of, resolve, task_of, weights_of
 from brittle.planning.plan import Plan
 from brittle.results.attempts import forget
@@ -52,7 +52,7 @@ def run(
     protocol: str = "standard",
     output_dir: str | Path | None = None,
     checks: str = "fast",
-    name: str = plans.UNNAMED,
+    name: str = words.UNNAMED,
     device: str = "auto",
     batch_size: int = 0,
     precision: str = "auto",

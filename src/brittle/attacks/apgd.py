@@ -1,16 +1,18 @@
 """APGD: projected gradient ascent with momentum whose step halves by itself when an image stops improving."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from brittle.attacks.parts import ensemble
-from brittle.attacks.parts.ascent import Climb, Keep, by_score, looks, walk
+from brittle.attacks.parts.ascent import by_score, fewest, looks, walk
+from brittle.attacks.parts.climb import Climb, Keep, Make
 from brittle.core import components, spec
 from brittle.core.errors import UsageError
 from brittle.core.traits import AttackTraits, Passes
-from brittle.types import AtLeastOne, Batch, Count, Model, Objective
+from brittle.types import AtLeastOne, Batch, Count, Model
 from brittle.types.rng import Rng
 from brittle.types.threat import ROUNDING, Threat
 
@@ -66,10 +68,9 @@ def apgd(
 
     def climb(text: str) -> ensemble.Member:
         def attack(model: Model, batch: Batch, threat: Threat, rng: Rng) -> Tensor:
-            climbed = components.build("objectives", text, model, batch)
             phases = (PHASES_L1 if threat.norm == "l1" else PHASES) if shrink else ((1.0, 1.0),)
             return _auto_pgd(
-                climbed,
+                partial(components.build, "objectives", text),
                 model,
                 batch,
                 threat,
@@ -103,7 +104,7 @@ def _towards(objective: str, targets: int, model: Model, batch: Batch) -> Iterat
 
 
 def _auto_pgd(
-    objective: Objective,
+    make: Make,
     model: Model,
     batch: Batch,
     threat: Threat,
@@ -115,29 +116,38 @@ def _auto_pgd(
     phases: tuple[tuple[float, float], ...],
     scout: int,
 ) -> Tensor:
-    clean = batch.images.detach()
-    kept = Climb(objective, model, batch, keep)
+    kept = Climb(make, model, batch, threat, keep)
     for number in range(restarts):
-        spent, images = 0, None if number else batch.start
-        scouts = 0 if number or len(phases) > 1 else min(scout, int(SCOUTS * steps))
+        spent = scouts = 0 if number or len(phases) > 1 else min(scout, int(SCOUTS * steps))
         if scouts:
-            kept.begin()
-            kept.last(walk(kept, clean, threat, threat.sample(clean, rng), steps=scouts, step=STRIDE), 1 - 1 / scouts)
-            spent = scouts
+            _scout(kept, rng, scouts)
+        if not len(kept.rows):
+            break
         kept.begin()
+        clean, images = kept.clean, None if number else kept.batch.start
         for factor, share in phases:
             ball = Threat(threat.norm, factor * threat.eps)
             own = factor == 1.0
             length = steps - spent if own else round(share * steps)
             if not length:
                 continue
-            start = _start(ball, clean, rng) if images is None else ball.project(clean, images)
+            start = _start(ball, clean, rng.rows(kept.rows)) if images is None else ball.project(clean, images)
             # an iterate from a larger ball than the threat's must never be kept
-            climb = kept if own else Climb(objective, model, batch, keep)
+            climb = kept if own else kept.beside()
             phase = _sparse_phase if threat.norm == "l1" else _phase
-            images = phase(climb, clean, ball, start, length)
+            images = phase(climb, ball, start, length)
+            climb.look()
             spent += length
-    return kept.best
+    return kept.found
+
+
+def _scout(climb: Climb, rng: Rng, steps: int) -> None:
+    """A plain climb from a start of its own."""
+    climb.begin()
+    start = climb.threat.sample(climb.clean, rng.rows(climb.rows))
+    images = walk(climb, start, steps=steps, step=STRIDE)
+    if len(images):
+        climb.last(images, 1 - 1 / steps)
 
 
 def _start(ball: Threat, clean: Tensor, rng: Rng) -> Tensor:
@@ -145,8 +155,9 @@ def _start(ball: Threat, clean: Tensor, rng: Rng) -> Tensor:
     return ball.project(clean, clean + rng.normal(clean)) if ball.norm == "l1" else ball.sample(clean, rng)
 
 
-def _phase(climb: Climb, clean: Tensor, ball: Threat, images: Tensor, steps: int) -> Tensor:
-    """``steps`` steps from ``images``; the iterate of highest objective."""
+def _phase(climb: Climb, ball: Threat, images: Tensor, steps: int) -> Tensor:
+    """``steps`` steps from ``images``; the iterate of highest objective, of those that do not leave on the way."""
+    clean = climb.clean
     size = clean.new_full((len(clean), 1, 1, 1), 2 * ball.eps)
     loss, gradient = climb.at(images, 0.0)
     before, peak, top, top_gradient = images, loss, images, gradient
@@ -170,6 +181,15 @@ def _phase(climb: Climb, clean: Tensor, ball: Threat, images: Tensor, steps: int
             torch.maximum(new, peak),
         )
         loss, since = new, since + 1
+        if (on := climb.left(number)) is not None:
+            if not len(on):
+                return images[on]
+            clean, before, images, gradient, top, top_gradient = (
+                part[on] for part in (clean, before, images, gradient, top, top_gradient)
+            )
+            loss, peak, improved, last_peak, halved, size = (
+                part[on] for part in (loss, peak, improved, last_peak, halved, size)
+            )
         if since < span:
             continue
         halve = (improved <= ENOUGH * span) | (~halved & (last_peak >= peak))
@@ -184,8 +204,9 @@ def _phase(climb: Climb, clean: Tensor, ball: Threat, images: Tensor, steps: int
     return top
 
 
-def _sparse_phase(climb: Climb, clean: Tensor, ball: Threat, images: Tensor, steps: int) -> Tensor:
+def _sparse_phase(climb: Climb, ball: Threat, images: Tensor, steps: int) -> Tensor:
     """The same in l1."""
+    clean = climb.clean
     values, span, whole = clean[0].numel(), max(int(SPAN * steps), 1), clean.new_full((len(clean), 1, 1, 1), ball.eps)
     size, share, before = whole, MANY * torch.ones_like(whole), values * torch.ones_like(whole)
     loss, gradient = climb.at(images, 0.0)
@@ -199,6 +220,12 @@ def _sparse_phase(climb: Climb, clean: Tensor, ball: Threat, images: Tensor, ste
         better = (new > peak).view(-1, 1, 1, 1)
         top, top_gradient = torch.where(better, images, top), torch.where(better, gradient, top_gradient)
         peak = torch.maximum(new, peak)
+        if (on := climb.left(number)) is not None:
+            if not len(on):
+                return images[on]
+            clean, images, gradient, top, top_gradient, peak, size, share, before, whole = (
+                part[on] for part in (clean, images, gradient, top, top_gradient, peak, size, share, before, whole)
+            )
         if number % span:
             continue
         moved = _moved(clean, top)
@@ -223,4 +250,4 @@ def _passes(
     return Passes(forwards + (targets + 2 if targets else 1), climbs * (steps + 2))
 
 
-TRAITS = AttackTraits(version=3, by_score=by_score, passes=_passes)
+TRAITS = AttackTraits(version=3, by_score=by_score, passes=_passes, fewest=fewest)

@@ -1,9 +1,12 @@
 """EmbedAttack: PGD on the distance the representation moves; it looks at no label, and of a head only at what it
 reads."""
 
+from functools import partial
+
 from torch import Tensor
 
-from brittle.attacks.parts.ascent import Keep, ascend, by_score, passes
+from brittle.attacks.parts.ascent import ascend, by_score, passes
+from brittle.attacks.parts.climb import Keep
 from brittle.core.traits import AttackTraits, Passes
 from brittle.objectives.embedding import Distance, Layer, Tokens, embedding
 from brittle.types import AtLeastOne, Batch, Count, Model, Step
@@ -41,9 +44,8 @@ def embed(
         restarts: how many times to climb.
         keep: ``best`` iterate per image, the one of worst ``score``, the ``last``, or the last that ``fooled``.
     """
-    climbed = embedding(model, batch, distance=distance, tokens=tokens, layer=layer)
     return ascend(
-        climbed,
+        partial(embedding, distance=distance, tokens=tokens, layer=layer),
         model,
         batch,
         threat,

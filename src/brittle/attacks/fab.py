@@ -9,12 +9,12 @@ from pydantic import Field
 from torch import Tensor
 
 from brittle.attacks.parts import box_projection
-from brittle.attacks.parts.slope import finite, slope
+from brittle.attacks.parts.slope import Numbers, pauses
 from brittle.core.errors import CellError
 from brittle.core.traits import AttackTraits, Passes
 from brittle.types import AtLeastOne, Batch, Model
 from brittle.types.rng import Rng
-from brittle.types.threat import TINY, Norm, Threat, length
+from brittle.types.threat import TINY, Threat, length
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A setting between 0 and 1."""
@@ -38,7 +38,7 @@ def fab(
 
     It looks for the smallest change, and returns the closest misclassified image it met where that lies within ``eps``,
     else the clean one. Images that are wrong already are returned as they are; those beaten on the way to one class are
-    spared the next.
+    spared the next, and where the model ``settles`` the rest of the way too.
 
     Args:
         steps: steps to each class, of two forwards and one backward.
@@ -52,6 +52,8 @@ def fab(
     clean = batch.images.detach()
     adversarial = clean.clone()
     scores = _predict(model, clean)
+    if scores.isnan().any():
+        raise CellError("the prediction is nan; check the model", check="nonfinite")
     left = _right(model, scores, batch.target).nonzero().flatten()
     first = scores.scatter(1, batch.target.view(-1, 1), math.inf)  # also where it ties with another class
     ranked = first.topk(min(1 + targets, scores.shape[1])).indices
@@ -67,13 +69,13 @@ def fab(
                 target,
                 other[left],
                 start,
-                threat.norm,
+                threat,
                 steps=steps,
                 alpha_max=alpha_max,
                 eta=eta,
                 beta=beta,
             )
-            beaten = (images != part).flatten(1).any(1) & (threat.violation(part, images) == 0)
+            beaten = _beaten(part, images, threat)
             adversarial[left[beaten]] = images[beaten]
             left = left[~beaten]
     return adversarial
@@ -85,7 +87,7 @@ def _closest(
     target: Tensor,
     other: Tensor,
     start: Tensor,
-    norm: Norm,
+    threat: Threat,
     *,
     steps: int,
     alpha_max: float,
@@ -94,31 +96,49 @@ def _closest(
 ) -> Tensor:
     """The closest misclassified image met on the way from ``start`` to the classes ``other`` [B]; the clean one where
     none was met."""
-    images, best = start, clean
+    images, best, norm, numbers = start, clean, threat.norm, Numbers()
     least = clean.new_full((len(clean), 1, 1, 1), math.inf)
+    whole, rows = best, torch.arange(len(clean), device=clean.device)
     for number in range(steps):
-        lead, normal = _linear(model, images, target, other, number)
+        lead, normal = _linear(model, images, target, other, number, numbers)
         lead_at_clean = lead + ((clean - images) * normal).flatten(1).sum(1)
         here = box_projection.project(images, normal, -lead, norm)
         there = box_projection.project(clean, normal, -lead_at_clean, norm)
         near, far = length(here, norm).clamp(min=1e-8), length(there, norm).clamp(min=1e-8)
         alpha = (near / (near + far)).clamp(max=alpha_max)
         images = ((1 - alpha) * (images + eta * here) + alpha * (clean + eta * there)).clamp(0, 1)
-        wrong = ~_right(model, _predict(model, images), target).view(-1, 1, 1, 1)
+        wrong = ~_right(model, _checked(_predict(model, images), numbers, number), target).view(-1, 1, 1, 1)
         distance = length(images - clean, norm)
         closer = wrong & (distance < least)
         best, least = torch.where(closer, images, best), torch.where(closer, distance, least)
         images = torch.where(wrong, clean + beta * (images - clean), images)
-    return best
+        if pauses(number + 1):
+            numbers.look()
+            on = (~_beaten(clean, best, threat)).nonzero().flatten() if model.settles else rows
+            if len(on) < len(rows):
+                whole, rows = whole.index_copy(0, rows, best), rows[on]
+                images, best, least, clean = images[on], best[on], least[on], clean[on]
+                target, other = target[on], other[on]
+            if not len(rows):
+                break
+    numbers.look()
+    return whole.index_copy(0, rows, best)
 
 
-def _linear(model: Model, images: Tensor, target: Tensor, other: Tensor, number: int) -> tuple[Tensor, Tensor]:
+def _beaten(clean: Tensor, images: Tensor, threat: Threat) -> Tensor:
+    """[B], where an image was found, and within the threat."""
+    return (images != clean).flatten(1).any(1) & (threat.violation(clean, images) == 0)
+
+
+def _linear(
+    model: Model, images: Tensor, target: Tensor, other: Tensor, number: int, numbers: Numbers
+) -> tuple[Tensor, Tensor]:
     """The other class's score over the right one's, [B], and its gradient at the images."""
     images = images.detach().requires_grad_()
     with torch.enable_grad():  # also where the caller has switched it off
         scores = model(images)
         lead = (scores.gather(1, other.view(-1, 1)) - scores.gather(1, target.view(-1, 1))).squeeze(1)
-        normal = slope(finite(lead, f"at step {number}"), images, f"at step {number}")
+        normal = numbers.slope(numbers.loss(lead, f"at step {number}"), images, f"at step {number}")
     return lead.detach(), normal
 
 
@@ -126,9 +146,12 @@ def _predict(model: Model, images: Tensor) -> Tensor:
     """Scores in float32, whatever the gradients are taken in: this close to the boundary a decision in bfloat16 is
     worthless."""
     with model.using(bf16=False), torch.no_grad():
-        scores = model(images)
-    if scores.isnan().any():
-        raise CellError("the prediction is nan; check the model", check="nonfinite")
+        return model(images)
+
+
+def _checked(scores: Tensor, numbers: Numbers, number: int) -> Tensor:
+    """Scores, none of which may be nan, though some may be infinite."""
+    numbers.loss(torch.where(scores.isnan(), scores, 0), f"at step {number}", scores)
     return scores
 
 

@@ -1,11 +1,13 @@
 """PAdam: Adam on the image, brought back into the ball after each step, so that every value has a step of its own."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from brittle.attacks.parts.ascent import Climb, Keep, by_score, passes
+from brittle.attacks.parts.ascent import by_score, fewest, passes
+from brittle.attacks.parts.climb import Climb, Keep
 from brittle.core import components
 from brittle.core.traits import AttackTraits
 from brittle.types import AtLeastOne, Batch, Model, Step
@@ -37,20 +39,35 @@ def padam(
         restarts: how many times to climb.
         keep: which iterate, as in ``pgd``.
     """
-    clean = batch.images.detach()
-    climb = Climb(components.build("objectives", objective, model, batch), model, batch, keep)
-    rate = step * threat.eps / (1 if threat.norm == "linf" else math.sqrt(clean[0].numel()))
+    climb = Climb(partial(components.build, "objectives", objective), model, batch, threat, keep)
+    rate = step * threat.eps / (1 if threat.norm == "linf" else math.sqrt(batch.images[0].numel()))
     for number in range(restarts):
+        if not len(climb.rows):
+            break
         climb.begin()
-        start = threat.sample(clean, rng) if number or batch.start is None else batch.start
-        images = threat.project(clean, start)
-        adam = torch.optim.Adam([images], lr=rate, amsgrad=True, maximize=True)
-        for taken in range(steps):
-            _, images.grad = climb.at(images, taken / steps)
-            adam.step()
-            images.copy_(threat.project(clean, images))
-        climb.last(images, 1 - 1 / steps)
-    return climb.best
+        clean, start = climb.clean, climb.batch.start
+        images = threat.project(clean, threat.sample(clean, rng.rows(climb.rows)) if number or start is None else start)
+        images = _walk(climb, images, steps, rate)
+        if len(images):
+            climb.last(images, 1 - 1 / steps)
+    return climb.found
 
 
-TRAITS = AttackTraits(version=2, by_score=by_score, passes=passes)
+def _walk(climb: Climb, images: Tensor, steps: int, rate: float) -> Tensor:
+    """Where Adam's steps lead from ``images``, of those that do not leave on the way."""
+    adam = torch.optim.Adam([images], lr=rate, amsgrad=True, maximize=True)
+    for taken in range(steps):
+        if not len(images):
+            break
+        _, images.grad = climb.at(images, taken / steps)
+        adam.step()
+        images.copy_(climb.threat.project(climb.clean, images))
+        if (on := climb.left(taken + 1)) is not None:
+            moments = {name: value[on] if value.dim() else value for name, value in adam.state[images].items()}
+            images = images[on]
+            adam = torch.optim.Adam([images], lr=rate, amsgrad=True, maximize=True)
+            adam.state[images] = moments
+    return images
+
+
+TRAITS = AttackTraits(version=2, by_score=by_score, passes=passes, fewest=fewest)

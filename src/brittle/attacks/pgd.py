@@ -1,8 +1,11 @@
 """PGD: projected gradient ascent on an objective, by default the task's own loss."""
 
+from functools import partial
+
 from torch import Tensor
 
-from brittle.attacks.parts.ascent import Keep, ascend, by_score, passes
+from brittle.attacks.parts.ascent import ascend, by_score, fewest, passes
+from brittle.attacks.parts.climb import Keep
 from brittle.core import components
 from brittle.core.traits import AttackTraits
 from brittle.types import AtLeastOne, Batch, Count, Model, Step
@@ -34,9 +37,8 @@ def pgd(
         restarts: how many times to climb.
         keep: ``best`` iterate per image, the one of worst ``score``, the ``last``, or the last that ``fooled``.
     """
-    climbed = components.build("objectives", objective, model, batch)
     return ascend(
-        climbed,
+        partial(components.build, "objectives", objective),
         model,
         batch,
         threat,
@@ -49,4 +51,4 @@ def pgd(
     )
 
 
-TRAITS = AttackTraits(version=2, by_score=by_score, passes=passes)
+TRAITS = AttackTraits(version=2, by_score=by_score, passes=passes, fewest=fewest)

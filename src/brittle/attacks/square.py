@@ -2,13 +2,14 @@
 stops it."""
 
 from bisect import bisect_left
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from brittle.core.errors import CellError
+from brittle.attacks.parts.slope import Numbers, pauses
 from brittle.core.traits import AttackTraits, Passes
 from brittle.types import AtLeastOne, Batch, Model, per_image
 from brittle.types.rng import Rng
@@ -20,6 +21,7 @@ Variant = Literal["paper", "autoattack"]
 
 # of 10,000 queries: the share of changed pixels is halved after each
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+PAUSE = 20  # queries after which at the latest those that are beaten leave
 BLOCK = 100  # queries whose random numbers are drawn at once: a call of a generator costs as much as a small network
 
 
@@ -55,7 +57,9 @@ def square(
     """
     with torch.no_grad():
         clean = batch.images.detach()
-        start, over = _judge(model, clean, batch.target)
+        numbers = Numbers()
+        start, over = _judge(model, clean, batch.target, numbers)
+        numbers.look()
         best, worth = clean.clone(), start.clone()
         for _ in range(restarts):
             left = (~over).nonzero().flatten()
@@ -68,7 +72,7 @@ def square(
     return best
 
 
-def _judge(model: Model, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _judge(model: Model, images: Tensor, target: Tensor, numbers: Numbers) -> tuple[Tensor, Tensor]:
     """How good images are for the attacker, [B], higher is better, and where there is nothing left to do."""
     prediction = model(images)
     right = model.task.right(prediction, target)
@@ -78,9 +82,7 @@ def _judge(model: Model, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor
         worth = other - prediction.gather(1, true)[:, 0]  # the margin keeps its slope where cross entropy is flat
     else:
         worth = per_image(model.task.loss(prediction, target))
-    if not worth.isfinite().all():
-        value = worth[~worth.isfinite()][0].item()
-        raise CellError(f"a score is {value}; check the model", check="nonfinite")
+    numbers.loss(worth, "of a query", prediction)
     return worth, worth == 0 if right is None else ~right.reshape(len(right), -1).any(1)
 
 
@@ -102,6 +104,7 @@ def _search(
     begin, change = (_stripes, _repaint) if threat.norm == "linf" else (_tiles, _transfer)
     span, edge = (queries, 1) if variant == "paper" else (10_000, 0)
     left, direction, draws = torch.arange(len(clean), device=clean.device), begin(clean, rng, threat.norm), clean
+    numbers = Numbers()
     for number in range(queries):
         if not len(left):
             break
@@ -114,12 +117,16 @@ def _search(
             corners = (draw[:, :4] * room).long().minimum(room - 1)  # a product may round up to the room
             direction = change(images[left] - clean[left], side, corners, draw[:, 4:], threat)
         trial = _made(clean[left], direction, threat)
-        value, done = _judge(model, trial, batch.target[left])
-        better = done | (value > worth[left])
-        images[left[better]], worth[left[better]] = trial[better], value[better]
-        if done.any():
-            beaten[left[done]] = True
-            left, draws = left[~done], draws[~done]
+        value, done = _judge(model, trial, batch.target[left], numbers)
+        before, had, over = images[left], worth[left], beaten[left]
+        better = (done | (value > had)) & ~over
+        images[left] = torch.where(better.view(-1, 1, 1, 1), trial, before)
+        worth[left], beaten[left] = torch.where(better, value, had), over | done
+        if pauses(number + 1) or (number + 1) % PAUSE == 0:
+            numbers.look()
+            on = (~beaten[left]).nonzero().flatten()
+            left, draws = left[on], draws[on]
+    numbers.look()
     return images, worth, beaten
 
 
@@ -207,6 +214,12 @@ def _window(delta: Tensor, side: int, corner: Tensor) -> tuple[Tensor, Tensor, T
 
 
 def _bumps(side: int, like: Tensor, norm: Norm) -> Tensor:
+    """``_shapes`` as ``like``."""
+    return _shapes(side, norm, like.dtype, like.device)
+
+
+@lru_cache(maxsize=64)
+def _shapes(side: int, norm: Norm, dtype: torch.dtype, device: torch.device) -> Tensor:
     """[2,side,side], of size 1 in the norm: a hill in the upper half and a pit in the lower, and the same turned (the
     paper's eta; l1: with a steeper flank, so that most of it is the peak)."""
     halves: list[Tensor] = []
@@ -219,7 +232,7 @@ def _bumps(side: int, like: Tensor, norm: Norm) -> Tensor:
         halves.append(hill / hill.norm(ORDERS[norm]).clamp(min=TINY))
     bump = torch.cat([halves[0], -halves[1]])
     bump = bump / bump.norm(ORDERS[norm])
-    return torch.stack([bump, bump.T]).to(like)
+    return torch.stack([bump, bump.T]).to(device, dtype)
 
 
 def _passes(*, queries: int, restarts: int, **_settings: object) -> Passes:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from brittle.attacks.parts.ascent import each
+from brittle.attacks.parts.climb import each
 from brittle.attacks.parts.halving import split_on_oom
-from brittle.attacks.parts.slope import finite, slope
+from brittle.attacks.parts.slope import Numbers
 from brittle.core import components
 from brittle.core.errors import UsageError
 from brittle.core.traits import AttackTraits
@@ -39,7 +39,9 @@ def universal(
         steps, step: how many, and how long as a fraction of eps; each step takes one batch.
         pictures: how many images of the train split it is climbed on.
     """
-    delta = learn(model, [batch], threat, 0, objective=objective, steps=steps, step=step, pictures=pictures)
+    delta = learn(
+        model, [batch], threat, Rng(0, ["universal"]), objective=objective, steps=steps, step=step, pictures=pictures
+    )
     return threat.project(batch.images, batch.images + delta)
 
 
@@ -47,7 +49,7 @@ def learn(
     model: Model,
     batches: Sequence[Batch],
     threat: Threat,
-    seed: int,
+    rng: Rng,
     *,
     objective: str,
     steps: int,
@@ -70,13 +72,14 @@ def learn(
         split_on_oom(climbed.of, list, batch)  # before the first step, since building one may draw or refuse
     zero = torch.zeros_like(batches[0].images[:1])
     middle = torch.full_like(zero, 0.5)  # far from the box, so that only the ball limits it
-    delta = threat.sample(middle, Rng(seed, ["universal"])) - middle
+    delta = threat.sample(middle, rng) - middle
     best, peak = zero, -torch.inf
     for number in range(steps):
         gradient = climbed.slope(batches[number % len(batches)], delta, number / steps)
         moved = threat.ascend(middle + delta, gradient, step * threat.eps)
         delta = threat.project(middle, moved) - middle
         if (number + 1) % max(len(batches), 10) == 0 or number + 1 == steps:
+            climbed.numbers.look()
             total = sum(climbed.total(batch, delta) for batch in batches)
             if total > peak:
                 best, peak = delta, total
@@ -87,7 +90,7 @@ class _Climbed:
     """An objective on batches with one perturbation ``delta`` [1,3,H,W] added, in halves where memory asks for it."""
 
     def __init__(self, model: Model, objective: str) -> None:
-        self.model, self.objective = model, objective
+        self.model, self.objective, self.numbers = model, objective, Numbers()
         self._made: dict[tuple[str, ...], Objective] = {}
 
     def of(self, batch: Batch) -> Objective:
@@ -104,7 +107,7 @@ class _Climbed:
         def work(part: Batch) -> Tensor:
             at = delta.detach().requires_grad_()
             with torch.enable_grad():
-                return slope(finite(self._value(part, at, progress), when), at, when)
+                return self.numbers.slope(self.numbers.loss(self._value(part, at, progress), when), at, when)
 
         return split_on_oom(work, lambda parts: torch.stack(parts).sum(0), batch)
 

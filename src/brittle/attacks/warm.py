@@ -36,12 +36,7 @@ def warm(
 def _worse(climb: ensemble.Member, model: Model, batch: Batch, threat: Threat, rng: Rng) -> Tensor:
     if batch.start is None:
         return climb(model, batch, threat, rng)
-
-    def stay(_model: Model, part: Batch, _threat: Threat, _rng: Rng) -> Tensor:
-        assert part.start is not None
-        return part.start
-
-    return ensemble.worst_of([climb, stay], model, batch, threat, rng)
+    return ensemble.worst_of([climb], model, batch, threat, rng, held=batch.start)
 
 
 TRAITS = AttackTraits(picks=True, passes=always(3))

@@ -36,7 +36,7 @@ def _agreement(evidence: Evidence) -> tuple[Tensor, Tensor] | None:
     if climbed is None:
         return None
     clean = evidence.batch.images
-    places = (clean, evidence.threat.sample(clean, Rng(evidence.seed, evidence.batch.ids)))
+    places = (clean, evidence.threat.sample(clean, Rng(evidence.seed, evidence.batch.ids, evidence.draws)))
 
     def slopes(how: str) -> Tensor:
         return torch.cat([evidence.slope(images, climbed, how).flatten(1).double() for images in places])

@@ -1,25 +1,20 @@
 """The command line: nothing heavy is imported until it is needed."""
 
+import ast
 import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
 
-from brittle import __version__
-from brittle.cli.cache import cache_app
-from brittle.cli.data import data_app
-from brittle.cli.doctor import doctor, verify
-from brittle.cli.finetune import finetune
-from brittle.cli.leaderboard import leaderboard
-from brittle.cli.list import info, list_
-from brittle.cli.report import compare, report
-from brittle.cli.run import run
-from brittle.cli.show import show_
-from brittle.cli.work import status, work
+import brittle
 from brittle.core.errors import BrittleError, CellError, MissingError, UsageError
 from brittle.core.files import FULL
 from brittle.core.text import folded, plain, printable_output, show, tinted
@@ -28,25 +23,76 @@ TERMINATED = 143
 STOPPED = {130: "stopped", TERMINATED: "terminated"}
 """What the codes say of a command that did not come to its end."""
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="How brittle is your vision encoder?",
-)
-for command in (run, work, status, report, compare, leaderboard, finetune, info, verify, doctor):
-    app.command()(command)
-app.command(name="list")(list_)
-app.command(name="show")(show_)
-app.add_typer(data_app, name="data")
-app.add_typer(cache_app, name="cache")
+COMMANDS = {
+    **{name: f"{name}:{name}" for name in ("run", "work")},
+    "status": "work:status",
+    "report": "report:report",
+    "compare": "report:compare",
+    "leaderboard": "leaderboard:leaderboard",
+    "finetune": "finetune:finetune",
+    "info": "list:info",
+    "verify": "doctor:verify",
+    "doctor": "doctor:doctor",
+    "list": "list:list_",
+    "show": "show:show_",
+    "data": "data:data_app",
+    "cache": "cache:cache_app",
+}
+"""Each command's file in this folder, and what it is there."""
+HOW: dict[str, Any] = {
+    "no_args_is_help": True,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+class _Commands(TyperGroup):
+    """A group whose commands are imported when they are asked for; what all of them are is read from their files."""
+
+    _listing = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*COMMANDS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        file, name = COMMANDS[cmd_name].split(":")
+        if self._listing:
+            return TyperCommand(cmd_name, help=_docstring(file, name))
+        found = getattr(import_module(f"brittle.cli.{file}"), name)
+        around = typer.Typer(**HOW)
+        if isinstance(found, typer.Typer):
+            around.add_typer(found, name=cmd_name)
+        else:
+            around.command(name=cmd_name)(found)
+            around.command(name="")(version)  # with a single command typer makes no group
+        return cast(Any, get_group(around)).commands[cmd_name]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        self._listing = True
+        super().format_commands(ctx, formatter)
+        self._listing = False
+
+
+def _docstring(file: str, name: str) -> str:
+    """What a command, or a group of commands, says of itself, without importing it."""
+    for node in ast.parse((Path(__file__).parent / f"{file}.py").read_text(encoding="utf8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return ast.get_docstring(node) or ""
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and ast.unparse(node.targets[0]) == name:
+            return next(str(ast.literal_eval(word.value)) for word in node.value.keywords if word.arg == "help")
+    raise LookupError(f"no {name} in {file}.py")
+
+
+app = typer.Typer(cls=_Commands, help="How brittle is your vision encoder?", **HOW)
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
-    show(f"brittle {__version__}")
+    show(f"brittle {brittle.__version__}")
 
 
 def _version(wanted: bool) -> None:

@@ -11,7 +11,8 @@ from brittle.core import components, source
 from brittle.core.errors import unknown
 from brittle.core.spec import parse
 from brittle.core.text import filled, show
-from brittle.planning import plan, sweep
+from brittle.core.traits import predicted
+from brittle.planning import words
 
 PLANS = "plans"
 WIDEST = 100  # characters of a line that is read as prose
@@ -84,7 +85,7 @@ def info(
 
 
 def _names(kind: str) -> tuple[str, ...]:
-    return plan.packaged() if kind == PLANS else components.names(kind)
+    return words.packaged() if kind == PLANS else components.names(kind)
 
 
 def describe(text: str, kinds: Sequence[str]) -> None:
@@ -98,7 +99,7 @@ def describe(text: str, kinds: Sequence[str]) -> None:
 
 
 def _plan(name: str) -> str:
-    return f"{_heading(f'plan {name}')}\n\n{plan.text_of(name).rstrip()}\n\nexample\n  {EXAMPLES[PLANS].format(name)}"
+    return f"{_heading(f'plan {name}')}\n\n{words.text_of(name).rstrip()}\n\nexample\n  {EXAMPLES[PLANS].format(name)}"
 
 
 def _component(kind: str, name: str) -> str:
@@ -116,7 +117,7 @@ def _component(kind: str, name: str) -> str:
         _heading(f"{components.singular(kind)} {name}"),
         *texts,
         "\n".join(_row(key, value, FACT) for key, value in facts.items() if value),
-        _wrapped(f"For tasks that predict {sweep.words(needs)}.", 0) if needs else "",
+        _wrapped(f"For tasks that predict {predicted(needs)}.", 0) if needs else "",
         "\n".join(["settings, with their defaults" if settings else "no settings", *settings]),
         "\n".join([_wrapped(PRESETS, 0), *presets]) if presets else "",
         f"example\n{_command(_example(kind, name, about))}",

@@ -9,7 +9,7 @@ import typer
 from brittle.core import files, progress
 from brittle.core.errors import UsageError, unknown
 from brittle.core.text import show
-from brittle.planning.plan import DOWNSTREAM
+from brittle.planning.words import DOWNSTREAM
 from brittle.reports.parts import figures, layout, wording
 from brittle.results import reporting, store
 

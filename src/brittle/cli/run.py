@@ -15,7 +15,7 @@ from brittle.core.records import Result
 from brittle.core.spec import Spec, listed, parse
 from brittle.core.text import show
 from brittle.planning import plan as plans
-from brittle.planning import sweep
+from brittle.planning import sweep, words
 from brittle.planning.plan import Plan
 from brittle.planning.warm_start import titled
 from brittle.reports.parts import answer, wording
@@ -179,7 +179,7 @@ def run(
         raise UsageError(f"--fail-under {fail_under}: must be a finite number")
     options: dict[str, Any] = {
         **{kind: _listed(kind, texts) for kind, texts in (("encoders", encoder), ("datasets", data), ("tasks", task))},
-        "attacks": _listed("attacks", attack, plans.DOWNSTREAM, plans.CLEAN),
+        "attacks": _listed("attacks", attack, words.DOWNSTREAM, words.CLEAN),
         "eps": [each.strip() for text in eps for each in text.split(",")] if eps else None,
         "norm": norm.value if norm else None,
         "seeds": seed,

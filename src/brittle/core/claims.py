@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
-
 from brittle.core.errors import Busy, UsageError
 
 HOW = "BRITTLE_LOCKS"
@@ -28,6 +26,8 @@ def claimed(path: Path, *, wait: bool = True) -> Generator[None]:
         Busy: another is inside, and it is not to be waited for.
         OSError: nothing can be written there.
     """
+    from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout  # slow to import, for what claims nothing
+
     path.parent.mkdir(parents=True, exist_ok=True)
     leased = _leased(path.parent)
     lock: BaseFileLock = SoftFileLease(path.with_suffix(".lease"), lease_duration=LEASE) if leased else FileLock(path)

@@ -11,9 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_type_hints, overload
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints, overload
 
 from brittle.core.errors import UsageError, unknown
 from brittle.core.spec import Spec, Value, parse, text_of
@@ -26,17 +24,6 @@ if TYPE_CHECKING:
     from brittle.types import Dataset, Encoder, Objective, Task
 
 KINDS = ("encoders", "datasets", "tasks", "objectives", "attacks", "checks", "tuning", "reports", "launch")
-
-Count = Annotated[int, Field(ge=0)]
-"""A setting that counts something: a whole number, 0 or more."""
-AtLeastOne = Annotated[int, Field(ge=1)]
-"""A setting that counts something there must be one of."""
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-"""A setting that is a finite number above 0."""
-Step = Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)]
-"""A setting that is the length of a step as a share of eps: two cross the whole ball."""
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-"""A setting that is a finite number, 0 or more."""
 
 
 class Component(NamedTuple):

@@ -59,6 +59,8 @@ def presets(kind: str, name: str) -> dict[str, tuple[str, dict[str, str]]]:
     """The presets of a component by name: what the text below each in its source says, and the settings as a spec or
     the source writes them; empty where it has none."""
     path = components.path_of(kind, name)
+    if "presets" not in path.read_text(encoding="utf8"):  # in no time, as reading a file as Python does not take
+        return {}
     named = next((node for key, node in _stated(path) if key == "presets"), None)
     if not isinstance(named, ast.Dict):
         return {}

@@ -1,6 +1,6 @@
 """What can be known of a component without calling it: the record that its module calls ``TRAITS``."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,6 +29,10 @@ def always(forwards: int, backwards: int = 0) -> Callable[..., Passes]:
         return Passes(forwards, backwards)
 
     return passes
+
+
+def nothing_less(**_settings: object) -> None:
+    """Whatever the settings: no fewer passes than it takes at most."""
 
 
 def never(**_settings: object) -> bool:
@@ -99,10 +103,12 @@ class AttackTraits(Traits):
             images belong to that head as well.
         whole_set: which member's image counts is picked over the whole data set, not image by image.
         follows: the score of every iterate is written down.
-        learns: (model, batches of training images, threat, seed, its settings) to a perturbation [3,H,W] for all
+        learns: (model, batches of training images, threat, rng, its settings) to a perturbation [3,H,W] for all
             images, learnt before anything is attacked, from as many images as its setting ``pictures`` says.
         stored: where its images were made before.
         passes: its settings, as keywords, to the passes of its own, without those of its members.
+        fewest: the same at least, where it follows the head and may be over with an image that has succeeded; None
+            where it never is.
     """
 
     sees: Sees | None = None
@@ -115,6 +121,7 @@ class AttackTraits(Traits):
     learns: Callable[..., Any] | None = None
     stored: StoredImages | None = None
     passes: Callable[..., Passes] = always(0)
+    fewest: Callable[..., Passes | None] = nothing_less
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,3 +245,10 @@ RECORDS: Mapping[str, type[Traits]] = {
     "launch": LaunchTraits,
 }
 """The record of each kind; ``Traits`` for the others."""
+
+
+def predicted(abilities: Collection[str]) -> str:
+    """What a task with these abilities predicts, such as ``classes per pixel``."""
+    what = [word for word in ("classes", "metres") if word in abilities]
+    where = [word.replace("_", " ") for word in ("per_image", "per_pixel") if word in abilities]
+    return " ".join([*(what or ["predictions" if where else "neither classes nor metres"]), *where])

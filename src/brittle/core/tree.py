@@ -83,10 +83,12 @@ class Part:
 
     @cached_property
     def fewest(self) -> Passes:
-        """The same at least: where images are right or wrong, the first member of an ensemble may leave none that is
-        right for the others."""
-        traits = self.traits
-        own = traits.passes(**self.spec.settings) if isinstance(traits, AttackTraits) else Passes(0, 0)
+        """The same at least: where images are right or wrong, a climb may be over with its first step, and the first
+        member of an ensemble leave none that is right for the others."""
+        traits, settings, own = self.traits, self.spec.settings, Passes(0, 0)
+        if isinstance(traits, AttackTraits):
+            soon = traits.fewest(**settings) if self.sees == "head" else None
+            own = soon or traits.passes(**settings)
         members = [part for part in self.parts if part.kind == self.kind]
         stops = isinstance(traits, AttackTraits) and traits.picks and not traits.whole_set
         parts = members[:1] if stops and members else self.parts

@@ -19,9 +19,10 @@ from brittle.core.traits import AttackTraits
 from brittle.core.tree import Part
 from brittle.evaluation import cache
 from brittle.planning.identity import Resolved, resolve
-from brittle.planning.protocols import quirks_of
+from brittle.planning.protocols import draws_of, quirks_of
 from brittle.types import Batch, Model, windows
 from brittle.types.attack_log import MOVED, SILENCE, Attacked, AttackLog
+from brittle.types.rng import Rng
 from brittle.types.threat import Threat
 
 COSTLY = 5.0  # seconds that a batch, or a member of an ensemble, must have taken to be written down for a resumed run
@@ -112,6 +113,7 @@ class Adversary:
             "window": [self.model.window, self.model.stride] if self.model.windowed(batch.images) else [],
             "precision": self.resolved.precision,
             "seed": self.resolved.cell.seed,
+            "draws": draws_of(self.resolved.cell.protocol),
             "ids": list(batch.ids),
         }
         return cache.adversarial(key, batch.images, lambda: self._attack(attack, traits, batch))
@@ -124,7 +126,7 @@ class Adversary:
         def learn() -> dict[str, Tensor]:
             batches = list(training(int(str(settings["pictures"]))))
             with self.model.using(bf16=self.resolved.precision == "bf16"):
-                return {"learnt": learns(self.model, batches, self.threat, cell.seed, **settings)}
+                return {"learnt": learns(self.model, batches, self.threat, self._rng(["universal"]), **settings)}
 
         whole = resolve(replace(cell, limit=None), self.resolved.precision, self.resolved.weights)
         return cache.get_or_make("universal", {"cell": whole.id}, learn)["learnt"]
@@ -133,13 +135,19 @@ class Adversary:
         follow = _Follow(self.model, batch) if traits.follows else None
         log = AttackLog(follow, collect=traits.whole_set)
         log.parts = _Parts(self.images.folder / PARTS, log) if self.images and follow is None else None
-        precision, seed = self.resolved.precision, self.resolved.cell.seed
-        images = attacked(self.model, attack.spec, batch, self.threat, seed, precision=precision, log=log)
+        rng, precision = self._rng(batch.ids), self.resolved.precision
+        settles = not self.keep  # what is kept may be to attack other models with, and is to be as harmful as can be
+        images = attacked(
+            self.model, attack.spec, batch, self.threat, rng, precision=precision, settles=settles, log=log
+        )
         outcome = log.attacked(images)
         if follow is not None:
             follow(images)
             outcome = replace(outcome, curve=follow.curve())
         return outcome.tensors()
+
+    def _rng(self, ids: Sequence[str]) -> Rng:
+        return Rng(self.resolved.cell.seed, ids, draws_of(self.resolved.cell.protocol))
 
 
 class _Parts:

@@ -25,7 +25,7 @@ from brittle.evaluation.paper import protocol_on
 from brittle.evaluation.provenance import counted, facts_of, made_by
 from brittle.evaluation.scoring import Scores, Scoring, targeted
 from brittle.planning.identity import Resolved, resolve, task_of
-from brittle.planning.protocols import quirks_of
+from brittle.planning.protocols import draws_of, quirks_of
 from brittle.planning.warm_start import titled
 from brittle.types import Batch, Encoder, LabelFree, Model, frozen
 from brittle.types.threat import Threat
@@ -144,7 +144,9 @@ def measure(
         cost = {"seconds": round(time.monotonic() - began, 3), **passes}
         said: tuple[Finding, ...] = ()
         if attack and scoring.wanted:
-            said = findings(scoring.evidence(attack.spec, cell.seed, machine.precision, scores, checks == "full"))
+            full, draws = checks == "full", draws_of(cell.protocol)
+            precision = machine.precision
+            said = findings(scoring.evidence(attack.spec, cell.seed, precision, scores, full=full, draws=draws))
     heads.check_unchanged(resolved, "test")
     cost["check_seconds"] = round(time.monotonic() - began - cost["seconds"], 3)
     origin = made_by(resolved, model, rule, machine, total)

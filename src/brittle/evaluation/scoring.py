@@ -16,6 +16,7 @@ from brittle.evaluation.intervals import intervals
 from brittle.types import Batch, LabelFree, Model
 from brittle.types.attack import arrived
 from brittle.types.attack_log import MOVED, Attacked
+from brittle.types.rng import VERSIONS
 from brittle.types.threat import Threat
 
 TOLERANCE = 1e-6  # of a violation of the budget: rounding in float32, no more
@@ -190,7 +191,9 @@ class Scoring:
         task = self.model.task
         return [task.together(join(rows))] if isinstance(task, LabelFree) else rows
 
-    def evidence(self, attack: Spec, seed: int, precision: str, scores: Scores, full: bool) -> Evidence:
+    def evidence(
+        self, attack: Spec, seed: int, precision: str, scores: Scores, *, full: bool, draws: int = VERSIONS[0]
+    ) -> Evidence:
         """What checks may look at, of the number that ``attack`` (complete) gave."""
         batches = [batch for batch, _ in self._kept]
         ids = [name for batch in batches for name in batch.ids]
@@ -207,6 +210,7 @@ class Scoring:
             scores.metrics_uint8,
             full,
             self._at_once,
+            draws,
         )
 
 

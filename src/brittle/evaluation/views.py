@@ -21,7 +21,8 @@ def views_of(batch: Batch, names: Sequence[str], task: Task) -> Iterator[Batch]:
     if "flips" in names:
         yield batch._replace(images=batch.images.flip(-1), target=batch.target.flip(-1) if dense else batch.target)
     if "crops" in names:
-        drawn = Rng(0, batch.ids).uniform(torch.empty(len(batch.ids), 3)).tolist()
+        # version 1, so that heads fitted before it had a successor are still found
+        drawn = Rng(0, batch.ids, 1).uniform(torch.empty(len(batch.ids), 3)).tolist()
         shares = [(SMALLEST + (1 - SMALLEST) * size, top, left) for size, top, left in drawn]
         images = [_part(image[None], *share) for image, share in zip(batch.images, shares)]
         target = batch.target

@@ -3,8 +3,8 @@ many processes on the CPU."""
 
 import torch
 
-from brittle.core.components import Count
 from brittle.core.errors import UsageError
+from brittle.core.settings import Count
 from brittle.launch.parts.cell import Work
 from brittle.launch.parts.crew import Crew, cores
 from brittle.launch.parts.worker import spoken, work_off

@@ -10,8 +10,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it is importe
 import ray as engine  # noqa: E402
 
 from brittle.core import progress  # noqa: E402
-from brittle.core.components import AtLeastOne, Count  # noqa: E402
 from brittle.core.errors import BrittleError, UsageError  # noqa: E402
+from brittle.core.settings import AtLeastOne, Count  # noqa: E402
 from brittle.launch.parts.cell import ATTEMPTS, Work  # noqa: E402
 from brittle.launch.parts.crew import command, cores, told  # noqa: E402
 from brittle.results.journal import Tail  # noqa: E402

@@ -10,8 +10,8 @@ import submitit
 from submitit.core.utils import FailedJobError
 
 from brittle.core import progress
-from brittle.core.components import AtLeastOne, Count
 from brittle.core.errors import BrittleError, UsageError
+from brittle.core.settings import AtLeastOne, Count
 from brittle.launch.parts.cell import ATTEMPTS, Work
 from brittle.launch.parts.crew import command, told
 from brittle.results.journal import Tail

@@ -18,7 +18,7 @@ from brittle.core.records import Cell
 from brittle.core.spec import Spec, parse
 from brittle.core.traits import EncoderTraits
 from brittle.core.tree import Part, tree
-from brittle.planning.protocols import attack_of
+from brittle.planning.protocols import attack_of, draws_of
 
 if TYPE_CHECKING:
     from brittle.types import Dataset, Task
@@ -75,6 +75,7 @@ class Resolved:
             "cell": {**asdict(self.cell), **specs},
             "versions": [part.versions for part in self.parts.values()],
             "precision": self.precision if attack else "fp32",
+            **({"draws": draws_of(self.cell.protocol)} if attack else {}),
             "attack_data": _fingerprint_of_stored(attack) if attack else "",
             **({"subset": SUBSET_VERSION} if self.cell.limit is not None else {}),
             **self._of_clean,

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,15 +13,8 @@ from brittle.core import budget, files
 from brittle.core.errors import MissingError, UsageError, unknown
 from brittle.core.spec import parse
 from brittle.planning import protocols
+from brittle.planning.words import SHARED, UNNAMED, packaged, text_of
 
-DOWNSTREAM = "downstream"
-"""Among the attacks of a plan, what stands for each task's own."""
-UNNAMED = "run"
-"""The name of a plan that was given none."""
-SHARED = ("encoders", "datasets", "limit", "protocol")
-"""What all numbers of a run folder that nobody named have in common."""
-CLEAN = "clean"
-"""Among them, what asks for the clean row, which is always measured."""
 LARGEST = 2**20  # bytes of a plan file
 Text = Annotated[str, pydantic.StringConstraints(min_length=1, strict=True)]
 
@@ -181,14 +173,3 @@ def _short(texts: Sequence[str]) -> str:
     name = path.parent.name if path.stem == "encoder" else path.stem  # as a tuning calls its own
     short = re.sub(r"[^A-Za-z0-9._-]+", "-", name or spec.name)[:30].strip(".-")
     return f"{short}+{len(texts) - 1}" if len(texts) > 1 else short
-
-
-def text_of(name: str) -> str:
-    """The file of a packaged plan."""
-    return (resources("brittle") / "plans" / f"{name}.yaml").read_text(encoding="utf8")
-
-
-def packaged() -> tuple[str, ...]:
-    """Names of the plans that come with the package."""
-    folder = resources("brittle") / "plans"
-    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))

@@ -12,6 +12,8 @@ VIEWS = ("flips", "crops")
 """What else than the images themselves heads may be fitted on; see ``brittle.evaluation.views``."""
 HEADS = ("full", "quick")
 """How long heads are fitted, the default first; see ``brittle.evaluation.probe``."""
+DRAWS = (2, 1)
+"""Versions of the random numbers of attacks, the default first; see ``brittle.types.rng``."""
 QUIRKS: Mapping[str, str] = {
     "std_228": "images are normalised by a standard deviation of 0.228 in red, not 0.229",
     "nearest_images": "images of masks are resized to the nearest pixel, without a filter",
@@ -35,8 +37,8 @@ QUIRKS: Mapping[str, str] = {
 }
 """What the released code of arXiv 2407.12588 does otherwise than its text, each by name."""
 SETTINGS: Mapping[str, Sequence[str]] = {
-    "standard": ("subset", "views", "heads"),
-    "paper": ("subset", "views", "quirks"),
+    "standard": ("subset", "views", "heads", "draws"),
+    "paper": ("subset", "views", "quirks", "draws"),
 }
 PROTOCOLS = tuple(SETTINGS)
 CLASSIFIED = 1000  # images that the paper's code classifies in each data set
@@ -63,10 +65,15 @@ def canonical(text: str) -> str:
     heads = spec.settings.get("heads", HEADS[0])
     if heads not in HEADS:
         raise unknown("heads", str(heads), HEADS)
+    draws = spec.settings.get("draws", DRAWS[0])
+    if isinstance(draws, bool) or draws not in DRAWS:
+        raise unknown("version of draws", str(draws), [str(each) for each in DRAWS])
     quirks, views = quirks_of(text), views_of(text)
     settings: dict[str, Value] = {} if subset == SUBSETS[0] else {"subset": subset}
     if heads != HEADS[0]:
         settings["heads"] = heads
+    if draws != DRAWS[0]:
+        settings["draws"] = draws
     if views:
         settings["views"] = "all" if len(views) == len(VIEWS) else list[Value](views)
     if quirks:
@@ -109,6 +116,11 @@ def views_of(text: str) -> list[str]:
 def is_quick(text: str) -> bool:
     """Whether a protocol has heads fitted quickly."""
     return parse(text).settings.get("heads") == HEADS[1]
+
+
+def draws_of(text: str) -> int:
+    """The version of the random numbers that attacks draw under a protocol."""
+    return int(str(parse(text).settings.get("draws", DRAWS[0])))
 
 
 def is_paper(text: str) -> bool:

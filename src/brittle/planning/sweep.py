@@ -7,11 +7,12 @@ from brittle.core import budget, components
 from brittle.core.errors import MissingError, UnreachableError, UsageError
 from brittle.core.records import Cell
 from brittle.core.spec import Spec, parse
-from brittle.core.traits import AttackTraits, DatasetTraits, EncoderTraits
+from brittle.core.traits import AttackTraits, DatasetTraits, EncoderTraits, predicted
 from brittle.core.tree import tree
 from brittle.planning.identity import dataset_of, task_of, weights_of
-from brittle.planning.plan import CLEAN, DOWNSTREAM, Plan
+from brittle.planning.plan import Plan
 from brittle.planning.warm_start import warmed
+from brittle.planning.words import CLEAN, DOWNSTREAM
 
 FEW = 64
 """Fewer test images than this are a trial, for which data sets that are made on the fly are smaller."""
@@ -107,16 +108,11 @@ def misfit(kind: str, text: str, task: str) -> str:
     abilities = task_of(task).abilities
     for part in tree(kind, text).walk():
         if needs := frozenset(part.traits.needs) - abilities:
-            what = f"{components.singular(part.kind)} {part.spec.name!r} needs {words(needs | set(part.traits.needs))}"
-            return f"{what}; {task} predicts {words(abilities)}"
+            what = (
+                f"{components.singular(part.kind)} {part.spec.name!r} needs {predicted(needs | set(part.traits.needs))}"
+            )
+            return f"{what}; {task} predicts {predicted(abilities)}"
     return ""
-
-
-def words(abilities: Collection[str]) -> str:
-    """What a task with these abilities predicts, such as ``classes per pixel``."""
-    what = [word for word in ("classes", "metres") if word in abilities]
-    where = [word.replace("_", " ") for word in ("per_image", "per_pixel") if word in abilities]
-    return " ".join([*(what or ["predictions" if where else "neither classes nor metres"]), *where])
 
 
 def unavailable(plan: Plan) -> dict[str, str]:

@@ -15,7 +15,7 @@ from brittle.core.errors import Busy, MissingError, UsageError
 from brittle.core.pictures import Picture
 from brittle.core.progress import say
 from brittle.core.records import EVIDENCE, Cell, Result
-from brittle.planning.plan import DOWNSTREAM
+from brittle.planning.words import DOWNSTREAM
 from brittle.results.noted import ID, identity
 
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OSError, UsageError)  # what reading a damaged file may raise

@@ -68,8 +68,8 @@ class Representation(LabelFree):
     @torch.no_grad()
     def positives(self, model: Model, batch: Batch, attacked: bool) -> Tensor:
         """The target of a batch of clean images, which are scored as they are or attacked."""
-        # the same views for every encoder and seed
-        draws = Rng(0, batch.ids).uniform(batch.images.new_empty(len(batch.images), 2, 8))
+        # the same views for every encoder and seed, and for every version
+        draws = Rng(0, batch.ids, 1).uniform(batch.images.new_empty(len(batch.images), 2, 8))
         shown = [batch.images] if attacked else [view(batch.images, part) for part in draws.unbind(1)]
         return torch.stack([model(images) for images in shown], 1)
 

@@ -73,7 +73,7 @@ class Segmentation(Task):
         return nn.functional.cross_entropy(prediction, target, ignore_index=VOID, reduction="none")
 
     def right(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return resized(prediction, target.shape[-2:]).argmax(1) == target
+        return resized(prediction, target.shape[-2:]).max(1).indices == target  # argmax, faster on a CPU
 
     def agreement(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         prediction = resized(prediction, target.shape[-2:])

@@ -1,6 +1,6 @@
 """The types that everything passes on: data, encoders, tasks, models, attacks."""
 
-from brittle.core.components import AtLeastOne, Count, NotNegative, Positive, Step
+from brittle.core.settings import AtLeastOne, Count, NotNegative, Positive, Step
 from brittle.types.attack import Aimed, Attack, Objective
 from brittle.types.data import Batch, Dataset, DatasetDefaults, Sample, as_float
 from brittle.types.encoder import FINAL, Encoder, Features, Look

@@ -23,7 +23,8 @@ class AttackLog:
         collect: whether the images of each member of an ensemble are wanted as ``candidates``.
 
     ``losses``: a [B] tensor an iterate: the task's loss, or the objective's value where no head was asked. ``flat``: a
-    [B] tensor a step: whether an image's gradient was zero everywhere. ``aim``: [B] or [B,H,W], the classes that the
+    [B] tensor a step: 1 where an image's gradient was zero everywhere, nan where it was not taken. What is noted stays
+    on its device until it is asked for. ``aim``: [B] or [B,H,W], the classes that the
     last objective climbed towards, if it had any.
     """
 
@@ -51,11 +52,19 @@ class AttackLog:
         if self.collect:
             self.candidates.append(images)
 
-    def note(self, images: Tensor, loss: Tensor, gradient: Tensor | None = None) -> None:
-        """An iterate, its loss [B], and the gradient there [B,3,H,W] where one was taken."""
-        self.losses.append(loss.detach().float().cpu())
+    def note(self, images: Tensor, loss: Tensor, gradient: Tensor | None = None, rows: Tensor | None = None) -> None:
+        """An iterate, its loss [B], and the gradient there [B,3,H,W] where one was taken.
+
+        Args:
+            rows: whose they are, [b] places in the batch, where some images have left: what was noted last of those
+                goes on.
+        """
+        loss = loss.detach().float()
+        self.losses.append(loss if rows is None else self.losses[-1].index_copy(0, rows, loss))
         if gradient is not None:
-            self.flat.append((gradient.flatten(1).abs().amax(1) == 0).cpu())
+            flat = (gradient.flatten(1).abs().amax(1) == 0).float()
+            none = torch.full_like(self.losses[-1], torch.nan)
+            self.flat.append(flat if rows is None else none.index_copy(0, rows, flat))
         if self.watch is not None:
             self.watch(images.detach())
 
@@ -83,13 +92,24 @@ class AttackLog:
             self.losses, self._began = list(notes["losses"].unbind(1)), int(notes["began"][0])
         self.flat = list(notes["flat"].unbind(1)) if "flat" in notes else []
 
-    def spread(self, rows: Tensor, count: int) -> None:
-        """Make what was noted of some of ``count`` images ([b] indices) a note of them all, nan for the others."""
+    @property
+    def length(self) -> tuple[int, int]:
+        """How many losses were noted, and how many gradients."""
+        return len(self.losses), len(self.flat)
+
+    def spread(self, rows: Tensor, count: int, since: tuple[int, int] = (0, 0)) -> None:
+        """Make what was noted of some of ``count`` images ([b] indices) a note of them all, nan for the others.
+
+        Args:
+            since: the log's ``length`` before.
+        """
 
         def whole(values: Tensor) -> Tensor:
-            return torch.full((count,), torch.nan).index_copy(0, rows.cpu(), values.float())
+            nothing = torch.full((count,), torch.nan, device=values.device)
+            return nothing.index_copy(0, rows.to(values.device), values.float())
 
-        self.losses, self.flat = list(map(whole, self.losses)), list(map(whole, self.flat))
+        self.losses[since[0] :] = map(whole, self.losses[since[0] :])
+        self.flat[since[1] :] = map(whole, self.flat[since[1] :])
 
     def summary(self, count: int) -> dict[str, Tensor]:
         """[B] each: ``loss_first`` and ``loss_best`` of all, ``loss_late`` (after three quarters of its iterates) and
@@ -97,7 +117,7 @@ class AttackLog:
         nothing was noted."""
         summary = {name: torch.full((count,), torch.nan) for name in SUMMARY}
         if self.losses:
-            losses = torch.stack(self.losses)
+            losses = torch.stack(_carried(self.losses))
             summary |= {
                 "loss_first": losses[0],
                 "loss_late": losses[self._began :][(3 * (len(losses) - self._began - 1)) // 4],
@@ -105,8 +125,8 @@ class AttackLog:
                 "loss_best": losses.amax(0),
             }
         if self.flat:
-            summary["flat"] = torch.stack(self.flat).float().mean(0)
-        return summary
+            summary["flat"] = torch.stack(self.flat).float().nanmean(0)
+        return {name: values.cpu() for name, values in summary.items()}
 
     def attacked(self, images: Tensor) -> "Attacked":
         """What the attack that wrote this log hands over with its images [B,3,H,W]."""
@@ -120,11 +140,19 @@ class _Silence(AttackLog):
     def aims(self, aim: Tensor | None) -> None:
         """Nothing is kept."""
 
-    def note(self, images: Tensor, loss: Tensor, gradient: Tensor | None = None) -> None:
+    def note(self, images: Tensor, loss: Tensor, gradient: Tensor | None = None, rows: Tensor | None = None) -> None:
         """Nothing is kept."""
 
 
 SILENCE = _Silence()
+
+
+def _carried(losses: Sequence[Tensor]) -> list[Tensor]:
+    """Losses [B] of iterates, in place of nan what an image had before."""
+    carried = [losses[0]]
+    for loss in losses[1:]:
+        carried.append(torch.where(loss.isnan(), carried[-1], loss))
+    return carried
 
 
 @dataclass(frozen=True)

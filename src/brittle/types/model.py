@@ -30,10 +30,13 @@ class Model(nn.Module):
 
     ``bf16``, false at first, runs the encoder in bfloat16 (autocast; head, loss and images stay float32): about twice
     as fast and good enough for an attack's gradients, of which 99.7 % have the same sign. Scores are never taken from
-    it. ``log`` is what an attack writes down; both are set by ``using``.
+    it. ``settles``, false at first, lets an attack be over with an image as soon as it has succeeded: for a score that
+    counts successes, not for images that are wanted as harmful as can be. ``log`` is what an attack writes down. All
+    three are set by ``using``.
     """
 
     bf16: bool = False
+    settles: bool = False
     log: AttackLog = SILENCE
 
     def __init__(
@@ -53,15 +56,19 @@ class Model(nn.Module):
         self.reads = task.reads if reads is None else reads
 
     @contextmanager
-    def using(self, *, bf16: bool | None = None, log: AttackLog | None = None) -> Generator[None]:
-        """Inside, the encoder runs in bfloat16 or not, and attacks write into ``log``; None leaves either as it is."""
-        before = self.bf16, self.log
+    def using(
+        self, *, bf16: bool | None = None, settles: bool | None = None, log: AttackLog | None = None
+    ) -> Generator[None]:
+        """Inside, the encoder runs in bfloat16 or not, attacks are over with what has succeeded or not, and write into
+        ``log``; None leaves each as it is."""
+        before = self.bf16, self.settles, self.log
         self.bf16 = self.bf16 if bf16 is None else bf16
+        self.settles = self.settles if settles is None else settles
         self.log = self.log if log is None else log
         try:
             yield
         finally:
-            self.bf16, self.log = before
+            self.bf16, self.settles, self.log = before
 
     def windowed(self, images: Tensor) -> bool:
         """Whether these images are seen in windows."""

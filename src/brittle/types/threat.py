@@ -122,7 +122,8 @@ def _sparse(images: Tensor, gradient: Tensor, step: float | Tensor, share: float
     """The direction of a step in l1, of length 1 where nothing has met the box."""
     pull, count = gradient.abs(), gradient[0].numel()
     free = pull * torch.where(gradient > 0, images < 1 - ROUNDING, images > ROUNDING)
-    wanted = torch.maximum(*(torch.as_tensor(number).to(gradient) for number in (share * count, step / HALF)))
+    numbers = (share * count, step / HALF)
+    wanted = torch.maximum(*(n if isinstance(n, Tensor) else gradient.new_full((1, 1, 1, 1), n) for n in numbers))
     place = wanted.ceil().clamp(1, count).long().expand(len(images), 1, 1, 1).flatten(1) - 1
     least = free.flatten(1).sort(1, descending=True).values.gather(1, place).view(-1, 1, 1, 1)
     moved = (pull >= least) & (pull > 0)

@@ -22,22 +22,37 @@ def member(text: str) -> Member:
 
 
 def worst_of(
-    members: Iterable[Member], model: Model, batch: Batch, threat: Threat, rng: Rng, *, then: Iterable[Member] = ()
+    members: Iterable[Member],
+    model: Model,
+    batch: Batch,
+    threat: Threat,
+    rng: Rng,
+    *,
+    then: Iterable[Member] = (),
+    held: Tensor | None = None,
 ) -> Tensor:
     """For each image the result of the member that did most damage; the clean image where none did any.
 
-    Images of which nothing is right any more are not given to a second member (AutoAttack, Croce and Hein 2020). Each
-    member draws what it would draw alone, so the ensemble is never weaker than a member. The log is the first member's.
+    Images of which nothing is right any more are not given to a second member (AutoAttack, Croce and Hein 2020), and
+    where the model ``settles`` not to the first. Each member draws what it would draw alone, so the ensemble is never
+    weaker than a member. The log is the first member's.
 
     Args:
         then: further members, each of which starts at the worst image so far.
+        held: images [B,3,H,W] that are there already, of which each is one more to choose from.
     """
     best = batch.images.detach().clone()
     damage, loss, beaten = _judged(model, best, batch)
     log = model.log
+    if held is not None:
+        log.candidate(held)
+        worse = _judged(model, held, batch)
+        better = (worse[0] > damage) | ((worse[0] == damage) & (worse[1] > loss))
+        best = torch.where(better.view(-1, 1, 1, 1), held, best)
+        damage, loss, beaten = (torch.where(better, new, old) for new, old in zip(worse, (damage, loss, beaten)))
     alone = list(members)
     for number, attack in enumerate([*alone, *then]):
-        rows = (~beaten if number else torch.ones_like(beaten)).nonzero().flatten()
+        rows = (~beaten if number or model.settles else torch.ones_like(beaten)).nonzero().flatten()
         if not len(rows):
             if not log.collect:
                 break
@@ -46,11 +61,12 @@ def worst_of(
         part = batch.rows(rows.tolist())
         part = part if number < len(alone) else part._replace(start=best[rows])
         make = partial(attack, model, part, threat, rng.rows(rows).again())
+        since = log.length
         with model.using(log=SILENCE if number else log):
             images = log.part(f"{number}@{threat.eps!r}", part.ids, make).detach().to(best)
         log.candidate(best.index_copy(0, rows, images))
         if not number:
-            log.spread(rows, len(batch.images))
+            log.spread(rows, len(batch.images), since)
         new_damage, new_loss, new_beaten = _judged(model, images, part)
         better = (new_damage > damage[rows]) | ((new_damage == damage[rows]) & (new_loss > loss[rows]))
         kept = rows[better]

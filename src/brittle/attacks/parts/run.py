@@ -18,24 +18,26 @@ def attacked(
     attack: Spec | str,
     batch: Batch,
     threat: Threat,
-    seed: int,
+    rng: Rng,
     *,
     precision: str,
+    settles: bool = False,
     log: AttackLog = SILENCE,
 ) -> Tensor:
     """Adversarial images [B,3,H,W] for a batch.
 
     Args:
-        seed: of the random starts, which belong to the images' ids.
+        rng: of the random starts.
         precision: ``bf16`` to run the encoder in it, else ``fp32``.
+        settles: whether it may be over with an image that has succeeded.
         log: what the attack writes down.
 
     Raises:
         CellError: the attack returned something else than images of the batch's shape and type.
     """
     own = batch._replace(images=batch.images.clone())  # what an attack writes into its images moves no clean one
-    with model.using(bf16=precision == "bf16", log=log):
-        images = cast(object, components.build("attacks", attack, model, own, threat, Rng(seed, batch.ids)))
+    with model.using(bf16=precision == "bf16", settles=settles, log=log):
+        images = cast(object, components.build("attacks", attack, model, own, threat, rng))
     shape, dtype = batch.images.shape, batch.images.dtype
     if not isinstance(images, Tensor) or (images.shape, images.dtype) != (shape, dtype):
         what = f"{images.dtype} {list(images.shape)}" if isinstance(images, Tensor) else f"a {type(images).__name__}"

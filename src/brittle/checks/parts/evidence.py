@@ -12,7 +12,7 @@ from torch import Tensor
 
 from brittle.attacks.parts.halving import NoMemory, halved, split_on_oom, whole
 from brittle.attacks.parts.run import attacked
-from brittle.attacks.parts.slope import slope
+from brittle.attacks.parts.slope import Numbers
 from brittle.core import components
 from brittle.core.errors import CellError
 from brittle.core.records import Finding, Verdict
@@ -20,6 +20,7 @@ from brittle.core.spec import Spec
 from brittle.core.traits import CheckTraits
 from brittle.core.tree import tree
 from brittle.types import Batch, Model, Task, per_image
+from brittle.types.rng import VERSIONS, Rng
 from brittle.types.threat import Threat
 
 FEWEST, SHARE, MOST = 6, 16, 64  # images that a check runs on: one in SHARE, within these bounds
@@ -59,6 +60,7 @@ class Evidence:
         metrics, metrics_uint8: of the whole number; of the same images rounded to 8 bit.
         full: whether checks may spend as much as the number itself.
         at_once: how many images go through the model at once.
+        draws: version of the random numbers.
     """
 
     model: Model
@@ -73,6 +75,7 @@ class Evidence:
     metrics_uint8: Mapping[str, float]
     full: bool = False
     at_once: int = 64
+    draws: int = VERSIONS[0]
 
     @property
     def task(self) -> Task:
@@ -155,12 +158,13 @@ class Evidence:
         precision: str | None = None,
     ) -> Tensor:
         """The images of ``batch`` after the attack, or another one, with the same or another budget, seed and
-        precision."""
+        precision; attacked until they are wrong where that is all that counts."""
         threat = Threat(self.threat.norm, self.threat.eps if eps is None else eps)
         chosen_seed, how = self.seed if seed is None else seed, precision or self.precision
 
         def make(batch: Batch) -> Tensor:
-            return attacked(self.model, attack or self.attack, batch, threat, chosen_seed, precision=how)
+            rng = Rng(chosen_seed, batch.ids, self.draws)
+            return attacked(self.model, attack or self.attack, batch, threat, rng, precision=how, settles=True)
 
         return self._in_parts(make, batch)
 
@@ -172,7 +176,10 @@ class Evidence:
             at = part.start.clone().requires_grad_()
             with self.model.using(bf16=precision == "bf16"), torch.enable_grad():
                 climbed = components.build("objectives", objective, self.model, part)
-                return slope(climbed(at, 0.0), at, f"in {precision}")
+                numbers = Numbers()
+                gradient = numbers.slope(climbed(at, 0.0), at, f"in {precision}")
+            numbers.look()
+            return gradient
 
         return self._in_parts(make, self.batch._replace(start=images))
 

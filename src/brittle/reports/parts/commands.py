@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from brittle.core.budget import eps_text
 from brittle.core.records import Cell, Result
 from brittle.core.text import plain
-from brittle.planning.plan import CLEAN, DOWNSTREAM, Plan
+from brittle.planning.plan import Plan
 from brittle.planning.warm_start import unwrapped
+from brittle.planning.words import CLEAN, DOWNSTREAM
 
 Words = tuple[str, ...]
 Shared = tuple[Words, str, Words, Words]

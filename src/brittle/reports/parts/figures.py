@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from brittle.core.errors import UsageError
-from brittle.core.installed import needs
 from brittle.core.text import shortened
 
 ENDINGS = (".svg", ".png", ".pdf")
@@ -110,6 +109,8 @@ def style() -> AbstractContextManager[None]:
     try:
         style: Any = importlib.import_module("matplotlib.style")
     except ModuleNotFoundError:
+        from brittle.core.installed import needs  # slow to import
+
         raise UsageError(f"a figure {needs('matplotlib')}") from None
     return style.context(STYLE, after_reset=True)
 

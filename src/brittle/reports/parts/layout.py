@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from brittle.core.budget import eps_text
 from brittle.core.records import Result
-from brittle.planning.plan import DOWNSTREAM
 from brittle.planning.warm_start import smaller, unwrapped
+from brittle.planning.words import DOWNSTREAM
 from brittle.reports.parts.seeds import over_seeds
 
 GAP = "–"

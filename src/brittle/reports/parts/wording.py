@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from brittle.core import components
 from brittle.core.budget import eps_text
 from brittle.core.records import Cell, Result
-from brittle.planning.plan import DOWNSTREAM
 from brittle.planning.warm_start import smaller, titled, unwrapped
+from brittle.planning.words import DOWNSTREAM
 from brittle.reports.parts.layout import GAP, attack_of, columns_of
 from brittle.reports.parts.seeds import over_seeds
 from brittle.reports.parts.transfer import unlike

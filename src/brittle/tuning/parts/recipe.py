@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from brittle.core.components import AtLeastOne, Count, NotNegative, Positive
 from brittle.core.errors import UsageError
+from brittle.core.settings import AtLeastOne, Count, NotNegative, Positive
 from brittle.core.spec import text_of
 
 Share = Annotated[float, Field(ge=0, lt=1)]
