@@ -1,7 +1,7 @@
 """What fitting the heads of a plan takes, told before it starts: features on disk, and steps."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from brittle.core.errors import BrittleError
 from brittle.core.records import Cell
@@ -9,10 +9,11 @@ from brittle.evaluation.cache import free, most, room
 from brittle.evaluation.paper import protocol_on
 from brittle.evaluation.protocol import Protocol, resized_to
 from brittle.planning.identity import dataset_of, task_of, weights_of
-from brittle.types import Dataset, Encoder, LabelFree, windows
+from brittle.types import Dataset, Encoder, Features, LabelFree, windows
 
 LOOKED_AT = 16  # images of a split, evenly, whose sizes stand for all
 HALF = 2  # bytes of a value
+LITTLE = 2**28  # bytes of all features of a split, up to which they are all kept as soon as some are wanted
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,11 @@ def needs_of(cells: Iterable[Cell], device: str) -> tuple[list[Need], list[str]]
             network = encoder_of(encoder, device, weights_of(encoder))
             rule = protocol_on(protocol, dataset, task_of(task), network)
             splits = [dataset_of(dataset, split) for split in ("train", rule.chosen_on)]
-            features = (encoder, dataset, rule.look, "grid" in rule.reads, rule.window, rule.resize, tuple(rule.views))
             views = 1 + len(rule.views)
-            sizes = [size_of(network, rule, data) for data in splits]
-            size = 0 if features in seen else views * sizes[0] + sizes[1]
+            sizes = [kept_of(network, rule, splits[0], views), kept_of(network, rule, splits[1])]
+            grid = any("grid" in parts for parts, _ in sizes)
+            features = (encoder, dataset, rule.look, grid, rule.window, rule.resize, tuple(rule.views))
+            size = 0 if features in seen else sum(each for _, each in sizes)
             seen.add(features)
             count = views * len(splits[0])
             needs.append(Need(count, size, rule.recipe.total(count)))
@@ -80,6 +82,15 @@ def gigabytes(size: float) -> str:
     if size < 5e7:
         return f"{size / 1e6:,.0f} MB"
     return f"{size / 1e9:,.1f} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"
+
+
+def kept_of(encoder: Encoder, rule: Protocol, data: Dataset, views: int = 1) -> tuple[Sequence[str], int]:
+    """Which parts of the features of one split are kept as soon as a head reads those of its rule, all of them where
+    they take little, and their bytes."""
+    whole = views * size_of(encoder, replace(rule, reads=Features._fields), data)
+    if whole <= LITTLE:
+        return Features._fields, whole
+    return rule.reads, views * size_of(encoder, rule, data)
 
 
 def size_of(encoder: Encoder, rule: Protocol, data: Dataset) -> int:

@@ -15,7 +15,7 @@ from brittle.core.progress import progress
 from brittle.core.records import Finding
 from brittle.evaluation import loading, probe, protocol
 from brittle.evaluation.cache import digest, get_or_make, is_made, make_room, room, trim
-from brittle.evaluation.disk import size_of
+from brittle.evaluation.disk import kept_of, size_of
 from brittle.evaluation.machine import Machine
 from brittle.evaluation.recomputed import Recomputed
 from brittle.evaluation.sampler import Rows
@@ -40,10 +40,12 @@ def features(
     *,
     reads: Sequence[str] = Features._fields,
     look: Look = FINAL,
+    beside: Collection[str] = (SMALL,),
     wait: bool = True,
 ) -> Iterator[tuple[Features, Tensor]]:
     """Frozen features (float16, on the CPU) and target of each batch, computed once for each (encoder, images): each
-    part is kept by itself for whichever head reads it, and the pooled one, which is small, with any other.
+    part is kept by itself for whichever head reads it, and with those that are wanted what takes little room beside
+    them, for other heads.
 
     Args:
         weights: sha256 that stands for the encoder.
@@ -51,6 +53,7 @@ def features(
         what, total: what to call it, and how many images there are.
         reads: the parts wanted; the width of any other is 0, so that a linear probe does not fill the disk with grids.
         look: which of the encoder's features.
+        beside: the parts that are kept too, where the encoder has to be asked; by default the pooled one.
         wait: whether to wait for another process that is at the same batch.
 
     Raises:
@@ -68,12 +71,12 @@ def features(
 
             @cache
             def seen(batch: Batch = batch) -> dict[str, Tensor]:
-                return _seen(encoder, batch, {*reads, SMALL}, look)
+                return _seen(encoder, batch, {*reads, *beside}, look)
 
             stored = {name: _part(name, key, seen, wait) for name in reads}
-            if seen.cache_info().currsize and SMALL not in reads:
+            for name in set(beside) - set(reads) if seen.cache_info().currsize else ():
                 with suppress(CellError):  # is raised for a head that reads it
-                    _part(SMALL, key, seen, wait)
+                    _part(name, key, seen, wait)
             none = next(iter(stored.values()))
             advance(0 if batch.ids == last else len(batch.images))
             last = batch.ids
@@ -210,12 +213,16 @@ def _rows(
         if left < 0:
             rows[split] = Recomputed(splits[split].ids, seen, computed)
             continue
+        parts, size = kept_of(encoder, rule, splits[split], 1 + len(more[split]))
+        beside = {SMALL, *(parts if size - sizes[split] <= left else ())}
+        left -= size - sizes[split] if len(beside) > 1 else 0
         what, count = f"features of {resolved.cell.encoder} on {split}", len(splits[split])
         weights = f"{resolved.weights}{f' {rule.red} {rule.pad}' if rule.changes_encoder else ''}"
         found = features(
             *(encoder, weights, seen(range(count)), what, count),
             reads=rule.reads,
             look=rule.look,
+            beside=beside,
             wait=machine.alone,
         )
         rows[split] = list(found)

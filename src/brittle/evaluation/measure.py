@@ -23,12 +23,16 @@ from brittle.evaluation.gallery import Gallery
 from brittle.evaluation.machine import Machine, peak_bytes
 from brittle.evaluation.paper import protocol_on
 from brittle.evaluation.provenance import counted, facts_of, made_by
+from brittle.evaluation.remembered import Remembered
 from brittle.evaluation.scoring import Scores, Scoring, targeted
 from brittle.planning.identity import Resolved, resolve, task_of
 from brittle.planning.protocols import draws_of, quirks_of
 from brittle.planning.warm_start import titled
 from brittle.types import Batch, Encoder, LabelFree, Model, frozen
 from brittle.types.threat import Threat
+
+REMEMBERED = Remembered()
+"""What heads that share an encoder score alike: clean images, and those of attacks that look at no head."""
 
 
 @lru_cache(maxsize=1)
@@ -127,7 +131,8 @@ def measure(
     names = frozenset(quirks_of(cell.protocol))
     checkable = _checkable(resolved) and not names
     marked = quirks.scored(model, names, rule, attack.sees if attack else "")
-    scoring = Scoring(marked, threat, total if checks != "none" and checkable else 0)
+    shared = REMEMBERED if not names and (attack is None or attack.headless) else None
+    scoring = Scoring(marked, threat, total if checks != "none" and checkable else 0, shared)
     gallery = Gallery(marked, total)
     assert model.encoder is not None
     with frozen(model), counted(model.encoder) as passes:

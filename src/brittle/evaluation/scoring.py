@@ -13,6 +13,7 @@ from brittle.checks.parts.evidence import Evidence, sample_size
 from brittle.core.errors import CellError
 from brittle.core.spec import Spec
 from brittle.evaluation.intervals import intervals
+from brittle.evaluation.remembered import Remembered
 from brittle.types import Batch, LabelFree, Model
 from brittle.types.attack import arrived
 from brittle.types.attack_log import MOVED, Attacked
@@ -60,10 +61,11 @@ class Scoring:
         threat: what the attack was allowed.
         checked: how many images will come, where some of them, spread over all, are to be kept for checks; 0 to keep
             none.
+        remembered: where other heads may have scored the same images.
     """
 
-    def __init__(self, model: Model, threat: Threat, checked: int = 0) -> None:
-        self.model, self.threat = model, threat
+    def __init__(self, model: Model, threat: Threat, checked: int = 0, remembered: Remembered | None = None) -> None:
+        self.model, self.threat, self.remembered = model, threat, remembered
         self.wanted = sample_size(checked)
         self._every = checked // max(self.wanted, 1)
         self._at_once = 1
@@ -122,7 +124,8 @@ class Scoring:
         aims = {} if aim is None else dict(zip(batch.ids, aim))
 
         def score(part: Batch) -> Rows:
-            prediction = self.model(part.images).float()
+            seen = self.remembered
+            prediction = (seen.predict(self.model, part.ids, part.images) if seen else self.model(part.images)).float()
             if not prediction.isfinite().all():
                 raise CellError(
                     "the model predicts nan or inf; check its weights and its input range", check="nonfinite"
