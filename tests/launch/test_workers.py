@@ -493,7 +493,8 @@ def test_no_slurm_is_said_in_one_line(cell_of: Cells, tmp_path: Path, monkeypatc
         slurm.slurm(work_of([cell_of()], tmp_path))
 
 
-ENDLESS = ("-t", "classification(head=knn)", "-a", "pgd(steps=10000000)", "--seed", "0", "--seed", "1", "--limit", "8")
+ATTACK = "pgd(steps=10000000, keep=last)"  # which is over with no image before its last step
+ENDLESS = ("-t", "classification(head=knn)", "-a", ATTACK, "--seed", "0", "--seed", "1", "--limit", "8")
 
 
 @pytest.fixture
