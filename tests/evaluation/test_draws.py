@@ -49,6 +49,6 @@ def test_what_a_protocol_may_say() -> None:
     assert canonical("standard(draws=2)") == "standard"
     assert canonical("paper(draws=1)") == "paper(draws=1)"
     assert [draws_of(text) for text in ("standard", "standard(draws=1)")] == [2, 1]
-    for wrong in ("3", "true", "1.5", "x"):
+    for wrong in ("3", "true", "1.5", "1.0", "[1]", "x"):
         with pytest.raises(UsageError, match="no version of draws"):
             canonical(f"standard(draws={wrong})")

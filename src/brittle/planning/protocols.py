@@ -66,7 +66,7 @@ def canonical(text: str) -> str:
     if heads not in HEADS:
         raise unknown("heads", str(heads), HEADS)
     draws = spec.settings.get("draws", DRAWS[0])
-    if isinstance(draws, bool) or draws not in DRAWS:
+    if type(draws) is not int or draws not in DRAWS:  # neither true nor 1.0
         raise unknown("version of draws", str(draws), [str(each) for each in DRAWS])
     quirks, views = quirks_of(text), views_of(text)
     settings: dict[str, Value] = {} if subset == SUBSETS[0] else {"subset": subset}
