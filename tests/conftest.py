@@ -32,7 +32,8 @@ import offline
 from brittle import cli
 from brittle.core import components, progress, tree
 from brittle.core.records import Cell, Finding, Result
-from brittle.evaluation import probe
+from brittle.evaluation import measure, probe
+from brittle.evaluation.remembered import Remembered
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a shell; tests interrupt what they start
@@ -59,6 +60,12 @@ def _no_network() -> Iterator[None]:
 def _loud(monkeypatch: pytest.MonkeyPatch) -> None:
     progress.quiet = False
     monkeypatch.setenv("COLUMNS", "160")  # workers of pytest-xdist have their own
+
+
+@pytest.fixture(autouse=True)
+def _nothing_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier test scored is not remembered: passes would be counted by the order of the tests."""
+    monkeypatch.setattr(measure, "REMEMBERED", Remembered())
 
 
 @pytest.fixture
