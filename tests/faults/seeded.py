@@ -1032,8 +1032,8 @@ FAULTS = (
     Fault(
         "windows-averaged-by-the-largest-count",
         "types/windows.py",
-        "return total / count",
-        "return total / count.max()",
+        "return total.div_(count)",
+        "return total.div_(count.max())",
         ("types/test_windows.py",),
     ),
     Fault(

@@ -1,7 +1,12 @@
 """Sliding windows: the same map and the same gradient as one graph over all windows, with one window in memory."""
 
+from collections import Counter
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from brittle.types import windows
 
@@ -72,3 +77,50 @@ def test_a_window_is_forgotten_until_its_gradient_is_asked_for() -> None:
     hidden = 10 * 16 * 16  # values in the network's middle, for one window
     assert str(hidden) not in first.split()
     assert str(hidden) not in second.split()
+
+
+class Attending(nn.Module):
+    """Pixels of a window attend to each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.into, self.out = nn.Conv2d(3, 24, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        count, _, height, width = images.shape
+        tokens = self.into(images).flatten(2).view(count, 3, 2, 4, -1).permute(1, 0, 2, 4, 3).contiguous()
+        seen = nn.functional.scaled_dot_product_attention(*tokens.unbind())
+        return self.out(seen.transpose(2, 3).reshape(count, 8, height, width))
+
+
+class Counting(TorchDispatchMode):
+    """How often attention is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = Counter[str]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+    def attention(self) -> int:
+        return sum(count for name, count in self.names.items() if "scaled_dot_product" in name and "back" not in name)
+
+
+@pytest.mark.parametrize("room", [0, 1, 3, 6, 100])
+def test_attention_is_kept_where_there_is_room(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of six windows; the first one's is kept to know how large that is."""
+    monkeypatch.setattr(windows, "ROOM", room * 2 * 2 * 16 * 16 * 4 * 4)  # images, heads, pixels, width, bytes
+    function, images = Attending(), torch.rand(2, 3, 16, 96)
+    gradients = []
+    for made, again in ((windows.mean_map, 6 - min(max(room, 1), 6)), (one_graph, 0)):
+        x = images.clone().requires_grad_()
+        with Counting() as counting:
+            y = made(function, x, 16, 16)
+            assert counting.attention() == 6
+            (gradient,) = torch.autograd.grad(y.softmax(1)[:, 0].square().sum(), x)
+        gradients.append(gradient)
+        assert counting.attention() == 6 + again
+    assert (gradients[0] - gradients[1]).norm() <= 1e-5 * gradients[1].norm()
