@@ -57,6 +57,7 @@ def run(
     batch_size: int = 0,
     precision: str = "auto",
     keep_adversarial: bool = False,
+    compiles: str = "auto",
 ) -> Results:
     """Measure every combination, resuming what ``output_dir`` already holds; the results in the plan's order. It is
     ``runs/NAME`` by default, or named after encoders and data where no name is given.
@@ -69,6 +70,7 @@ def run(
         eps: budgets in pixel units; None for 8/255 in ``linf``, while ``l2`` and ``l1`` have no default.
         limit: how many test images, drawn balanced over classes; None for all.
         protocol: how images are measured; ``standard(subset=first)`` takes the first ones where there is a limit.
+        compiles: whether attacks run the encoder compiled: ``on``, ``off``, or ``auto``: on a GPU, for long ones.
     """
     with world(), Objects() as objects:
         plan = plans.make(
@@ -84,7 +86,7 @@ def run(
             protocol=protocol,
             checks=checks,
         )
-        where = machine(device, batch_size, precision=precision, keep=keep_adversarial)
+        where = machine(device, batch_size, precision=precision, keep=keep_adversarial, compiles=compiles)
         folder = Path(output_dir or plans.folder(plan))
         return Results(execute(plan, folder, where), folder)
 

@@ -5,7 +5,7 @@ import os
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 EMBEDDED_DEFAULT = "demo"
 PRECISIONS = ("auto", "fp32", "bf16")
 Many = list[str] | None
-
-
-class Checks(StrEnum):
-    """How much evidence to gather."""
-
-    none, fast, full = "none", "fast", "full"
 
 
 class NormOption(StrEnum):
@@ -104,6 +98,10 @@ def run(
     precision: Annotated[
         str, typer.Option("--precision", metavar="NAME", help="auto, fp32 or bf16, for attacks.")
     ] = "auto",
+    compiles: Annotated[
+        Literal["auto", "on", "off"],
+        typer.Option("--compile", help="Compile the encoder for attacks; auto: on a GPU, for those that take long."),
+    ] = "auto",
     batch_size: Annotated[
         str, typer.Option("--batch-size", metavar="N", help="auto or a number; no result depends on it.")
     ] = "auto",
@@ -133,7 +131,7 @@ def run(
         bool, typer.Option("--keep-adversarial", help="Keep the attacked images, for stored:RUN.")
     ] = False,
     checks: Annotated[
-        Checks | None,
+        Literal["none", "fast", "full"] | None,
         typer.Option("--checks", help="Evidence to gather for every attacked number.", show_default="fast"),
     ] = None,
     dry_run: Annotated[
@@ -185,7 +183,7 @@ def run(
         "seeds": seed,
         "limit": limit,
         "protocol": protocol,
-        "checks": checks.value if checks else None,
+        "checks": checks,
     }
     roots = {"data": data_root, "weights": weights_root}
     plan, original = _plan(name, {key: value for key, value in options.items() if value is not None}, roots)
@@ -194,9 +192,8 @@ def run(
     from brittle.api import running
     from brittle.evaluation import machine
 
-    where = machine.machine(
-        device, 0 if batch_size == "auto" else int(batch_size), num_workers, precision, keep_adversarial
-    )
+    at_once = 0 if batch_size == "auto" else int(batch_size)
+    where = machine.machine(device, at_once, num_workers, precision, keep_adversarial, compiles=compiles)
     missing = sweep.unavailable(plan)
     if dry_run:
         _outline(plan, missing, store.Store(folder), where, executor, max_hours)

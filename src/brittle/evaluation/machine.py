@@ -17,8 +17,9 @@ from brittle.core.errors import UsageError
 class Machine:
     """How to run: where, how many images at once (0 goes by their size) and how many readers, which change no number;
     ``precision``, ``fp32`` or ``bf16``, in which attacks run the encoder, which may (it is part of an attacked cell's
-    identity; scores are float32); ``keep``, whether adversarial images stay on disk; and ``alone``, whether no other
-    worker is at the same run, who could be making what this one needs, or do a part of it."""
+    identity; scores are float32); ``keep``, whether adversarial images stay on disk; ``alone``, whether no other worker
+    is at the same run, who could be making what this one needs, or do a part of it; and ``compiles``, whether attacks
+    run the encoder compiled: ``on``, ``off``, or ``auto``, where that is worth it."""
 
     device: str = "cpu"
     batch_size: int = 0
@@ -26,10 +27,17 @@ class Machine:
     precision: str = "fp32"
     keep: bool = False
     alone: bool = True
+    compiles: str = "off"
 
 
 def machine(
-    device: str = "auto", batch_size: int = 0, workers: int = 0, precision: str = "auto", keep: bool = False
+    device: str = "auto",
+    batch_size: int = 0,
+    workers: int = 0,
+    precision: str = "auto",
+    keep: bool = False,
+    *,
+    compiles: str = "auto",
 ) -> Machine:
     """Where and how to run; device ``auto`` is the first GPU, else the CPU; batch size 0 goes by the images' size;
     precision ``auto`` is ``bf16`` for attacks where the machine computes in it, else ``fp32``."""
@@ -44,7 +52,7 @@ def machine(
     if precision == "auto":
         native = torch.cuda.is_bf16_supported() if device.startswith("cuda") else "avx512_bf16" in _processor_flags()
         precision = "bf16" if native else "fp32"
-    return Machine(device, batch_size, workers, precision, keep)
+    return Machine(device, batch_size, workers, precision, keep, compiles=compiles)
 
 
 def _processor_flags() -> str:

@@ -19,6 +19,7 @@ from brittle.core.records import EVIDENCE, Cell, Finding, Result
 from brittle.evaluation import heads, inspection, loading, protocol, quirks
 from brittle.evaluation.attacking import Adversary, Claim
 from brittle.evaluation.cache import image_ids
+from brittle.evaluation.compiled import compiled, worth
 from brittle.evaluation.gallery import Gallery
 from brittle.evaluation.machine import Machine, peak_bytes
 from brittle.evaluation.paper import protocol_on
@@ -85,6 +86,9 @@ def _ready(
     limit, chosen = inspection.drawn(cell)
     total = len(inspection.places(cell.dataset, "test", limit, chosen))
     model, rule = model_of(resolved, machine)
+    assert model.encoder is not None
+    if worth(resolved, model.encoder, rule, machine, total):
+        model.encoder = compiled(model.encoder)
     names = frozenset(quirks_of(cell.protocol))
 
     def batches(split: str, count: int | None) -> Iterator[Batch]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from brittle.core.traits import ObjectiveTraits
+from brittle.evaluation.compiled import Compiled
 from brittle.evaluation.inspection import drawn
 from brittle.evaluation.machine import Machine
 from brittle.evaluation.protocol import Protocol
@@ -73,6 +74,7 @@ def made_by(resolved: Resolved, model: Model, rule: Protocol, machine: Machine, 
         "versions": {"python": platform.python_version(), **versions},
         "device": device,
         "precision": machine.precision,
+        **({"compiled": encoder.compiled} if isinstance(encoder, Compiled) else {}),
         "weights_sha256": resolved.weights,
         "weights": encoder.about,
         "data_sha256": data.fingerprint,

@@ -86,7 +86,10 @@ class _Changed(Model):
 
     def forward(self, images: Tensor) -> Tensor:
         if self.shares and self.windowed(images):
-            of_window = windows.mean_map(lambda part: self._whole(part).softmax(1), images, self.window, self.stride)
+            opaque = self.encoder is not None and self.encoder.opaque
+            of_window = windows.mean_map(
+                lambda part: self._whole(part).softmax(1), images, self.window, self.stride, opaque=opaque
+            )
             prediction = of_window.clamp(min=torch.finfo(of_window.dtype).tiny).log()
         else:
             prediction = super().forward(images)

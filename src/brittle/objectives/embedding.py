@@ -76,7 +76,8 @@ def _tokens(model: Model, images: Tensor, tokens: Tokens, layer: Layer) -> list[
 
     if not model.windowed(images):
         return of(images)
-    each = [part for _, part in windows.over(of, images, model.window, model.stride)]
+    opaque = model.encoder is not None and model.encoder.opaque
+    each = [part for _, part in windows.over(of, images, model.window, model.stride, opaque=opaque)]
     return [torch.cat(parts, 1) for parts in zip(*each)]
 
 

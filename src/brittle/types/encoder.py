@@ -58,6 +58,8 @@ class Encoder(nn.Module):
 
     mean: Tensor
     std: Tensor
+    opaque = False
+    """Whether a part of its graph cannot be kept without the rest."""
 
     def __init__(
         self, dim: int, patch: int, *, size: int, mean: Sequence[float], std: Sequence[float], about: Mapping[str, Any]

@@ -85,7 +85,7 @@ class Model(nn.Module):
             kind = getattr(prediction, "dtype", None)  # a callable may return anything, which is refused elsewhere
             return prediction.to(images.dtype) if kind in FLOATING else prediction
         if self.windowed(images):
-            return windows.mean_map(self._whole, images, self.window, self.stride)
+            return windows.mean_map(self._whole, images, self.window, self.stride, opaque=self.encoder.opaque)
         return self._whole(images)
 
     def _whole(self, images: Tensor) -> Tensor:

@@ -27,13 +27,16 @@ def _line(length: int, window: int, stride: int) -> list[slice]:
     return [slice(max(end - window, 0), end) for end in ends]
 
 
-def over(function: Callable[[Tensor], Seen], images: Tensor, window: int, stride: int) -> Iterator[tuple[Place, Seen]]:
+def over(
+    function: Callable[[Tensor], Seen], images: Tensor, window: int, stride: int, *, opaque: bool = False
+) -> Iterator[tuple[Place, Seen]]:
     """``function`` of each window of ``images`` [B,3,H,W], with its place. Where a gradient is wanted, most of a
     window's graph is not kept but made again on the way back (gradient checkpointing, Chen et al. 2016), so memory
     hardly grows with the number of windows; kept is what there is room for: on a GPU whole graphs, on the CPU what
-    attention gives."""
+    attention gives, unless the function is ``opaque``, as compiled code is."""
     height, width = images.shape[-2:]
-    again = _Again(function, images.device) if torch.is_grad_enabled() and images.requires_grad else function
+    graph = torch.is_grad_enabled() and images.requires_grad
+    again = _Again(function, images.device, opaque) if graph else function
     for rows, columns in places(height, width, window, stride):
         yield (rows, columns), again(images[..., rows, columns])
 
@@ -42,9 +45,9 @@ class _Again(Generic[Seen]):
     """``function`` of windows of one shape, one after the other, with graphs that are made again on the way back, but
     for what is kept as long as there is room for what the next window keeps."""
 
-    def __init__(self, function: Callable[[Tensor], Seen], device: torch.device) -> None:
+    def __init__(self, function: Callable[[Tensor], Seen], device: torch.device, opaque: bool) -> None:
         self.function = function
-        self.room = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else ROOM
+        self.room = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else -1 if opaque else ROOM
         self.each = 0  # bytes, known after the first
 
     def __call__(self, part: Tensor) -> Seen:
@@ -77,11 +80,14 @@ def _attention(function: Callable[[Tensor], Seen], part: Tensor) -> tuple[Seen, 
     return checkpoint(function, part, use_reentrant=False, context_fn=contexts), sum(sizes)
 
 
-def mean_map(function: Callable[[Tensor], Tensor], images: Tensor, window: int, stride: int) -> Tensor:
-    """[B,C,H,W]: ``function``'s maps [B,C,h,w] of all windows, averaged where they overlap."""
+def mean_map(
+    function: Callable[[Tensor], Tensor], images: Tensor, window: int, stride: int, *, opaque: bool = False
+) -> Tensor:
+    """[B,C,H,W]: ``function``'s maps [B,C,h,w] of all windows, averaged where they overlap; ``opaque`` as in
+    ``over``."""
     total: Tensor | None = None
     count = images.new_zeros(images.shape[-2:])
-    for (rows, columns), part in over(function, images, window, stride):
+    for (rows, columns), part in over(function, images, window, stride, opaque=opaque):
         if total is None:
             total = part.new_zeros(*part.shape[:2], *images.shape[-2:])
         total[..., rows, columns] += part

@@ -29,7 +29,7 @@ class Asked:
 
     places: Sequence[int]
     norm: bool = False
-    found: list[Features] = field(default_factory=list[Features])
+    found: list[Features] = field(default_factory=list)
 
 
 class PaddedEncoder(Encoder):

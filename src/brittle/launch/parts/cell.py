@@ -83,7 +83,9 @@ class Work:
     def note(self) -> Generator[None]:
         """Write it into the run folder, for workers that begin with nothing else. Those that are started inside take
         its own note, which is gone afterwards: another run that begins meanwhile would send them to its cells."""
-        machine = {key: getattr(self.machine, key) for key in ("batch_size", "workers", "precision", "keep")}
+        machine = {
+            key: getattr(self.machine, key) for key in ("batch_size", "workers", "precision", "keep", "compiles")
+        }
         cells = {name: asdict(cell) for name, cell in self.cells.items()}
         data = {
             "cells": cells,
