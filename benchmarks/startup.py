@@ -1,51 +1,45 @@
-"""CPU seconds of commands that compute nothing, and of ``import brittle``, beside an empty Python and one that imports
-torch.
+"""Time of commands that compute nothing, and of ``import brittle``, over an empty Python and one that imports torch;
+beside one that imports all it may need, as most scripts do.
 
-    python benchmarks/startup.py --run runs/demo --json startup.json
+    OMP_NUM_THREADS=1 python benchmarks/startup.py --run runs/demo --json startup.json
 """
 
-import json
-import os
-import statistics
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rounds import ROUNDS, in_turn, rows_of, show, tell
+
 COMMANDS = (["--help"], ["--version"], ["list"], ["list", "attacks"], ["info", "pgd"], ["run", "--help"])
+EMPTY, TORCH, NAIVE = "python -c pass", "import torch", "import torch, timm, typer"
 
 
-def seconds(arguments: list[str]) -> float:
-    """CPU seconds of a Python with these arguments, of all its threads."""
-    before = os.times()
+def start(arguments: list[str]) -> None:
+    """A Python with these arguments, to its end."""
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
-    after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def main(
     run: Annotated[str, typer.Option(help="A run folder whose report is shown too.")] = "",
-    rounds: Annotated[int, typer.Option(help="How often each is timed, one after the other.")] = 5,
+    rounds: Annotated[int, typer.Option(help="How often each is timed, one after the other.")] = ROUNDS,
     path: Annotated[Path | None, typer.Option("--json", help="Where to write the figures too.")] = None,
 ) -> None:
     """Measure and print."""
-    work = {"python -c pass": ["-c", "pass"], "import torch": ["-c", "import torch"]}
+    work = {EMPTY: ["-c", "pass"], TORCH: ["-c", TORCH], NAIVE: ["-c", NAIVE]}
     work["import brittle"] = ["-c", "import brittle"]
     work |= {f"brittle {' '.join(command)}": ["-m", "brittle", *command] for command in COMMANDS}
     if run:
         work["brittle report RUN"] = ["-m", "brittle", "report", run]
     for arguments in work.values():  # so that what Python compiles is compiled
-        seconds(arguments)
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(rounds):
-        for name, arguments in work.items():
-            times[name].append(seconds(arguments))
-    for name, values in times.items():
-        typer.echo(f"{name:24} {statistics.median(values):5.2f} [{min(values):.2f}, {max(values):.2f}] s of CPU")
-    if path is not None:
-        path.write_text(json.dumps(times, indent=1))
+        start(arguments)
+    timed = in_turn({name: partial(start, arguments) for name, arguments in work.items()}, rounds)
+    rows = rows_of(timed.seconds, EMPTY, TORCH)
+    show(rows)
+    tell(path, rows=rows)
 
 
 if __name__ == "__main__":
