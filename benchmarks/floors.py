@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import Any
 
 import torch
-import typer
 from torch import Tensor, nn
 
 import brittle
@@ -99,5 +98,5 @@ def other(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError:
-        typer.echo(f"{name} is not installed here, so it is left out")
+        print(f"{name} is not installed here, so it is left out")
         return None

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
-import typer
 
 ROUNDS = 5
 Row = Mapping[str, Any]
@@ -116,11 +115,11 @@ def show(rows: Mapping[str, Row], *, title: str = "", note: Callable[[Row], str]
     width = max(len(name) for name in [*rows, title])
     bases = list(next(iter(rows.values()))["over"])
     head = "".join(f"  {f'over {base}':>22}" for base in bases)
-    typer.echo(f"{title:{width}}  {'seconds':>9}{head}")
+    print(f"{title:{width}}  {'seconds':>9}{head}")
     for name, row in rows.items():
         parts = [Spread(**row["over"][base]) for base in bases]
         ratios = "".join(f"  {f'{part.median:.2f} [{part.low:.2f}, {part.high:.2f}]':>22}" for part in parts)
-        typer.echo(f"{name:{width}}  {statistics.median(row['seconds']):9.3f}{ratios}  {note(row)}".rstrip())
+        print(f"{name:{width}}  {statistics.median(row['seconds']):9.3f}{ratios}  {note(row)}".rstrip())
 
 
 def processor() -> str:
@@ -148,7 +147,7 @@ def facts() -> dict[str, Any]:
 def tell(path: Path | None, **what: Any) -> dict[str, Any]:
     """Print and give what was measured on, and write all that was found as JSON to ``path``, unless that is None."""
     known = facts()
-    typer.echo(", ".join(f"{name} {value}" for name, value in known.items()))
+    print(", ".join(f"{name} {value}" for name, value in known.items()))
     if path is not None:
         path.write_text(json.dumps({"facts": known, **what}, indent=1, allow_nan=False) + "\n", encoding="utf8")
     return known

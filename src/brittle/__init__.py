@@ -19,7 +19,11 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     """The Python words are imported when first used, so that the command line and reports start without torch."""
     if name == "__version__":
-        return import_module("importlib.metadata").version("brittle")
+        metadata = import_module("importlib.metadata")
+        try:
+            return metadata.version("brittle")
+        except metadata.PackageNotFoundError:  # run from its sources
+            return "not installed"
     if name in __all__:
         return getattr(import_module("brittle.api"), name)
     raise AttributeError(f"module 'brittle' has no attribute {name!r}")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import brittle
 from brittle.core.traits import ObjectiveTraits
 from brittle.evaluation.compiled import Compiled
 from brittle.evaluation.inspection import drawn
@@ -67,7 +68,7 @@ def made_by(resolved: Resolved, model: Model, rule: Protocol, machine: Machine, 
     assert encoder is not None
     cpu = f"cpu x{torch.get_num_threads()}"
     device = torch.cuda.get_device_name(machine.device) if machine.device.startswith("cuda") else cpu
-    versions = {key: version(key) for key in ("brittle", "torch", "timm", "numpy")}
+    versions = {"brittle": brittle.__version__, **{key: version(key) for key in ("torch", "timm", "numpy")}}
     data, attack = resolved.data("test"), resolved.attack
     stored = attack.attack_traits.stored if attack else None
     return {
