@@ -1,5 +1,6 @@
 """From a sample to what the encoder sees, and the batches it comes in."""
 
+import time
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -199,8 +200,30 @@ def test_images_are_read_when_their_turn_comes(workers: int) -> None:
             return self.samples[index]
 
     data = Noting([_sample(8, 8)] * 20)
-    next(loading.batches(data, range(20), CLASSIFY, rule(CLASSIFY, 8), Machine(batch_size=3, workers=workers)))
-    assert 3 <= len(read) <= (4 if workers else 3), "at most one ahead of a batch; a thread may not have come to it yet"
+    made = loading.batches(data, range(20), CLASSIFY, rule(CLASSIFY, 8), Machine(batch_size=3, workers=workers))
+    next(made)
+    assert 3 <= len(read) <= (6 if workers else 3), "at most a batch ahead; threads may not have come to it yet"
+    until = time.monotonic() + 60
+    while workers and len(read) < 6 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert sorted(read) == list(range(6 if workers else 3)), "while the first batch is attacked the next one is read"
+    made.close()  # type: ignore[attr-defined]
+    assert len(read) <= 6
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_an_image_that_cannot_be_read_ends_its_own_batch(workers: int) -> None:
+    class Broken(Few):
+        def __getitem__(self, index: int, /) -> Sample:
+            if index == 4:
+                raise OSError("broken")
+            return self.samples[index]
+
+    data = Broken([_sample(8, 8)] * 20)
+    made = loading.batches(data, range(20), CLASSIFY, rule(CLASSIFY, 8), Machine(batch_size=2, workers=workers))
+    assert [len(next(made).images) for _ in range(2)] == [2, 2]
+    with pytest.raises(OSError, match="broken"):
+        next(made)
 
 
 def test_each_data_set_may_have_its_own_rule() -> None:

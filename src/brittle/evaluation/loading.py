@@ -1,7 +1,9 @@
 """Samples to batches, with every target checked against the data set's classes."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from brittle.types.seen import Seen
 from brittle.types.target import Target
 from brittle.types.task import Task
 
+READERS = 4  # threads
 AT_ONCE, PIXELS = 64, 64 * 224**2  # images in a batch, and pixels in all of them, where no batch size is given
 
 
@@ -24,7 +27,8 @@ def batches(
 
     Args:
         machine: its ``batch_size`` 0 means 64 of 224x224 and fewer larger ones, on a GPU eight times as many of those
-            (64 at most); its ``workers`` are threads that read images.
+            (64 at most); its ``workers`` are threads that read images, a batch ahead of what is asked for; 0 are none
+            on the CPU and ``READERS`` where a GPU would wait for them.
 
     Raises:
         UsageError: a target that the data set's classes do not have, or one that does not match its image.
@@ -41,7 +45,7 @@ def batches(
         return (*preprocess(sample, kind, protocol), name)
 
     held: list[tuple[Tensor, Tensor, str]] = []
-    for row in _read(load, indices, machine.workers):
+    for row in _read(load, indices, machine):
         if held and (row[0].shape, row[1].shape) != (held[0][0].shape, held[0][1].shape):
             yield _stacked(held, machine.device)
             held = []
@@ -54,15 +58,26 @@ def batches(
 
 
 def _read(
-    load: Callable[[int], tuple[Tensor, Tensor, str]], indices: Sequence[int], workers: int
+    load: Callable[[int], tuple[Tensor, Tensor, str]], indices: Sequence[int], machine: Machine
 ) -> Iterator[tuple[Tensor, Tensor, str]]:
-    """What ``load`` gives for each index, in order; no more than a few wait to be used, since images may be large."""
-    if not workers:
+    """What ``load`` gives for each index, in order; no more than a batch waits to be used, since images may be
+    large."""
+    workers = machine.workers or (READERS if machine.device.startswith("cuda") else 0)
+    if not workers or not indices:
         yield from map(load, indices)
         return
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(indices), 2 * workers):
-            yield from pool.map(load, indices[start : start + 2 * workers])
+    first, left = load(indices[0]), iter(indices[1:])
+    ahead = max(workers, machine.batch_size or most(first[0], machine.device))
+    pool = ThreadPoolExecutor(workers)
+    try:
+        waiting = deque(pool.submit(load, index) for index in islice(left, ahead))
+        yield first
+        while waiting:
+            row = waiting.popleft().result()
+            waiting.extend(pool.submit(load, index) for index in islice(left, 1))
+            yield row
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever asked may have stopped on the way
 
 
 def most(image: Tensor, device: str) -> int:
