@@ -18,9 +18,7 @@ FILES = {str(path.relative_to(SOURCE)): path for path in sorted(SOURCE.rglob("*.
 TREES = {name: ast.parse(path.read_text(encoding="utf8")) for name, path in FILES.items()}
 every_file = pytest.mark.parametrize("name", FILES)
 
-LONG_FILES = {
-    "datasets/parts/render.py": "one renderer of made-up scenes, read from top to bottom",
-}
+LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS = {
     "cli/run.py:run": "the options of the command",
 }

@@ -19,7 +19,7 @@ from brittle.types import Count, DatasetDefaults, Sample
 
 VERSION = 2
 CHUNK = 256  # images per cache file
-RAYS = 2**20  # cast at once: more gains little speed and takes much memory
+RAYS = 2**19  # pixels drawn at once: with fewer the overhead counts, with more the cache is too small
 SPLITS = ("train", "val", "test")
 TRAITS = DatasetTraits(
     version=VERSION,

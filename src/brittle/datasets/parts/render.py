@@ -1,7 +1,8 @@
 """Ray-casts small rooms with a few solids, every intersection in closed form, whole batches of scenes at once.
 
 World axes are metres, z up, the floor at z = 0. A scene is one row of uniform numbers (``unit``), so it depends on
-nothing but its own row. Solids are unions of convex parts; each part is met by a ray in closed form.
+nothing but its own row. Of the N rays in each of B scenes W end on a solid: what all rays have is [...,B,N], what only
+these have is [...,W]. Brackets and ``where`` take several times as long as ``index_select`` and arithmetic.
 """
 
 import math
@@ -10,13 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-SHAPES = ("sphere", "cube", "cylinder", "cone", "octahedron", "ring", "cross", "dumbbell")
+from brittle.datasets.parts.casting import Ends, Rays, Solids, nearest, shadow
+from brittle.datasets.parts.solids import BOUND, HALF_HEIGHT, SHAPES, dot, indices, unit, walk
+
 CLASSES = ("wall", "floor", *SHAPES)
 SOLIDS = 3  # at most this many in a scene; the first is the main one
 NUMBERS = 96  # uniform numbers a scene is made of
 TAN_HALF_VIEW = math.tan(math.radians(25.0))  # 50 degrees of view
-FAR = 1e6
-BOUND = 1.04  # of a unit solid's points from its centre: the rim of the cone is the farthest
 _COVER = (1.0, 0.68, 0.74, 0.45, 0.52, 0.84, 0.74, 0.36)  # silhouette over bounding disc, per shape, for framing
 
 
@@ -80,7 +81,7 @@ def compose(unit: Tensor, look: Tensor | None = None) -> Scene:
         reach = radius[:, 0] + radius[:, slot] + between(u[:, 5], 0.02, 0.35)
         centre[:, slot, 0] = reach * angle.cos()
         centre[:, slot, 1] = reach * angle.sin()
-    centre[..., 2] = radius * _HALF_HEIGHT[shape] * stretch / _extent(stretch)
+    centre[..., 2] = radius * HALF_HEIGHT[shape] * stretch / _extent(stretch)
     fill = between(look[:, 6], 0.20, 0.44)
     cover = torch.tensor(_COVER)[shape[:, 0]]
     distance = radius[:, 0] * (math.pi * cover / fill).sqrt() / (2 * TAN_HALF_VIEW)
@@ -121,217 +122,118 @@ def _extent(stretch: Tensor) -> Tensor:
     return stretch.clamp(min=1.0)
 
 
-# --- rays against unit solids (inside the unit sphere, resting symmetrically about z = 0) -----------------------------
-
-_HALF_HEIGHT = torch.tensor([1.0, 0.577, 0.72, 0.75, 0.8, 0.34, 0.8, 0.42])
-Hit = tuple[Tensor, Tensor]  # distance [N] (FAR where missed), outward normal [N,3]
-
-
-def _nearer(a: Hit, b: Hit) -> Hit:
-    first = a[0] <= b[0]
-    return torch.where(first, a[0], b[0]), torch.where(first[:, None], a[1], b[1])
-
-
-def _ball(o: Tensor, d: Tensor, centre: tuple[float, float, float], radius: float) -> Hit:
-    p = o - torch.tensor(centre)
-    a, b, c = (d * d).sum(1), (p * d).sum(1), (p * p).sum(1) - radius**2
-    root = b * b - a * c
-    t = (-b - root.clamp(min=0).sqrt()) / a
-    t = torch.where((root > 0) & (t > 0), t, FAR)
-    return t, (p + t.clamp(max=FAR)[:, None] * d) / radius
-
-
-def _planes(o: Tensor, d: Tensor, normals: Tensor, offsets: Tensor) -> Hit:
-    """The convex polyhedron {x : normals @ x <= offsets}."""
-    speed = d @ normals.T
-    t = (offsets - o @ normals.T) / torch.where(speed.abs() < 1e-9, 1e-9, speed)
-    enter, face = torch.where(speed < 0, t, -FAR).max(1)
-    leave = torch.where(speed > 0, t, FAR).min(1).values
-    return torch.where((enter < leave) & (enter > 0), enter, FAR), normals[face]
-
-
-def _round(
-    o: Tensor, d: Tensor, axis: int, radius: float, half: float, slope: float = 0.0
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Interval [enter, leave] of rays in a capped cylinder along ``axis`` (or a cone whose radius shrinks by ``slope``
-    a unit), the normal on entry, and whether the interval is empty."""
-    u, v = [i for i in range(3) if i != axis]
-    z, dz = o[:, axis], d[:, axis]
-    r, dr = radius - slope * z, -slope * dz  # radius of the surface along the ray
-    a = d[:, u] ** 2 + d[:, v] ** 2 - dr**2
-    b = o[:, u] * d[:, u] + o[:, v] * d[:, v] - r * dr
-    c = o[:, u] ** 2 + o[:, v] ** 2 - r**2
-    a = torch.where(a.abs() < 1e-9, 1e-9, a)
-    root = b * b - a * c
-    q = root.clamp(min=0).sqrt()
-    low, high = torch.minimum((-b - q) / a, (-b + q) / a), torch.maximum((-b - q) / a, (-b + q) / a)
-    # outside its two crossings a steep ray is inside the double cone; the caps and the apex bound the true part
-    if slope:
-        steep = a < 0
-        upward = steep & (dz * slope > 0)
-        low, high = (
-            torch.where(steep, torch.where(upward, -FAR, high), low),
-            torch.where(steep, torch.where(upward, low, FAR), high),
-        )
-    dz = torch.where(dz.abs() < 1e-9, 1e-9, dz)
-    floor, top = (-half - z) / dz, (half - z) / dz
-    cap = torch.minimum(floor, top)
-    enter, leave = torch.maximum(low, cap), torch.minimum(high, torch.maximum(floor, top))
-    missed = (root < 0) | (enter >= leave)
-    p = o + enter[:, None] * d
-    side = p.clone()
-    side[:, axis] = slope * (radius - slope * p[:, axis])
-    flat = torch.zeros_like(p)
-    flat[:, axis] = -dz.sign()
-    normal = torch.where((cap > low)[:, None], flat, torch.nn.functional.normalize(side, dim=1))
-    return enter, leave, normal, missed
-
-
-def _rod(o: Tensor, d: Tensor, axis: int, radius: float, half: float, slope: float = 0.0) -> Hit:
-    enter, _, normal, missed = _round(o, d, axis, radius, half, slope)
-    return torch.where(missed | (enter <= 0), FAR, enter), normal
-
-
-def _ring(o: Tensor, d: Tensor) -> Hit:
-    outer, inner, half = 0.94, 0.55, 0.34
-    enter, leave, normal, missed = _round(o, d, 2, outer, half)
-    hole_enter, hole_leave, _, no_hole = _round(o, d, 2, inner, 10.0)
-    # enters over the hole: meets the far inner side, if at all
-    through = ~no_hole & (hole_enter <= enter) & (hole_leave > enter)
-    t = torch.where(through, hole_leave, enter)
-    p = o + t[:, None] * d
-    inward = torch.nn.functional.normalize(torch.stack([-p[:, 0], -p[:, 1], torch.zeros_like(t)], 1), dim=1)
-    normal = torch.where(through[:, None], inward, normal)
-    return torch.where(missed | (t >= leave - 1e-6) | (t <= 0), FAR, t), normal
-
-
-def _box(o: Tensor, d: Tensor, x: float, y: float, z: float) -> Hit:
-    normals = torch.cat([torch.eye(3), -torch.eye(3)])
-    return _planes(o, d, normals, torch.tensor([x, y, z, x, y, z]))
-
-
-def _octahedron(o: Tensor, d: Tensor) -> Hit:
-    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3)
-    normals = signs / torch.tensor([1.0, 1.0, 0.8])
-    length = normals.norm(dim=1)
-    return _planes(o, d, normals / length[:, None], 1 / length)
-
-
-def _solid(shape: int, o: Tensor, d: Tensor) -> Hit:
-    match SHAPES[shape]:
-        case "sphere":
-            return _ball(o, d, (0, 0, 0), 1.0)
-        case "cube":
-            return _box(o, d, 0.577, 0.577, 0.577)
-        case "cylinder":
-            return _rod(o, d, 2, 0.66, 0.72)
-        case "cone":
-            return _rod(o, d, 2, 0.36, 0.75, 0.48)
-        case "octahedron":
-            return _octahedron(o, d)
-        case "ring":
-            return _ring(o, d)
-        case "cross":
-            return _nearer(
-                _box(o, d, 0.92, 0.25, 0.25), _nearer(_box(o, d, 0.25, 0.92, 0.25), _box(o, d, 0.25, 0.25, 0.8))
-            )
-        case _:
-            rod = _rod(o, d, 0, 0.16, 0.55)
-            return _nearer(rod, _nearer(_ball(o, d, (0.58, 0, 0), 0.42), _ball(o, d, (-0.58, 0, 0), 0.42)))
+def _solids(scene: Scene) -> list[Solids]:
+    """Those of all scenes, by shape; their numbers are indices into [B,S], flattened."""
+    width = scene.radius / _extent(scene.stretch)
+    turned, scale = [scene.yaw.cos(), scene.yaw.sin()], [width, width, width * scene.stretch]
+    placed = torch.stack([*scene.centre.unbind(2), *turned, *scale]).flatten(1)
+    bound = ((BOUND * scene.radius) ** 2).flatten()
+    found: list[Solids] = []
+    for index, shape in enumerate(SHAPES):
+        own = indices((scene.shape == index) & (scene.radius > 0))
+        if len(own):
+            found.append(Solids(shape, own, own // SOLIDS, bound[own], placed.index_select(1, own)))
+    return found
 
 
 # --- the image --------------------------------------------------------------------------------------------------------
 
 
 def _spherical(azimuth: Tensor, elevation: Tensor) -> Tensor:
-    return torch.stack([elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin()], -1)
+    """Unit vectors [3,B,1]."""
+    level = elevation.cos()
+    return torch.stack([level * azimuth.cos(), level * azimuth.sin(), elevation.sin()])[..., None]
 
 
-def _cast(scene: Scene, o: Tensor, d: Tensor, wanted: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Nearest solid along rays ``o + t d`` [B,N,3], where ``wanted`` [B,N]: t, slot, normal, and the point in the
-    solid's own axes."""
-    count, points, _ = d.shape
-    t = d.new_full((count * points,), FAR)
-    slot = torch.full((count * points,), -1)
-    normal, local = d.new_zeros(count * points, 3), d.new_zeros(count * points, 3)
-    flat_o, flat_d = o.expand_as(d).reshape(-1, 3), d.reshape(-1, 3)
-    length = _dot(d, d)
-    for s in range(SOLIDS):
-        p = scene.centre[:, None, s] - o
-        along = _dot(p, d)
-        gap = _dot(p, p) - along.square() / length
-        met = (gap < (BOUND * scene.radius[:, None, s]) ** 2) & (along > 0)
-        near = (met if wanted is None else met & wanted).flatten().nonzero()[:, 0]
-        solid_shape = scene.shape[near // points, s]
-        for shape in range(len(SHAPES)):
-            rays = near[solid_shape == shape]
-            if len(rays) == 0:
-                continue
-            index = rays // points
-            yaw, scale = scene.yaw[index, s], scene.radius[index, s] / _extent(scene.stretch[index, s])
-            c, n, up = yaw.cos(), yaw.sin(), scale * scene.stretch[index, s]
-            oo = _turn(flat_o[rays] - scene.centre[index, s], c, n) / torch.stack([scale, scale, up], 1)
-            dd = _turn(flat_d[rays], c, n) / torch.stack([scale, scale, up], 1)
-            hit, m = _solid(shape, oo, dd)
-            closer = hit < t[rays]
-            rays, hit = rays[closer], hit[closer]
-            t[rays], slot[rays] = hit, s
-            local[rays] = oo[closer] + hit[:, None] * dd[closer]
-            world = _turn(m / torch.stack([scale, scale, up], 1), c, -n)[closer]
-            normal[rays] = torch.nn.functional.normalize(world, dim=1)
-    return t.view(count, points), slot.view(count, points), normal.view(d.shape), local.view(d.shape)
+def _mix(share: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """``a`` where ``share`` is 1, ``b`` where it is 0, to the last bit."""
+    return torch.addcmul(share * a, 1 - share, b)
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Scalar product along the last axis of 3, by components: twice as fast as a product and a sum."""
-    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
+def _rays(scene: Scene, x: Tensor, y: Tensor) -> Rays:
+    """From the camera through image-plane points ``x``, ``y`` [N]. Directions make one metre along the optical axis,
+    so distances are depths."""
+    azimuth, elevation, distance = scene.camera.unbind(1)
+    back = _spherical(azimuth, elevation)
+    right = torch.stack([-azimuth.sin(), azimuth.cos(), torch.zeros_like(azimuth)])[..., None]
+    up = torch.linalg.cross(back, right, dim=0)
+    d = x * right
+    d -= y * up
+    d *= TAN_HALF_VIEW
+    d -= back
+    return Rays(scene.aim.T[..., None] + distance[:, None] * back, d, (1 + (x * x + y * y) * TAN_HALF_VIEW**2).sqrt())
 
 
-def _turn(x: Tensor, c: Tensor, n: Tensor) -> Tensor:
-    return torch.stack([c * x[:, 0] + n * x[:, 1], c * x[:, 1] - n * x[:, 0], x[:, 2]], 1)
+def _woven(pattern: Tensor, across: Tensor, along: Tensor) -> Tensor:
+    """What a pattern makes of a colour: a factor. ``pattern`` [3,...] as of ``_coats``."""
+    checked, frequency, contrast = pattern
+    stripes = (along * frequency).sin_()
+    stripes *= _mix(checked, (across * frequency).sin_().mul_(2), torch.ones(()))
+    return stripes.mul_(4).clamp_(-1, 1).mul_(contrast).add_(1)
+
+
+def _coats(scene: Scene) -> Tensor:
+    """Colour r g b, whether checked rather than striped, frequency, and contrast, 0 where plain: [6,S+2,B,1]."""
+    kind, frequency, contrast = scene.pattern.unbind(2)
+    pattern = torch.stack([(kind >= 0.7).float(), frequency * math.pi, contrast * (kind >= 0.4)])
+    return torch.cat([scene.colour.permute(2, 0, 1), pattern]).transpose(1, 2).contiguous()[..., None]
+
+
+def _room_colour(scene: Scene, p: Tensor, wall: Tensor, normals: Tensor, dark: Tensor) -> Tensor:
+    """Colour [3,B,N] of points ``p`` on wall or floor, whose normals are [3,2,B,1]."""
+    facing, light = -normals[:, 0], _spherical(scene.light[:, 0], scene.light[:, 1])
+    sideways = p[1] * facing[0] - p[0] * facing[1]
+    coats = _coats(scene)
+    pattern = _mix(wall, coats[3:, 0], coats[3:, 1])
+    colour = _mix(wall, coats[:3, 0], coats[:3, 1])
+    colour *= _woven(pattern, _mix(wall, sideways, p[0]), _mix(wall, p[2], p[1]))
+    ambient = scene.light[:, 2:3] * (0.8 + 0.2 * normals[2])
+    lit = ambient + (1 - ambient) * dot(normals, light[:, None]).clamp(min=0)
+    colour *= _mix(dark, _mix(wall, *ambient), _mix(wall, *lit))
+    return colour.mul_(scene.light[:, 3:].T[..., None])
+
+
+def _solid_colour(scene: Scene, d: Tensor, ends: Ends, dark: Tensor) -> Tensor:
+    """Colour [3,W] of rays ``d`` [3,B,N] that end on a solid, [B,N] of them in the dark."""
+    image = ends.solid // SOLIDS
+    sun = _spherical(scene.light[:, 0], scene.light[:, 1])[..., 0].index_select(1, image)
+    ambient, *tint = scene.light[:, 2:].T.index_select(1, image)
+    lambert = dot(ends.normal, sun).clamp_(min=0) * (1 - dark.view(-1).index_select(0, ends.ray))
+    shine = torch.zeros_like(lambert)
+    lit = indices(lambert > 0)
+    toward = unit(d.view(3, -1).index_select(1, ends.ray.index_select(0, lit)))
+    half = unit(sun.index_select(1, lit) - toward)
+    shine[lit] = 0.25 * dot(ends.normal.index_select(1, lit), half).clamp_(min=0) ** 24
+    coat = _coats(scene)[:, 2:, :, 0].transpose(1, 2).flatten(1).index_select(1, ends.solid)
+    ambient *= 0.8 + 0.2 * ends.normal[2]
+    colour = coat[:3] * _woven(coat[3:], ends.place[0], ends.place[2])
+    colour *= ambient + (1 - ambient) * lambert
+    return colour.mul_(torch.stack(tint)).add_(shine)
 
 
 def _trace(scene: Scene, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour [B,N,3], class [B,N] and depth along the axis [B,N] at image-plane points ``x``, ``y`` [N] in [-1, 1]."""
-    count = len(scene.camera)
-    back = _spherical(scene.camera[:, 0], scene.camera[:, 1])
-    o = (scene.aim + scene.camera[:, 2:] * back)[:, None]
-    right = torch.stack([-scene.camera[:, 0].sin(), scene.camera[:, 0].cos(), torch.zeros(count)], 1)
-    up = torch.linalg.cross(back, right)
-    d = (x[:, None] * right[:, None] - y[:, None] * up[:, None]) * TAN_HALF_VIEW - back[:, None]
-    # d makes one metre along the optical axis, so t is the depth itself
-    t, slot, normal, local = _cast(scene, o, d)
-    facing = _spherical(scene.wall[:, 0], torch.zeros(count))[:, None]
-    toward = _dot(d, facing)
-    t_wall = torch.where(toward > 1e-6, (scene.wall[:, 1:2] - _dot(o, facing)) / toward, FAR)
-    t_floor = torch.where(d[..., 2] < -1e-6, -o[..., 2] / d[..., 2], FAR)
-    wall = t_wall < t_floor
-    surround = torch.minimum(t_wall, t_floor)
-    solid = t < surround
-    t = torch.minimum(t, surround)
-    p = o + t[..., None] * d
-    sideways = _dot(p, torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0]).expand_as(facing), facing))
-    across = torch.where(solid, local[..., 0], torch.where(wall, sideways, p[..., 0]))
-    along = torch.where(solid, local[..., 2], torch.where(wall, p[..., 2], p[..., 1]))
-    upward = torch.tensor([0.0, 0.0, 1.0])
-    normal = torch.where(solid[..., None], normal, torch.where(wall[..., None], -facing, upward))
-    paint = torch.where(solid, slot + 2, (~wall).long())
-    light = _spherical(scene.light[:, 0], scene.light[:, 1])[:, None]
-    lambert = _dot(normal, light).clamp(min=0)
-    shadow = _cast(scene, p + 2e-3 * normal, light.expand_as(p), lambert > 0)[0] < FAR
-    lambert = torch.where(shadow, 0.0, lambert)
-    coat = torch.cat([scene.colour, scene.pattern], 2).gather(1, paint[..., None].expand(-1, -1, 6))
-    pattern, frequency, contrast = coat[..., 3], coat[..., 4] * math.pi, coat[..., 5]
-    stripes = (along * frequency).sin()
-    checks = stripes * (across * frequency).sin() * 2
-    wave = torch.where(pattern < 0.4, 0.0, torch.where(pattern < 0.7, stripes, checks))
-    albedo = coat[..., :3] * (1 + contrast * (wave * 4).clamp(-1, 1))[..., None]
-    ambient = scene.light[:, 2:3] * (0.8 + 0.2 * normal[..., 2])
-    half = torch.nn.functional.normalize(light - d / d.norm(dim=2, keepdim=True), dim=2)
-    shine = 0.25 * _dot(normal, half).clamp(min=0) ** 24 * (solid & (lambert > 0))
-    colour = albedo * (ambient + (1 - ambient) * lambert)[..., None] * scene.light[:, None, 3:] + shine[..., None]
-    classes = torch.where(solid, scene.shape.gather(1, slot.clamp(min=0)) + 2, (~wall).long())
-    return colour.clamp(0, 1), classes, t
+    """Colour [3,B,N], class [B,N] and depth along the axis [B,N] at image-plane points ``x``, ``y`` [N] in [-1, 1]."""
+    rays = _rays(scene, x, y)
+    facing = _spherical(scene.wall[:, 0], torch.zeros(len(scene.wall)))
+    # what leads away from the wall, or from the floor, meets it farther off than anything else
+    t_wall = (scene.wall[:, 1:2] - dot(rays.o, facing)) / dot(rays.d, facing).clamp_(min=1e-6)
+    t_floor = -rays.o[2] / rays.d[2].clamp(max=-1e-6)
+    wall = (t_wall < t_floor).float()
+    t = torch.minimum(t_wall, t_floor)
+    solids = _solids(scene)
+    ends = nearest(solids, rays, t)
+    p = walk(rays.o, rays.d, t)
+    normals = torch.stack([-facing, torch.tensor([0.0, 0.0, 1.0])[:, None, None].expand_as(facing)], 1)
+    # shadows are cast from slightly above the surface
+    above = p + _mix(wall, *(2e-3 * normals).unbind(1))
+    at = ends.ray.expand(3, -1)
+    above.view(3, -1).scatter_(1, at, p.view(3, -1).index_select(1, ends.ray) + 2e-3 * ends.normal)
+    dark = shadow(solids, above, _spherical(scene.light[:, 0], scene.light[:, 1]))
+    colour = _room_colour(scene, p, wall, normals, dark)
+    colour.view(3, -1).scatter_(1, at, _solid_colour(scene, rays.d, ends, dark))
+    classes = (1 - wall).long()
+    classes.view(-1).scatter_(0, ends.ray, scene.shape.view(-1).index_select(0, ends.solid) + 2)
+    return colour.clamp_(0, 1), classes, t
 
 
 def render(scene: Scene, size: int) -> View:
@@ -340,10 +242,19 @@ def render(scene: Scene, size: int) -> View:
     step = 2.0 / size
     middle = (torch.arange(size) + 0.5) * step - 1
     corner = torch.arange(size + 1) * step - 1
-    y, x = torch.meshgrid(middle, middle, indexing="ij")
-    colour, mask, depth = _trace(scene, x.flatten(), y.flatten())
-    y, x = torch.meshgrid(corner, corner, indexing="ij")
-    edge = _trace(scene, x.flatten(), y.flatten())[0].reshape(-1, size + 1, size + 1, 3)
-    around = (edge[:, 1:, 1:] + edge[:, 1:, :-1] + edge[:, :-1, 1:] + edge[:, :-1, :-1]) / 4
-    image = (colour.reshape(-1, size, size, 3) + around) / 2
-    return View(image.permute(0, 3, 1, 2).contiguous(), mask.reshape(-1, size, size), depth.reshape(-1, 1, size, size))
+    (y, x), (y_corner, x_corner) = (torch.meshgrid(edge, edge, indexing="ij") for edge in (middle, corner))
+    # all in one go: the fewer the steps, the less they cost
+    colour, mask, depth = (
+        part.split([size**2, (size + 1) ** 2], -1)
+        for part in _trace(
+            scene, torch.cat([x.flatten(), x_corner.flatten()]), torch.cat([y.flatten(), y_corner.flatten()])
+        )
+    )
+    edge = colour[1].unflatten(2, (size + 1, size + 1))
+    around = (edge[..., 1:, 1:] + edge[..., 1:, :-1] + edge[..., :-1, 1:] + edge[..., :-1, :-1]) / 4
+    image = (colour[0].unflatten(2, (size, size)) + around) / 2
+    return View(
+        image.transpose(0, 1).contiguous(),
+        mask[0].unflatten(1, (size, size)).contiguous(),
+        depth[0].unflatten(1, (1, size, size)).contiguous(),
+    )
