@@ -108,7 +108,7 @@ def draw(path: Path, rows: list[dict[str, Any]], base: Mapping[str, int], unit: 
     from matplotlib import pyplot as plt
 
     axes_of = list(dict.fromkeys(row["axis"] for row in rows))
-    figure, panels = plt.subplots(1, len(axes_of), figsize=(11, 3), layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(1, len(axes_of), figsize=(11, 3), layout="constrained", squeeze=False, sharey=True)
     figure.set_facecolor("white")
     for axis, panel in zip(axes_of, panels[0]):
         places = list(dict.fromkeys(row["value"] for row in rows if row["axis"] == axis))

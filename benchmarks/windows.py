@@ -158,7 +158,8 @@ def main(
     if gap is not None:
         held = {way: [each["over"] for each in costs] for way, costs in taken.items()}
         memory = ratio(held, OURS, GRAPH)
-        typer.echo(f"memory over the start {memory.median:.2f} of one graph; the gradients differ by {gap:.0e}")
+        same = f"differ by {gap:.0e} of their length" if gap else "are the same"
+        typer.echo(f"memory over the start {memory.median:.2f} of one graph; the gradients {same}")
     found = {"memory_over_graph": memory._asdict() if memory else None, "gradients_apart": gap, "rows": rows}
     tell(path, encoder=encoder, height=height, width=width, window=window, windows=count, **found)
 
