@@ -1,5 +1,7 @@
 """Procedural scenes: they belong to their number alone, and their depth is where the geometry says."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,24 @@ def test_a_damaged_cache_file_is_drawn_again(tmp_path: Path, monkeypatch: pytest
         assert torch.equal(again.image, first.image)
         assert torch.equal(again.targets["depth"], first.targets["depth"])
         assert path.read_bytes() == whole
+
+
+def test_threads_draw_a_chunk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRITTLE_CACHE", str(tmp_path))
+    drawn: list[int] = []
+    draw = Scenes._draw
+
+    def noting(self: Scenes, number: int, path: Path) -> dict[str, Tensor]:
+        drawn.append(number)
+        time.sleep(0.2)
+        return draw(self, number, path)
+
+    monkeypatch.setattr(Scenes, "_draw", noting)
+    data = scenes("train", train=8, size=8)
+    with ThreadPoolExecutor(4) as pool:
+        images = [sample.image for sample in pool.map(data.__getitem__, range(8))]
+    assert drawn == [0]
+    assert all(torch.equal(image, data[i].image) for i, image in enumerate(images))
 
 
 @pytest.mark.parametrize("size", [0, 7, 5000])

@@ -111,6 +111,13 @@ def test_what_cannot_be_compiled_is_left_to_the_encoder(capsys: pytest.CaptureFi
     assert capsys.readouterr().err.count("small is attacked without being compiled") == 1
 
 
+def test_what_cannot_be_copied_is_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    encoder = Small().eval()
+    encoder.kept = encoder.mix(torch.ones(1, 6))  # no leaf of a graph
+    assert compiling.compiled(encoder) is encoder
+    assert "small is attacked without being compiled" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("share", [1.01, float("nan")])
 def test_what_is_off_is_not_trusted(
     share: float, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

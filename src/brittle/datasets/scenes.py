@@ -4,6 +4,7 @@ and cached."""
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ VERSION = 2
 CHUNK = 256  # images per cache file
 RAYS = 2**19  # pixels drawn at once: with fewer the overhead counts, with more the cache is too small
 SPLITS = ("train", "val", "test")
+_ONE_AT_A_TIME = Lock()
 TRAITS = DatasetTraits(
     version=VERSION,
     licence="Apache-2.0 (made by this package)",
@@ -83,12 +85,17 @@ class Scenes(DatasetDefaults):
 
     def _chunk(self, number: int) -> dict[str, Tensor]:
         if number not in self._chunks:
+            with _ONE_AT_A_TIME:  # threads that read ahead come to a new chunk together
+                self._find(number)
+        return self._chunks[number]
+
+    def _find(self, number: int) -> None:
+        if number not in self._chunks:
             name = f"{self.split}-{number:05d}"
             path = shared.folder("scenes") / f"v{VERSION}-{self.size}px-seed{self.seed}" / f"{name}.safetensors"
             data = files.read_sealed(path)
             files.used(path)
             self._chunks[number] = load(data) if data is not None else self._draw(number, path)
-        return self._chunks[number]
 
     def _draw(self, number: int, path: Path) -> dict[str, Tensor]:
         parts: list[dict[str, Tensor]] = []

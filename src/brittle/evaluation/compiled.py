@@ -16,6 +16,7 @@ from brittle.evaluation.machine import Machine
 from brittle.evaluation.protocol import Protocol
 from brittle.planning.identity import Resolved
 from brittle.types import FINAL, Encoder, Features, Look
+from brittle.types.model import out_of_memory
 
 SHAPES = 4  # batch sizes of one look at images of one size: the whole batch, its half, quarter and eighth
 GRAPHS = 12  # that are compiled at most: an attack that looks at many layers would compile for longer than it runs
@@ -96,18 +97,15 @@ class Compiled(Encoder):
             with ThreadPoolExecutor(1) as alone:  # where no hook of a graph that is being made is in force
                 ways = (self._look(look, False), eager, compiled)
                 exact, plain, found = alone.map(partial(_tried, images=images), ways)
-        except (BrittleError, MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # noqa: BLE001 - of a compiler, which has many, or of code that it cannot read
-            return self._left(" ".join(f"{type(error).__name__}: {error}".split())[:160])
+        except Exception as error:  # of a compiler, which has many kinds, or of code that it cannot read
+            if isinstance(error, BrittleError) or out_of_memory(error):
+                raise
+            return _left(self, _of(error))
         for now, before, right in zip(found, plain, exact):
-            error, allowed = _error(now, right), CLOSE + COARSER * _error(before, right)
-            if not error <= allowed:
-                return self._left(f"compiled, it is off by {error:.1e} where {allowed:.1e} is rounding")
+            off, allowed = _error(now, right), CLOSE + COARSER * _error(before, right)
+            if not off <= allowed:
+                return _left(self, f"compiled, it is off by {off:.1e} where {allowed:.1e} is rounding")
         return compiled
-
-    def _left(self, why: str) -> None:
-        say(f"{self.label} is attacked without being compiled: {why}", always=True)
 
     def _look(self, look: Look, bf16: bool) -> Function:
         """What is compiled. Autocast is inside: what is compiled for the way back takes its precision from there."""
@@ -123,9 +121,25 @@ class Compiled(Encoder):
 
 
 @lru_cache(maxsize=1)
-def compiled(encoder: Encoder) -> Compiled:
-    """An encoder compiled; the last one is kept, as cells come grouped by encoder."""
-    return Compiled(encoder)
+def compiled(encoder: Encoder) -> Encoder:
+    """An encoder compiled, or as it is where it cannot be copied, which is said; the last one is kept, as cells come
+    grouped by encoder."""
+    try:
+        return Compiled(encoder)
+    except Exception as error:  # of whatever somebody's own encoder holds
+        if out_of_memory(error):
+            raise
+        _left(encoder, _of(error))
+        return encoder
+
+
+def _left(encoder: Encoder, why: str) -> None:
+    say(f"{encoder.label} is attacked without being compiled: {why}", always=True)
+
+
+def _of(error: Exception) -> str:
+    """An error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
 
 
 def worth(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machine, images: int) -> bool:

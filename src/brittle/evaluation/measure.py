@@ -46,6 +46,7 @@ def encoder_of(text: str, device: str, weights: str) -> Encoder:
     Raises:
         UsageError: it was read from other weights than those hashed.
     """
+    compiled.cache_clear()  # it holds the one before
     encoder: Encoder = components.build("encoders", text)
     if encoder.about.get("fingerprint", weights) != weights:
         what = f"{text}: its weights were changed after they were hashed ({weights[:12]})"
