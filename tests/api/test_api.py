@@ -348,6 +348,16 @@ def test_an_unknown_device_is_refused() -> None:
         machine.machine("warp")
 
 
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [("precision", "no precision 'bf15'; did you mean 'bf16'"), ("compiles", "no choice of compiling 'bf15'")],
+)
+def test_an_unknown_way_to_run_is_refused(how: str, words: str, tmp_path: Path) -> None:
+    """Before, such a precision was taken for float32 and became part of the result."""
+    with pytest.raises(UsageError, match=words):
+        brittle.run(["pixels"], ["scenes"], limit=2, output_dir=tmp_path, **{how: "bf15"})  # type: ignore[arg-type]
+
+
 def test_words_are_found_without_torch_being_imported_first() -> None:
     assert set(brittle.__all__) <= {name for name in brittle.__all__ if callable(getattr(brittle, name))}
     with pytest.raises(AttributeError):

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from brittle.evaluation.machine import Machine
 
 EMBEDDED_DEFAULT = "demo"
-PRECISIONS = ("auto", "fp32", "bf16")
 Many = list[str] | None
 
 
@@ -166,8 +165,6 @@ def run(
     progress.quiet = quiet
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported
-    if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
     executor = _executor(executor, devices)
     if batch_size != "auto" and not re.fullmatch("[1-9][0-9]{0,8}", batch_size):
         raise UsageError(f"--batch-size {batch_size}: must be auto or a whole number above 0")

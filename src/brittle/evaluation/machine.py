@@ -10,7 +10,10 @@ from typing import Any
 import torch
 
 from brittle.core import files
-from brittle.core.errors import UsageError
+from brittle.core.errors import UsageError, unknown
+
+PRECISIONS = ("auto", "fp32", "bf16")
+COMPILES = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,15 @@ def machine(
     compiles: str = "auto",
 ) -> Machine:
     """Where and how to run; device ``auto`` is the first GPU, else the CPU; batch size 0 goes by the images' size;
-    precision ``auto`` is ``bf16`` for attacks where the machine computes in it, else ``fp32``."""
+    precision ``auto`` is ``bf16`` for attacks where the machine computes in it, else ``fp32``; ``compiles`` is
+    ``auto``, ``on`` or ``off``.
+
+    Raises:
+        UsageError: there is none such.
+    """
+    for what, value, known in (("precision", precision, PRECISIONS), ("choice of compiling", compiles, COMPILES)):
+        if value not in known:
+            raise unknown(what, str(value), known)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
