@@ -51,6 +51,8 @@ class Compiled(Encoder):
         self._graphs: dict[tuple[object, ...], Function | None] = {}
 
     def forward(self, images: Tensor, look: Look = FINAL) -> Features:
+        """What the encoder sees in images [B,3,H,W] in [0,1], in float32 where it runs compiled; UsageError as
+        ``Encoder.look``."""
         found = self._found(images, look) if torch.is_grad_enabled() and images.requires_grad else None
         return self.encoder.look(images, look) if found is None else Features(*found)
 
