@@ -7,21 +7,18 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from brittle.core import files, installed
-from brittle.core.errors import BrittleError, MissingError, UsageError
+from brittle.core import files
+from brittle.core.errors import UsageError
 from brittle.core.traits import EncoderTraits
-from brittle.encoders.parts import checkpoints, configuration, hub
-from brittle.encoders.parts.wrappers import PaddedEncoder, Pooled, Size, bounded, described, spatial
-from brittle.types import Encoder, Features, weight_files
-from brittle.types.weight_files import INDEX, shards
+from brittle.encoders.parts import configuration, hub, published
+from brittle.encoders.parts.wrappers import PaddedEncoder, Pooled, Size, described, spatial
+from brittle.types import Encoder, Features
 
 
 @dataclass(frozen=True)
@@ -133,18 +130,18 @@ def hf(
     family = _family(argument, raw)
     if pooled == "native":
         family = replace(family, options=(), pools=True)
-    cls = _class(argument, family)
+    cls = published.class_of(family.model, f"hf:{argument}")
     config = configuration.of(cls.config_class, raw, f"hf:{argument}")
     mean, std, native = configuration.preprocessing(f"hf:{argument}", folder, config)
-    _try(argument, cls, family, config)
+    published.tried(f"hf:{argument}", cls, config, **dict(family.options))
     network = _network(argument, cls, folder, family, config, pretrained)
     patch, dim = _grid(config)
-    sha = _sha256(folder) if pretrained else files.sha256(json.dumps(raw, sort_keys=True).encode())
+    sha = published.sha256(folder) if pretrained else files.sha256(json.dumps(raw, sort_keys=True).encode())
     random = "" if pretrained else ", random weights"
     about = described(
         network,
         sha256=sha,
-        licence=_licence(folder),
+        licence=published.licence(folder),
         source=f"hf:{argument}{'@' + revision if revision else ''}{random}",
         fingerprint=_identity(folder, size, pretrained, pooled),
     )
@@ -169,7 +166,7 @@ def _identity(folder: Path, size: int, pretrained: bool, pooled: str) -> str:
     configurations = [folder / name for name in ("config.json", "preprocessor_config.json")]
     parts = [files.sha256_of_file(path) for path in configurations if path.is_file()]
     # which random weights a seed gives is the libraries' affair
-    parts.append(_sha256(folder) if pretrained else f"random {version('transformers')} {version('torch')}")
+    parts.append(published.sha256(folder) if pretrained else f"random {version('transformers')} {version('torch')}")
     raw = configuration.of_vision(configuration.read(configurations[0]))
     edges = [raw.get(key) for key in ("image_size", "patch_size")]
     uneven = all(isinstance(edge, int) and edge > 0 for edge in edges) and edges[0] % edges[1]  # type: ignore[operator]
@@ -179,30 +176,6 @@ def _identity(folder: Path, size: int, pretrained: bool, pooled: str) -> str:
         pooled="" if pooled == "tokens" else pooled,
         edges="as published" if uneven else "",
     )
-
-
-def _sha256(folder: Path) -> str:
-    """sha256 of the weights' file; of all their hashes where there are several."""
-    shas = [_hashed(path, path.stat().st_mtime_ns, path.stat().st_size) for path in _weights(folder)]
-    return shas[0] if len(shas) == 1 else files.sha256(" ".join(shas).encode())
-
-
-@lru_cache(maxsize=256)
-def _hashed(path: Path, _changed: int, _size: int) -> str:
-    return files.sha256_of_file(path)
-
-
-def _weights(folder: Path) -> list[Path]:
-    """The files of the weights, as transformers chooses them: safetensors first."""
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        whole, index = folder / name, folder / f"{name}{INDEX}"
-        paths = [whole] if whole.is_file() else shards(index) if index.is_file() else []
-        absent = [path.name for path in paths if not path.is_file()]
-        if absent:
-            raise MissingError(f"{folder} has no {', '.join(absent[:3])}, which its index names; get the model again")
-        if paths:
-            return paths
-    raise MissingError(f"no weights in {folder}; there should be model.safetensors or pytorch_model.bin")
 
 
 def _family(argument: str, config: dict[str, Any]) -> _Family:
@@ -220,51 +193,12 @@ def _family(argument: str, config: dict[str, Any]) -> _Family:
     return FAMILIES[model_type]
 
 
-def _class(argument: str, family: _Family) -> Any:
-    try:
-        import transformers
-    except ImportError:
-        raise MissingError(f"hf:{argument} {installed.needs('transformers')}") from None
-    return getattr(transformers, family.model)
-
-
-def _try(argument: str, cls: Any, family: _Family, config: Any) -> None:
-    """Make the model without memory, so that sizes which make none, or one too large, are refused."""
-    try:
-        with torch.device("meta"):
-            bounded(cls(config, **dict(family.options)), f"hf:{argument}")
-    except BrittleError:
-        raise
-    except Exception as error:  # values that the class makes no sense of
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        raise UsageError(f"hf:{argument}: its config.json makes no {family.model} ({why})") from None
-
-
 def _network(argument: str, cls: Any, folder: Path, family: _Family, config: Any, pretrained: bool) -> Any:
-    import transformers
-
-    options = dict(family.options)
+    label, options = f"hf:{argument}", dict(family.options)
     if not pretrained:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return cls(config, **options).eval()
-    state: dict[str, Any] = {}
-    for path in _weights(folder):
-        loaded, _ = weight_files.read(path)
-        state |= checkpoints.tensors(loaded)
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    try:
-        # from tensors alone, so that nothing else in the folder is looked at, such as an adapter
-        network, report = cls.from_pretrained(
-            None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float32, **options
-        )
-    except Exception as error:  # keys that the class makes no sense of
-        why = weight_files.reason(str(error))
-        raise UsageError(f"hf:{argument}: its weights do not load as {family.model} ({why})") from None
-    finally:
-        transformers.logging.set_verbosity(level)
-    _validate_keys(f"hf:{argument}", family, report, len(network.state_dict()))
+        return published.random(cls, config, **options)
+    network, report = published.loaded(label, cls, config, folder, **options)
+    _validate_keys(label, family, report, len(network.state_dict()))
     return network.eval()
 
 
@@ -288,13 +222,6 @@ def _grid(config: Any) -> tuple[int, int]:
         stem = 4 * 2 ** (len(config.hidden_sizes) - 1)
         return (stem, config.hidden_sizes[-1])
     return (int(patch if isinstance(patch, int) else patch[0]), int(config.hidden_size))  # type: ignore[index]
-
-
-def _licence(folder: Path) -> str:
-    """The licence that the model card's header names."""
-    card = folder / "README.md"
-    lines = card.read_text(encoding="utf8", errors="replace").splitlines()[:60] if card.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("license:")), "") or "unknown"
 
 
 TRAITS = EncoderTraits(fingerprint=fingerprint, foreign=foreign)

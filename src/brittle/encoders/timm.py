@@ -1,16 +1,14 @@
 """Any timm model with features, by its timm name: ``timm:vit_small_patch14_dinov2.lvd142m(size=518)``."""
 
 import re
-from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from brittle.core import files
-from brittle.core.errors import UnreachableError, UsageError, unknown
-from brittle.core.text import brief
+from brittle.core.errors import UsageError
 from brittle.core.traits import EncoderTraits
-from brittle.encoders.parts import hub
+from brittle.encoders.parts import timm_library
 from brittle.encoders.parts.wrappers import Pooled, Size
 from brittle.types import Encoder
 
@@ -45,8 +43,8 @@ def timm(
     from brittle.encoders.parts.timm_network import TimmEncoder
     from brittle.encoders.parts.wrappers import described, levels
 
-    config = _config(argument)
-    network, fixed = _network(argument, size, pretrained and not checkpoint)
+    config = timm_library.config_of(argument)
+    network, fixed = timm_library.built(argument, size, pretrained and not checkpoint, num_classes=0)
     if not hasattr(network, "forward_intermediates") or not levels(network):
         raise UsageError(
             f"timm:{argument} gives no intermediate features; choose a ViT, ResNet, ConvNeXt or another with "
@@ -81,7 +79,7 @@ def fingerprint(argument: str, /, *, pretrained: bool = True, checkpoint: str = 
         return _identity(argument, _sha256(argument, pretrained), settings)
     from brittle.types.weight_files import sha256_of
 
-    _config(argument)
+    timm_library.config_of(argument)
     return _identity(argument, sha256_of(Path(checkpoint).expanduser()), settings)
 
 
@@ -108,51 +106,8 @@ def _identity(argument: str, sha: str, settings: dict[str, Any]) -> str:
 def _sha256(argument: str, pretrained: bool) -> str:
     from brittle.encoders.parts.wrappers import sha256_of_weights
 
-    _config(argument)
-    return sha256_of_weights(_network(argument, 0, pretrained)[0])
-
-
-def _config(argument: str) -> Any:
-    """What timm says of a model and its weights."""
-    import timm as library
-
-    name = argument.partition(".")[0]
-    if not name:
-        raise UsageError("timm needs the name of a model; write timm:NAME, such as timm:resnet18")
-    if not library.is_model(name):
-        raise unknown("timm model", name, library.list_models())
-    try:
-        config = library.get_pretrained_cfg(argument)
-    except RuntimeError:  # a tag that is no name
-        config = None
-    if config is None:
-        raise unknown(f"weights of timm's {name} called", argument, library.list_pretrained(f"{name}.*"))
-    return config
-
-
-def _network(argument: str, size: int, pretrained: bool) -> tuple[Any, bool]:
-    """The model, built for any image size where it supports that, else for ``size``, and whether it was."""
-    import timm as library
-    import torch
-
-    variants: list[dict[str, Any]] = [{"dynamic_img_size": True}, *([{"img_size": size}] if size else []), {}]
-    for number, options in enumerate(variants):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            try:
-                with hub.asked() if pretrained else nullcontext():
-                    network = library.create_model(argument, pretrained=pretrained, num_classes=0, **options)
-                return network, "img_size" in options
-            except TypeError:  # takes no such option
-                if number + 1 == len(variants):
-                    raise
-            except (OSError, RuntimeError, ValueError, AssertionError, ArithmeticError, LookupError) as error:
-                if not pretrained:
-                    raise UsageError(f"timm:{argument} cannot be made for images of {size} ({brief(error)})") from None
-                why = f"its weights could not be downloaded ({hub.reason(error)})"
-                instead = "run once with a network, or set HF_HOME to where they are"
-                raise UnreachableError(f"timm:{argument}: {why}; {instead}") from None
-    raise AssertionError(variants)
+    timm_library.config_of(argument)
+    return sha256_of_weights(timm_library.built(argument, 0, pretrained, num_classes=0)[0])
 
 
 def _loaded(network: Any, argument: str, path: Path) -> str:

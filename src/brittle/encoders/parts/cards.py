@@ -155,9 +155,12 @@ def _built(path: Path, base: str) -> Encoder:
         raise UsageError(f"{path}: its card leads back to itself; write it with brittle finetune")
     token = _open.set((*_open.get(), here))
     try:
-        return components.build("encoders", full)
+        built = components.build("encoders", full)
     finally:
         _open.reset(token)
+    if isinstance(built, Encoder):
+        return built
+    raise UsageError(f"{path}: its base {base[:80]!r} is a whole network; only encoders are tuned")
 
 
 def _harmless(path: Path, base: str) -> str:
