@@ -172,6 +172,7 @@ HOMONYMS = {
     "paper",
     "cosine",  # a schedule as well
     "l1",
+    "timm",  # a way in for networks, and of interpolation
 }  # also a kind of target, a word of traits, a setting, a prefix, a norm
 
 

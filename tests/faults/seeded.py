@@ -505,7 +505,7 @@ FAULTS = (
     Fault(
         "training-masks-are-not-looked-at",
         "evaluation/inspection.py",
-        "for split in splits_of(task_of(task))[:-1]:\n                _fitted_on(",
+        "for split in splits[:-1]:\n                _fitted_on(",
         "for split in ():\n                _fitted_on(",
         ["cli/test_targets_first.py"],
     ),
@@ -611,8 +611,8 @@ FAULTS = (
     Fault(
         "a-model-writes-into-the-images",
         "types/model.py",
-        "prediction = self.head(images.clone())",
-        "prediction = self.head(images)",
+        "prediction = head(images.clone())",
+        "prediction = head(images)",
         ["api/test_api.py"],
     ),
     Fault(
@@ -1096,7 +1096,7 @@ FAULTS = (
     Fault(
         "rmse-with-invalid-pixels",
         "tasks/depth.py",
-        "guess = torch.where(valid, prediction, 1.0)",
+        "guess = torch.where(valid, prediction.double(), 1.0)",
         "guess = prediction",
         DENSE,
     ),

@@ -133,8 +133,8 @@ def test_views_belong_to_the_image() -> None:
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     task, encoder = representation(), brittle.load_encoder("pixels(size=32)")
     model = Model(task, task.head_on(encoder), encoder)
-    whole = task.positives(model, Batch(images, torch.zeros(3), ("a", "b", "c")), False)
-    part = task.positives(model, Batch(images[1:], torch.zeros(2), ("b", "c")), False)
+    whole = task.target_of(model, Batch(images, torch.zeros(3), ("a", "b", "c")), False)
+    part = task.target_of(model, Batch(images[1:], torch.zeros(2), ("b", "c")), False)
     assert whole.shape == (3, 2, 3 * 32 * 32)
     torch.testing.assert_close(whole[1:], part)
     assert (whole[:, 0] - whole[:, 1]).square().sum(1).min() > 1e-3, "the two views of an image are unlike"

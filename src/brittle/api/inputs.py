@@ -12,11 +12,14 @@ from brittle.attacks.parts.halving import split_on_oom
 from brittle.core import budget
 from brittle.core.errors import UsageError
 from brittle.core.spec import Spec
+from brittle.core.traits import predicted
 from brittle.core.tree import tree
+from brittle.evaluation.networks import as_model
+from brittle.evaluation.scoring import targeted
 from brittle.planning.identity import task_of
 from brittle.planning.sweep import misfit
 from brittle.tasks.parts.displacement import Displacement
-from brittle.types import Attack, Batch, Encoder, Features, LabelFree, Model, Objective, Target, Task, frozen
+from brittle.types import Attack, Batch, Encoder, Features, LabelFree, Model, Network, Objective, Target, Task, frozen
 from brittle.types.model import stopped
 from brittle.types.target import as_tensor, has_shape
 from brittle.types.threat import Norm, Threat
@@ -69,7 +72,7 @@ def inputs(
     if len(names) != len(pixels):
         raise UsageError(f"{len(names)} ids for {len(pixels)} images; give one for each")
     batch = Batch(pixels, pixels.new_zeros(len(pixels), dtype=torch.long), names)
-    wrapped = Model(meant, None, model) if isinstance(model, Encoder) else Model(meant, model)
+    wrapped = _wrapped(model, meant)
     if pixels.dtype == torch.float64:
         _try_double(model, wrapped, pixels)
     if isinstance(meant, LabelFree):
@@ -78,10 +81,24 @@ def inputs(
         given = meant.target.taken(_plain(target), pixels)
         batch = batch._replace(target=_with_void(wrapped, given, meant.target, pixels))
         _watch(wrapped, batch.target, meant.target)
+        with frozen(wrapped):
+            batch = next(targeted([batch], wrapped, True))
     elif not part.headless:
         plural = meant.target.plural if meant.target else "targets"
         raise UsageError(f"attack {part.spec.name!r} needs a target: {plural} of the {len(pixels)} images")
     return Inputs(wrapped, part.spec, batch, threat)
+
+
+def _wrapped(model: Callable[[Tensor], Tensor] | Encoder, task: Task) -> Model:
+    """What was handed over as the model of a task."""
+    if isinstance(model, Network):
+        if model.predicts != task.abilities:
+            own = (
+                f"{model.label} predicts {predicted(model.predicts)}, task {task.name!r} is {predicted(task.abilities)}"
+            )
+            raise UsageError(f"{own}; name the task that it is for")
+        return as_model(model, task.seen_from(model.unit, model.align))
+    return Model(task, None, model) if isinstance(model, Encoder) else Model(task, model)
 
 
 def _plain(given: Array) -> Array:
@@ -122,7 +139,7 @@ def _label_free(task: LabelFree, model: Callable[[Tensor], Tensor] | Encoder, ba
         raise UsageError(f"{what}; give one of brittle.load_encoder, or name another task")
     wrapped = Model(task, task.head_on(model), model)
     with frozen(wrapped):
-        target = split_on_oom(lambda part: task.positives(wrapped, part, attacked=True), torch.cat, batch)
+        target = split_on_oom(lambda part: task.target_of(wrapped, part, attacked=True), torch.cat, batch)
         return wrapped, batch._replace(target=target)
 
 

@@ -10,7 +10,7 @@ from brittle.api.world import world
 from brittle.core import components
 from brittle.core.errors import UsageError
 from brittle.results.listed import Results
-from brittle.types import Dataset, Encoder, Sample
+from brittle.types import Dataset, Encoder, Network, Sample
 
 
 def load_encoder(text: str) -> Encoder:
@@ -20,7 +20,32 @@ def load_encoder(text: str) -> Encoder:
         UsageError, MissingError: the spec makes no sense, or its weights are not there.
     """
     with world():
-        return components.build("encoders", text).eval()
+        built = components.build("encoders", text)
+        if isinstance(built, Encoder):
+            return built.eval()
+    raise UsageError(f"{text} is a whole network, not an encoder; use brittle.load_model({text.partition(':')[2]!r})")
+
+
+def load_model(text: str) -> Network:
+    """The whole network of a spec such as ``hf:nvidia/segformer-b0``, in evaluation mode: images [B,3,H,W] in [0,1] to
+    its prediction.
+
+    Raises:
+        UsageError, MissingError: the spec makes no sense, or its weights are not there.
+    """
+    with world():
+        return components.build("models", text.removeprefix("model:")).eval()
+
+
+def encoder_in(text: str) -> Encoder:
+    """The encoder of a spec, or the one inside a whole network; UsageError where none is known there."""
+    with world():
+        built = components.build("encoders", text)
+    if isinstance(built, Network):
+        if built.encoder is None:
+            raise UsageError(f"{text}: no encoder is known in this network; say which module with features=MODULE")
+        built = built.encoder
+    return built.eval()
 
 
 def load_dataset(text: str, split: str = "test") -> Dataset:

@@ -12,12 +12,12 @@ from torch import nn
 from brittle.core import components, files
 from brittle.core.errors import UsageError
 from brittle.core.spec import Spec
-from brittle.core.traits import RECORDS, AttackTraits, EncoderTraits, Traits
+from brittle.core.traits import RECORDS, AttackTraits, EncoderTraits, ModelTraits, Traits
 from brittle.core.tree import forget
 from brittle.encoders.parts.own_module import as_encoder
 from brittle.encoders.parts.wrappers import sha256_of_weights
 from brittle.planning.identity import task_of
-from brittle.types import Batch, Encoder, Model, Objective, Task
+from brittle.types import Batch, Encoder, Model, Network, Objective, Task
 
 NEEDED = ("name", "target", "attack", "headline", "higher_is_better")  # of a task
 
@@ -83,6 +83,12 @@ def _component(kind: str, given: Any, name: str) -> components.Component:
         if missing:
             raise UsageError(f"task {given!r:.60} has no {', '.join(missing)}; see brittle.types.Task")
         return components.Component(lambda: given, Traits())
+    if kind == "encoders" and isinstance(given, Network):
+        features = "known" if given.encoder else ""
+        traits = ModelTraits(
+            fingerprint=lambda: _fingerprint(given, name), predicts=lambda: given.predicts, features=lambda: features
+        )
+        return components.Component(lambda: _network(given, name), traits)
     if kind == "encoders" and isinstance(given, nn.Module):
         traits = EncoderTraits(fingerprint=lambda: _fingerprint(given, name))
         return components.Component(lambda: _encoder(given, name), traits)
@@ -100,6 +106,12 @@ def _component(kind: str, given: Any, name: str) -> components.Component:
 
 def _fingerprint(module: nn.Module, name: str) -> str:
     return files.sha256(f"{name} {sha256_of_weights(module)}".encode())
+
+
+def _network(network: Network, name: str) -> Network:
+    own = copy.deepcopy(network)
+    own.about = {**own.about, "fingerprint": _fingerprint(own, name)}
+    return own.eval()
 
 
 def _encoder(module: nn.Module, name: str) -> Encoder:

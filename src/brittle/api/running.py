@@ -16,18 +16,18 @@ from brittle.core.budget import default_eps
 from brittle.core.errors import BrittleError, CellError, UsageError
 from brittle.core.progress import duration, say, whole
 from brittle.core.records import Cell, Result
-from brittle.core.traits import EncoderTraits, LaunchTraits, Passes
+from brittle.core.traits import LaunchTraits, Passes
 from brittle.core.tree import tree
 from brittle.evaluation.disk import needs_of, said
 from brittle.evaluation.forecast import Forecast, forecast
 from brittle.evaluation.inspection import drawn, look_at
 from brittle.evaluation.machine import Machine, environment, machine
-from brittle.evaluation.measure import failure
+from brittle.evaluation.measure import failure, try_network
 from brittle.launch.parts.cell import LARGE, Work
 from brittle.launch.parts.crew import cores
+from brittle.planning import identity, sweep, words
 from brittle.planning import plan as plans
-from brittle.planning import sweep, words
-from brittle.planning.identity import dataset_of, resolve, task_of, weights_of
+from brittle.planning.identity import dataset_of, resolve, task_of, traits_of, weights_of
 from brittle.planning.plan import Plan
 from brittle.results.attempts import forget
 from brittle.results.listed import Results
@@ -154,6 +154,7 @@ def execute(
     for text in dict.fromkeys(cells[name].encoder for name in lacking):
         _validate(text)
     look_at(cells[name] for name in lacking)
+    _try_networks([cells[name] for name in lacking], where)
     if lacking and max_hours < math.inf:
         told, _, seconds = foreseen({name: cells[name] for name in lacking}, where, plan.checks, executor)
         for name, why in told.unknown.items():
@@ -212,9 +213,16 @@ def _in_turn(names: Sequence[str], cells: Mapping[str, Cell]) -> list[str]:
     return sorted(names, key=lambda name: (order[groups[name]], "grid" not in task_of(cells[name].task).reads))
 
 
+def _try_networks(cells: Sequence[Cell], where: Machine) -> None:
+    """Have whole networks tried on the data that they are to be attacked on; what stops one fails its own cells."""
+    whole = sorted((cell for cell in cells if identity.whole(cell.encoder)), key=_cost)
+    for cell in {(cell.encoder, cell.dataset, cell.task): cell for cell in whole}.values():  # the costliest of each
+        with suppress(CellError):
+            try_network(cell, where)
+
+
 def _validate(text: str) -> None:
     """Have an encoder that can be refused for what is in its file refused before any work starts."""
-    full = components.complete("encoders", text)
-    traits = components.component("encoders", full.name).traits
-    if isinstance(traits, EncoderTraits) and traits.validate:
+    traits, full = traits_of(text)
+    if traits.validate:
         components.call(traits.validate, full)

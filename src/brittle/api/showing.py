@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from brittle.api import attacking
-from brittle.api.loading import load_encoder
+from brittle.api.loading import encoder_in
 from brittle.core import budget, components
 from brittle.core.errors import MissingError, UsageError
 from brittle.core.pictures import Exhibit
@@ -47,7 +47,7 @@ def attacked(path: Path, encoder: str, attack: str = "embed", eps: str | None = 
     texts = expanded(encoder, "encoders")
     if len(texts) != 1:
         raise UsageError(f"{encoder} stands for {len(texts)} encoders; name one")
-    network = load_encoder(texts[0])
+    network = encoder_in(texts[0])
     rule = Protocol(network.size, crop=True)
     clean = preprocess(Sample(_square(image_files.read(path)), {}), None, rule)[0][None]
     changed = attacking.attack(network, clean, attack=attack, eps=size, ids=[path.name])

@@ -19,6 +19,7 @@ WIDEST = 100  # characters of a line that is read as prose
 RUN = "brittle run -e embedded:dino -d scenes"
 EXAMPLES = {
     "encoders": 'brittle run -e "{}" -d scenes --limit 16',
+    "models": 'brittle run --model "{}" -d scenes --limit 16',
     "datasets": 'brittle run -e embedded:dino -d "{}" --limit 16',
     "tasks": f'{RUN} -t "{{}}" --limit 16',
     "objectives": f'{RUN} -a "pgd(objective={{}})" --limit 16',

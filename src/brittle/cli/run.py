@@ -43,6 +43,7 @@ def run(
     encoder: Annotated[
         Many, typer.Option("-e", "--encoder", metavar="ENC", help="Encoder spec, such as timm:NAME.")
     ] = None,
+    model: Annotated[Many, typer.Option("--model", metavar="NET", help="A whole network, such as hf:ORG/NAME.")] = None,
     data: Annotated[
         Many, typer.Option("-d", "--data", metavar="DATA", help="Data set spec, such as folder:DIR.")
     ] = None,
@@ -172,6 +173,7 @@ def run(
         raise UsageError(f"--max-hours {max_hours}: must be a number of hours")
     if fail_under is not None and not math.isfinite(fail_under):
         raise UsageError(f"--fail-under {fail_under}: must be a finite number")
+    encoder = [*(encoder or ()), *(f"model:{text}" for text in _listed("models", model) or ())] or None
     options: dict[str, Any] = {
         **{kind: _listed(kind, texts) for kind, texts in (("encoders", encoder), ("datasets", data), ("tasks", task))},
         "attacks": _listed("attacks", attack, words.DOWNSTREAM, words.CLEAN),

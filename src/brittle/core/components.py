@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brittle.tuning.parts.method import Method
-    from brittle.types import Dataset, Encoder, Objective, Task
+    from brittle.types import Dataset, Encoder, Network, Objective, Task
 
-KINDS = ("encoders", "datasets", "tasks", "objectives", "attacks", "checks", "tuning", "reports", "launch")
+KINDS = ("encoders", "models", "datasets", "tasks", "objectives", "attacks", "checks", "tuning", "reports", "launch")
 
 
 class Component(NamedTuple):
@@ -116,6 +116,22 @@ def kind_of(key: str) -> str:
     return next((kind for kind in (key, f"{key}s") if kind in KINDS), "")
 
 
+def meant(kind: str, spec: Spec) -> tuple[str, Spec]:
+    """The kind and the spec that everything is asked of: of a component that only ``names`` another (``Traits``), that
+    one, with the settings.
+
+    Raises:
+        UsageError: its argument is no spec.
+    """
+    names = component(kind, spec.name).traits.names
+    if not names:
+        return kind, spec
+    if not spec.argument:
+        raise UsageError(f"{spec.name!r} needs one of {names}; write {spec.name}:NAME:ARGUMENT")
+    inner = parse(spec.argument)
+    return meant(names, Spec(inner.name, inner.argument, {**inner.settings, **spec.settings}))
+
+
 def nested(key: str, value: Value) -> list[str]:
     """The specs that a setting holds: ``objective`` one, ``attacks`` a list; none where it holds something else."""
     values = value if isinstance(value, list) else [value]
@@ -145,6 +161,10 @@ def _completed(kind: str, text: str) -> Spec:
 def _complete(kind: str, spec: Spec) -> Spec:
     from pydantic import TypeAdapter, ValidationError
 
+    inner, named = meant(kind, spec)
+    if inner != kind:
+        whole = complete(inner, named)
+        return Spec(spec.name, str(Spec(whole.name, whole.argument)), whole.settings)
     function = component(kind, spec.name).function
     signature = inspect.signature(function)
     settings = settings_of(function)
@@ -167,8 +187,8 @@ def _complete(kind: str, spec: Spec) -> Spec:
         except ValidationError as error:
             first = error.errors()[0]
             many = first["type"] == "less_than_equal" and f"{key}s" in settings  # step=40 for steps=40
-            meant = f"; did you mean {key}s={text_of(value)}?" if many else ""
-            raise UsageError(f"{spec.name}({key}={text_of(value)}): {first['msg'].lower()}{meant}") from None
+            hint = f"; did you mean {key}s={text_of(value)}?" if many else ""
+            raise UsageError(f"{spec.name}({key}={text_of(value)}): {first['msg'].lower()}{hint}") from None
         full[key] = rewritten(key, full[key], lambda inner, text: str(complete(inner, text)))
     return Spec(spec.name, spec.argument, full)
 
@@ -185,7 +205,8 @@ def settings_of(function: Callable[..., Any]) -> Mapping[str, Any]:
 def canonical(kind: str, text: str) -> str:
     """Canonical text of a spec, checked, without the settings that stand at their defaults."""
     full = complete(kind, text)
-    defaults = settings_of(component(kind, full.name).function)
+    inner, named = meant(kind, full)
+    defaults = settings_of(component(inner, named.name).function)
     settings: dict[str, Value] = {}
     for key, value in full.settings.items():
         brief = rewritten(key, value, canonical)
@@ -195,7 +216,9 @@ def canonical(kind: str, text: str) -> str:
 
 
 @overload
-def build(kind: Literal["encoders"], spec: Spec | str, *arguments: object) -> "Encoder": ...
+def build(kind: Literal["encoders"], spec: Spec | str, *arguments: object) -> "Encoder | Network": ...
+@overload
+def build(kind: Literal["models"], spec: Spec | str, *arguments: object) -> "Network": ...
 @overload
 def build(kind: Literal["datasets"], spec: Spec | str, *arguments: object) -> "Dataset": ...
 @overload
@@ -211,7 +234,7 @@ def build(kind: Literal["tuning"], spec: Spec | str, *arguments: object) -> "Met
 def build(kind: str, spec: Spec | str, *arguments: object) -> Any:
     """What a component makes of ``arguments`` and its spec's settings; the spec's own argument comes first where the
     component takes one. Text is completed; a Spec must be complete."""
-    full = complete(kind, spec) if isinstance(spec, str) else spec
+    kind, full = meant(kind, complete(kind, spec) if isinstance(spec, str) else spec)
     return call(component(kind, full.name).function, full, *arguments)
 
 

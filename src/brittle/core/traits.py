@@ -53,10 +53,12 @@ class Traits:
         version: raised whenever it computes something else, so that results of the old version are never mixed with new
             ones.
         needs: abilities that a task must have (``Task.abilities``).
+        names: the kind of component that its argument is a spec of, with its settings: everything is asked of that.
     """
 
     version: int = 1
     needs: Sequence[Ability] = ()
+    names: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +162,19 @@ class EncoderTraits(Traits):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelTraits(EncoderTraits):
+    """Of a way in for whole networks, as of one for encoders; ``validate`` also tries whether gradients pass.
+
+    Args:
+        predicts: the abilities of the one task that it is for, without building the network.
+        features: the module that its encoder's features are taken from, empty where none is known.
+    """
+
+    predicts: Callable[..., Collection[Ability]]
+    features: Callable[..., str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetTraits(Traits):
     """Of a data set.
 
@@ -239,6 +254,7 @@ RECORDS: Mapping[str, type[Traits]] = {
     "attacks": AttackTraits,
     "checks": CheckTraits,
     "encoders": EncoderTraits,
+    "models": ModelTraits,
     "datasets": DatasetTraits,
     "tuning": TuningTraits,
     "reports": ReportTraits,

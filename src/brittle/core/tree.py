@@ -113,6 +113,9 @@ def forget() -> None:
 def _tree(kind: str, text: str) -> Part:
     full = components.complete(kind, text)
     traits = components.component(kind, full.name).traits
+    if traits.names:
+        other, named = components.meant(kind, full)
+        return Part(kind, full, traits, (tree(other, named),))
     inner = [
         (components.kind_of(key), each)
         for key, value in full.settings.items()

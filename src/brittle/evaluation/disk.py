@@ -8,7 +8,7 @@ from brittle.core.records import Cell
 from brittle.evaluation.cache import free, most, room
 from brittle.evaluation.paper import protocol_on
 from brittle.evaluation.protocol import Protocol, resized_to
-from brittle.planning.identity import dataset_of, task_of, weights_of
+from brittle.planning.identity import dataset_of, task_of, weights_of, whole
 from brittle.types import Dataset, Encoder, Features, LabelFree, windows
 
 LOOKED_AT = 16  # images of a split, evenly, whose sizes stand for all
@@ -37,9 +37,10 @@ def needs_of(cells: Iterable[Cell], device: str) -> tuple[list[Need], list[str]]
     seen: set[object] = set()
     for encoder, dataset, task, protocol, _seed in fits:
         try:
-            if isinstance(task_of(task), LabelFree) or task_of(task).head_sha256:
+            if isinstance(task_of(task), LabelFree) or task_of(task).head_sha256 or whole(encoder):
                 continue
             network = encoder_of(encoder, device, weights_of(encoder))
+            assert isinstance(network, Encoder)
             rule = protocol_on(protocol, dataset, task_of(task), network)
             splits = [dataset_of(dataset, split) for split in ("train", rule.chosen_on)]
             views = 1 + len(rule.views)

@@ -70,10 +70,11 @@ def metres(depth: Tensor, low: float, high: float) -> str:
 def tokens(model: Model, clean: Tensor, attacked: Tensor) -> list[str]:
     """The patch tokens of an image before and after, [1,3,H,W] each: their three principal components as red, green and
     blue (as DINOv2 shows them: Oquab et al. 2023), in one basis and scale, those of the clean tokens. Nothing where
-    there are fewer than four."""
+    there are fewer than four, or no encoder is known."""
+    if model.encoder is None:
+        return []
     size = clean.shape[-2:]
     window, stride = (model.window, model.stride) if model.windowed(clean) else (max(size), max(size))
-    assert model.encoder is not None
     patch = model.encoder.patch
 
     def seen(images: Tensor) -> Tensor:  # [T, D]
@@ -93,7 +94,9 @@ def tokens(model: Model, clean: Tensor, attacked: Tensor) -> list[str]:
         grid = _grid(model.encode(part)) - mean[:, None, None]
         three = torch.einsum("kd,bdij->bkij", basis, grid) - ends[0][:, None, None]
         three = (three / (ends[1] - ends[0]).clamp(min=1e-9)[:, None, None]).clamp(0, 1)
-        whole = nn.functional.interpolate(three, scale_factor=patch, mode="nearest")
+        # a network that resizes by itself has cells of no whole number of pixels
+        edges = [max(patch * count, edge) for count, edge in zip(three.shape[-2:], part.shape[-2:])]
+        whole = nn.functional.interpolate(three, size=edges, mode="nearest")
         return whole[..., : part.shape[-2], : part.shape[-1]]
 
     maps = [windows.mean_map(coloured, images, window, stride)[0] for images in (clean, attacked)]

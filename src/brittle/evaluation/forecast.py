@@ -24,11 +24,12 @@ from brittle.evaluation.protocol import Protocol
 from brittle.evaluation.rates import Rates, rates_of
 from brittle.evaluation.recipe import Recipe
 from brittle.planning.identity import Resolved, resolve
-from brittle.types import Encoder, LabelFree
+from brittle.types import Encoder, LabelFree, Network
 
 PASSES = 6  # of a check's sample through the model, whatever the checks are
 TRIALS = 60.0  # seconds after which no other trial begins, so that a large plan is outlined soon
 DRAWN = 0.3  # seconds that a cell takes beside what is reckoned here: its pictures, its file
+CELL = 256  # pixels of an image that count as one cell of a whole network
 Head = tuple[object, ...]
 _STARTED = time.process_time()  # what a process has taken until now, most of it for torch
 
@@ -133,11 +134,12 @@ class _Teller:
         self.memory = max(self.memory, self._began_with + weights + rates.batch * rates.held)
         return rates, rule
 
-    def _rates(self, resolved: Resolved, encoder: Encoder, rule: Protocol) -> Rates:
+    def _rates(self, resolved: Resolved, encoder: Encoder | Network, rule: Protocol) -> Rates:
         """By a trial or, when those so far took long enough, by the nearest of them, as a model takes about as much as
         it has weights times cells of its grid."""
         began, name, shape = time.monotonic(), resolved.task.name, resolved.data("test")[0].image.shape[-2:]
-        size = float(sum(weight.numel() for weight in encoder.parameters()) or 1) * cells_of(encoder, rule, shape)
+        cells = cells_of(encoder, rule, shape) if isinstance(encoder, Encoder) else math.prod(shape) / CELL
+        size = float(sum(weight.numel() for weight in encoder.parameters()) or 1) * cells
         like = None
         if self._spent > TRIALS and self._tried:
             _, other, tried = min(self._tried, key=lambda each: (each[0] != name, abs(math.log(each[1] / size))))

@@ -141,7 +141,7 @@ def _told(
     if task.abilities >= {"classes", "per_pixel"}:
         return _masks(before, after, target, image, names)
     if task.abilities >= {"metres", "per_pixel"}:
-        return _metres(before, after, target, task.valid(target))
+        return _metres(task, before, after, target)
     return {}
 
 
@@ -168,9 +168,10 @@ def _masks(before: Tensor, after: Tensor, target: Tensor, image: Tensor, names: 
     }
 
 
-def _metres(before: Tensor, after: Tensor, target: Tensor, valid: Tensor) -> dict[str, Any]:
-    truth = torch.where(valid, target, torch.nan)[0, 0]
-    guesses = [resized(each, target.shape[-2:])[0, 0] for each in (before, after)]
+def _metres(task: Task, before: Tensor, after: Tensor, target: Tensor) -> dict[str, Any]:
+    first, second = (task.metres(each, target) for each in (before, after))
+    truth = torch.where(first[2], first[1], torch.nan)[0, 0]
+    guesses = [each[0][0, 0] for each in (first, second)]
     maps = dict(zip(("truth", "before", "after"), (truth, *guesses)))
     known = torch.cat([each[each.isfinite()] for each in maps.values()])
     low, high = (float(known.min()), float(known.max())) if known.numel() else (0.0, 0.0)

@@ -174,7 +174,8 @@ def head(resolved: Resolved, encoder: Encoder, rule: protocol.Protocol, machine:
 def is_ready(resolved: Resolved, rule: protocol.Protocol) -> bool:
     """Whether nothing is left to fit of the head of a cell."""
     task = resolved.task
-    return isinstance(task, LabelFree) or bool(task.head_sha256) or is_made("heads", _key(resolved, rule))
+    ready = isinstance(task, LabelFree) or bool(task.head_sha256) or identity.whole(resolved.cell.encoder)
+    return ready or is_made("heads", _key(resolved, rule))
 
 
 def _key(resolved: Resolved, rule: protocol.Protocol) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from brittle.core.tree import Part, tree
 from brittle.datasets.parts.walk import words
 from brittle.evaluation import loading
 from brittle.evaluation.subset import subset
-from brittle.planning.identity import dataset_of, splits_of, task_of
+from brittle.planning.identity import SPLITS, dataset_of, splits_of, task_of, whole
 from brittle.planning.protocols import limit_of, subset_rule
 from brittle.types import Encoder
 
@@ -35,14 +35,20 @@ def places(dataset: str, split: str, limit: int | None, rule: str) -> Sequence[i
 
 
 @cache
-def inspected(dataset: str, task: str, limit: int | None, rule: str) -> tuple[Finding, ...]:
-    """Have every target of the images to be measured looked at, once in a process; what is odd in them."""
+def inspected(
+    dataset: str, task: str, limit: int | None, rule: str, splits: Sequence[str] = SPLITS
+) -> tuple[Finding, ...]:
+    """Have every target of the images to be measured looked at, once in a process; what is odd in them.
+
+    Args:
+        splits: those that the number follows from, see ``splits_of``.
+    """
     seen = loading.inspect_targets(dataset_of(dataset, "test"), places(dataset, "test", limit, rule), task_of(task))
     seen.require_some(f"{dataset} test")
     traits = components.component("datasets", parse(dataset).name).traits
     if not (isinstance(traits, DatasetTraits) and traits.own and seen.of_classes()):
         return tuple(seen.of_depth())
-    for split in splits_of(task_of(task))[:-1]:  # what the test images lack may be in the others
+    for split in splits[:-1]:  # what the test images lack may be in the others
         data = dataset_of(dataset, split)
         seen.join(loading.inspect_targets(data, range(len(data)), task_of(task)))
     return (*seen.of_depth(), *seen.of_classes())
@@ -60,17 +66,26 @@ def look_at(cells: Iterable[Cell]) -> None:
     for attack, dataset, name in dict.fromkeys((cell.attack, cell.dataset, cell.task) for cell in cells):
         if attack:
             _require_classes(attack, dataset, name)
-    used = list(dict.fromkeys((cell.dataset, cell.task, *drawn(cell)) for cell in cells))
-    parts = dict.fromkeys((dataset, split) for dataset, task, *_ in used for split in splits_of(task_of(task)))
+    used = list(dict.fromkeys((cell.dataset, cell.task, *drawn(cell), _splits(cell)) for cell in cells))
+    parts = dict.fromkeys((dataset, split) for dataset, *_, splits in used for split in splits)
     for dataset, passed in dict.fromkeys((part[0], words(dataset_of(*part).passed_over)) for part in parts):
         if passed:
             say(f"{dataset}: passed over: {passed}")
-    for dataset, task, limit, rule in used:
+    for dataset, task, limit, rule, splits in used:
         with suppress(CellError):
-            inspected(dataset, task, limit, rule)
-            for split in splits_of(task_of(task))[:-1]:
+            inspected(dataset, task, limit, rule, splits)
+            for split in splits[:-1]:
                 _fitted_on(dataset, task, split)
     _try_heads(cells)
+
+
+def of_cell(cell: Cell) -> tuple[Finding, ...]:
+    """What is odd in the targets of a cell, see ``inspected``."""
+    return inspected(cell.dataset, cell.task, *drawn(cell), _splits(cell))
+
+
+def _splits(cell: Cell) -> tuple[str, ...]:
+    return splits_of(task_of(cell.task), cell.encoder)
 
 
 def _require_classes(attack: str, dataset: str, name: str) -> None:
@@ -95,9 +110,10 @@ def _asked_for(part: Part) -> Iterator[Part]:
 
 def _try_heads(cells: Iterable[Cell]) -> None:
     """Have every head that is read from a file put on its encoder; nothing is computed."""
-    read = [cell for cell in cells if task_of(cell.task).head_sha256]
+    read = [cell for cell in cells if task_of(cell.task).head_sha256 and not whole(cell.encoder)]
     for text in dict.fromkeys(cell.encoder for cell in read):
-        encoder: Encoder = components.build("encoders", text)
+        encoder = components.build("encoders", text)
+        assert isinstance(encoder, Encoder)
         for dataset, name in dict.fromkeys((cell.dataset, cell.task) for cell in read if cell.encoder == text):
             task = task_of(name)
             task.head_read(encoder, loading.classes_of(dataset_of(dataset, "test"), task.target))

@@ -16,7 +16,7 @@ from brittle.core.errors import BrittleError, CellError, UsageError
 from brittle.core.pictures import Picture
 from brittle.core.progress import progress, say
 from brittle.core.records import EVIDENCE, Cell, Finding, Result
-from brittle.evaluation import heads, inspection, loading, protocol, quirks
+from brittle.evaluation import heads, inspection, loading, networks, protocol, quirks
 from brittle.evaluation.attacking import Adversary, Claim
 from brittle.evaluation.cache import image_ids
 from brittle.evaluation.compiled import compiled, worth
@@ -29,7 +29,8 @@ from brittle.evaluation.scoring import Scores, Scoring, targeted
 from brittle.planning.identity import Resolved, resolve, task_of
 from brittle.planning.protocols import draws_of, quirks_of
 from brittle.planning.warm_start import titled
-from brittle.types import Batch, Encoder, LabelFree, Model, frozen
+from brittle.types import Batch, Encoder, LabelFree, Model, Network, frozen
+from brittle.types.model import stopped
 from brittle.types.threat import Threat
 
 REMEMBERED = Remembered()
@@ -37,8 +38,8 @@ REMEMBERED = Remembered()
 
 
 @lru_cache(maxsize=1)
-def encoder_of(text: str, device: str, weights: str) -> Encoder:
-    """The encoder of a spec on a device; the last one is kept, as cells come grouped by encoder.
+def encoder_of(text: str, device: str, weights: str) -> Encoder | Network:
+    """The encoder, or the whole network, of a spec on a device; the last one is kept, as cells come grouped by it.
 
     Args:
         weights: what ``weights_of`` says of it.
@@ -47,7 +48,7 @@ def encoder_of(text: str, device: str, weights: str) -> Encoder:
         UsageError: it was read from other weights than those hashed.
     """
     compiled.cache_clear()  # it holds the one before
-    encoder: Encoder = components.build("encoders", text)
+    encoder = components.build("encoders", text)
     if encoder.about.get("fingerprint", weights) != weights:
         what = f"{text}: its weights were changed after they were hashed ({weights[:12]})"
         raise UsageError(f"{what}; leave them alone and run again")
@@ -55,14 +56,36 @@ def encoder_of(text: str, device: str, weights: str) -> Encoder:
 
 
 def model_of(resolved: Resolved, machine: Machine) -> tuple[Model, protocol.Protocol]:
-    """Encoder and fitted head of a cell, in evaluation mode, and the protocol that it is evaluated by."""
+    """Encoder and fitted head of a cell, or the whole network, in evaluation mode, and the protocol of its numbers."""
     encoder = encoder_of(resolved.cell.encoder, machine.device, resolved.weights)
     rule = protocol_on(resolved.cell.protocol, resolved.cell.dataset, resolved.task, encoder)
+    if isinstance(encoder, Network):
+        return networks.model_of(resolved, encoder, rule), rule
     encoder = quirks.encoder_of(encoder, rule)
     with frozen(encoder):
         head = heads.head(resolved, encoder, rule, machine)
     task, look, reads = resolved.task, rule.look, rule.moved or rule.reads
     return Model(task, head, encoder, window=rule.window, stride=rule.stride, look=look, reads=reads).eval(), rule
+
+
+def try_network(cell: Cell, machine: Machine) -> None:
+    """Have the whole network of a cell predict one image, so that what does not fit is found before any work starts.
+
+    Raises:
+        UsageError: it gives no prediction of the task, or none of the data set's classes; or passes no gradient on,
+            where the attack follows one.
+        CellError: it stops.
+    """
+    resolved = resolve(cell, machine.precision)
+    model, rule = model_of(resolved, machine)
+    if model.network:
+        some = inspection.places(cell.dataset, "test", *inspection.drawn(cell))[:1]
+        images = next(loading.batches(resolved.data("test"), some, resolved.task, rule, machine)).images
+        with frozen(model), stopped(images, model.network):
+            if resolved.attack and resolved.attack.passes.backwards:
+                model.network.require_gradient(images)
+            else:
+                model(images)
 
 
 class _Ready(NamedTuple):
@@ -87,8 +110,7 @@ def _ready(
     limit, chosen = inspection.drawn(cell)
     total = len(inspection.places(cell.dataset, "test", limit, chosen))
     model, rule = model_of(resolved, machine)
-    assert model.encoder is not None
-    if worth(resolved, model.encoder, rule, machine, total):
+    if model.encoder and not model.network and worth(resolved, model.encoder, rule, machine, total):
         model.encoder = compiled(model.encoder)
     names = frozenset(quirks_of(cell.protocol))
 
@@ -128,10 +150,10 @@ def measure(
         Busy: another worker is making what this cell needs.
     """
     began = time.monotonic()
-    odd = inspection.inspected(cell.dataset, cell.task, *inspection.drawn(cell))
+    odd = inspection.of_cell(cell)
     ready = _ready(cell, machine, images, earlier, claim)
     resolved, model, rule, total = ready.resolved, ready.model, ready.rule, ready.total
-    task, attack, threat = resolved.task, resolved.attack, _threat(cell)
+    task, attack, threat = model.task, resolved.attack, _threat(cell)
     odd = (*odd, *([] if attack else heads.at_edge(model.head, rule.recipe)))
     names = frozenset(quirks_of(cell.protocol))
     checkable = _checkable(resolved) and not names
@@ -139,12 +161,13 @@ def measure(
     shared = REMEMBERED if not names and (attack is None or attack.headless) else None
     scoring = Scoring(marked, threat, total if checks != "none" and checkable else 0, shared)
     gallery = Gallery(marked, total)
-    assert model.encoder is not None
-    with frozen(model), counted(model.encoder) as passes:
+    passed = networks.passed(model)
+    with frozen(model), counted(passed) as passes:
         if claim:
             _attack_ahead(ready)
         with progress(titled(cell), total) as advance:
             for batch in ready.batches("test", ready.limit):
+                odd = (*odd, *(networks.odd_unit(model, batch) if not attack and not scoring.ids else ()))
                 made = ready.adversary(batch)
                 damage = scoring.add(batch, made)
                 if attack:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from brittle.evaluation.probe import Recipe
-from brittle.evaluation.protocol import Protocol, rules_of, standard
+from brittle.evaluation.protocol import Protocol, of_network, rules_of, standard
 from brittle.planning.protocols import is_paper, is_quick, quirks_of, views_of
-from brittle.types import Encoder, Look, Task
+from brittle.types import Encoder, Look, Network, Task
 
 STRIDES = {224: 100, 518: 341}
 """Of its windows, by the edge of the encoder's images; other edges are given the share of 518's."""
@@ -32,8 +32,11 @@ def protocol_of(text: str, dataset: str, task: Task, size: int) -> Protocol:
     return _with(quirks_of(text), _paper(usual, dataset, task), dataset, task) if is_paper(text) else usual
 
 
-def protocol_on(text: str, dataset: str, task: Task, encoder: Encoder) -> Protocol:
-    """The same on an encoder, whose layers a task's own choice of a head names before the protocol does."""
+def protocol_on(text: str, dataset: str, task: Task, encoder: Encoder | Network) -> Protocol:
+    """The same on an encoder, whose layers a task's own choice of a head names before the protocol does; on a whole
+    network, its own way with images."""
+    if isinstance(encoder, Network):
+        return of_network(dataset, task, encoder)
     rule, own = protocol_of(text, dataset, task, encoder.size), task.look_on(encoder)
     return rule if own == task.look else replace(rule, look=own)
 

@@ -2,7 +2,7 @@
 valid depth; and how a head is fitted."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -13,7 +13,7 @@ from brittle.core.spec import parse
 from brittle.core.traits import DatasetTraits
 from brittle.evaluation import probe
 from brittle.evaluation.recipe import QUICK, Recipe
-from brittle.types import FINAL, Features, Look, windows
+from brittle.types import FINAL, Features, Look, Network, windows
 from brittle.types.data import Batch, Sample, as_float
 from brittle.types.target import Target
 from brittle.types.task import Task
@@ -28,6 +28,7 @@ class Protocol:
         resize: ``short``: the shorter edge is brought to ``size`` (bicubic, antialiased), the shape kept; ``none``:
             native resolution.
         crop: take the centre ``size`` x ``size`` after resizing (classification).
+        edge: what the shorter edge is brought to where that is more than ``size``, so that a crop leaves less; else 0.
         window: edge of sliding windows over images larger than it, 0 for the whole image at once.
         stride: between windows.
         valid: rows and columns of the target that count, at its own resolution (top, bottom, left, right); None for
@@ -48,6 +49,7 @@ class Protocol:
     size: int
     resize: Literal["short", "none"] = "short"
     crop: bool = False
+    edge: int = 0
     window: int = 0
     stride: int = 0
     valid: tuple[int, int, int, int] | None = None
@@ -71,8 +73,8 @@ class Protocol:
 
     def describe(self) -> str:
         """One line for reports."""
-        parts = [f"shorter edge {self.size}" if self.resize == "short" else "native resolution"]
-        parts += ["centre crop"] if self.crop else []
+        parts = [f"shorter edge {self.edge or self.size}" if self.resize == "short" else "native resolution"]
+        parts += [f"centre crop{f' of {self.size}' if self.edge else ''}"] if self.crop else []
         parts += [f"windows {self.window} / {self.stride}"] if self.window else []
         parts += (
             [f"scored on rows {self.valid[0]}:{self.valid[1]}, columns {self.valid[2]}:{self.valid[3]}"]
@@ -86,7 +88,10 @@ class Protocol:
         return ", ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        whole = asdict(self)
+        if not self.edge:
+            del whole["edge"]  # heads and rates that were kept before there was one
+        return whole
 
 
 def standard(dataset: str, task: Task, size: int) -> Protocol:
@@ -115,6 +120,26 @@ def standard(dataset: str, task: Task, size: int) -> Protocol:
     return Protocol(size, window=size, stride=-(-size * 2 // 3), **own)
 
 
+def of_network(dataset: str, task: Task, network: Network) -> Protocol:
+    """The protocol of a data set x task for a whole network, which resizes and crops by itself where its frame says so:
+    images whose shorter edge is the network's own, whole or in windows a third of which overlap; where it does not, of
+    classification their centre.
+
+    Args:
+        dataset: its spec.
+    """
+    frame, dense = network.frame, task.target is not None and task.target.dense
+    own = rules_of(dataset, task.target)
+    if dense:
+        resize = own.get("resize", "short") if frame.size else "none"
+        stride = -(-frame.window * 2 // 3)
+        rule = Protocol(frame.size, window=frame.window, stride=stride, pixels=frame.pixels)
+        return replace(rule, resize=resize, valid=own.get("valid"))
+    if frame.inside or not frame.size:
+        return Protocol(frame.size, resize="none", pixels=frame.pixels)
+    return Protocol(frame.size, crop=True, edge=frame.edge, pixels=frame.pixels)
+
+
 def rules_of(dataset: str, target: Target | None) -> Mapping[str, Any]:
     """What a data set's ``TRAITS`` say of a kind of target."""
     traits = components.component("datasets", parse(dataset).name).traits
@@ -125,9 +150,10 @@ def rules_of(dataset: str, target: Target | None) -> Mapping[str, Any]:
 def resized_to(size: Sequence[int], protocol: Protocol) -> tuple[int, int]:
     """(H, W) that an image of (H, W) ``size`` is resized to."""
     height, width = size
-    if protocol.resize == "none" or min(height, width) == protocol.size:
+    least = protocol.edge or protocol.size
+    if protocol.resize == "none" or min(height, width) == least:
         return height, width
-    scale, least = protocol.size / min(height, width), protocol.size
+    scale = least / min(height, width)
     return max(least, round(height * scale)), max(least, round(width * scale))
 
 

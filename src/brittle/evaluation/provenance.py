@@ -7,21 +7,22 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import brittle
 from brittle.core.traits import ObjectiveTraits
 from brittle.evaluation.compiled import Compiled
 from brittle.evaluation.inspection import drawn
 from brittle.evaluation.machine import Machine
+from brittle.evaluation.networks import passed, stated
 from brittle.evaluation.protocol import Protocol
 from brittle.evaluation.subset import describe
-from brittle.planning.identity import Resolved
-from brittle.types import Encoder, LabelFree, Model, Task
+from brittle.planning.identity import Resolved, whole
+from brittle.types import LabelFree, Model, Task
 
 
 @contextmanager
-def counted(encoder: Encoder) -> Generator[dict[str, float]]:
+def counted(encoder: nn.Module) -> Generator[dict[str, float]]:
     """How many images went forward through the encoder and how many backward."""
     count: dict[str, float] = {"forwards": 0, "backwards": 0}
 
@@ -57,6 +58,8 @@ def _aims(resolved: Resolved) -> dict[str, Any]:
 
 def _head_of(resolved: Resolved) -> dict[str, Any]:
     """On how many images the head was fitted, or what stands for the file that it was read from."""
+    if whole(resolved.cell.encoder):
+        return {}
     if resolved.task.head_sha256:
         return {"head_sha256": resolved.task.head_sha256}
     return {} if isinstance(resolved.task, LabelFree) else {"train_images": len(resolved.data("train"))}
@@ -64,8 +67,7 @@ def _head_of(resolved: Resolved) -> dict[str, Any]:
 
 def made_by(resolved: Resolved, model: Model, rule: Protocol, machine: Machine, images: int) -> dict[str, Any]:
     """What made a number of so many ``images``, as plain data."""
-    cell, encoder = resolved.cell, model.encoder
-    assert encoder is not None
+    cell, encoder = resolved.cell, passed(model)
     cpu = f"cpu x{torch.get_num_threads()}"
     device = torch.cuda.get_device_name(machine.device) if machine.device.startswith("cuda") else cpu
     versions = {"brittle": brittle.__version__, **{key: version(key) for key in ("torch", "timm", "numpy")}}
@@ -80,7 +82,7 @@ def made_by(resolved: Resolved, model: Model, rule: Protocol, machine: Machine, 
         "weights": encoder.about,
         "data_sha256": data.fingerprint,
         "basis": resolved.basis,
-        "protocol": ", ".join(filter(None, [rule.describe(), describe(images, data, drawn(cell)[1])])),
+        "protocol": ", ".join(filter(None, [rule.describe(), *stated(model), describe(images, data, drawn(cell)[1])])),
         "left_out": data.left_out,
         **_head_of(resolved),
         "data_licence": data.licence,

@@ -16,10 +16,11 @@ from brittle.core import files, shared
 from brittle.core.progress import say
 from brittle.evaluation import loading, probe
 from brittle.evaluation.machine import Machine
+from brittle.evaluation.networks import model_of
 from brittle.evaluation.protocol import Protocol, windows_of
 from brittle.evaluation.scoring import targeted
 from brittle.planning.identity import Resolved
-from brittle.types import Batch, Encoder, Features, LabelFree, Memory, Model, frozen
+from brittle.types import Batch, Encoder, Features, LabelFree, Memory, Model, Network, frozen
 from brittle.types.model import out_of_memory
 
 VERSION = 1
@@ -73,7 +74,7 @@ class Rates:
 
 
 def rates_of(
-    resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machine, *, like: Rates | None = None
+    resolved: Resolved, encoder: Encoder | Network, rule: Protocol, machine: Machine, *, like: Rates | None = None
 ) -> Rates:
     """The rates of the cells of a head, measured with as many threads as this process has.
 
@@ -109,7 +110,7 @@ def name_of(device: str) -> str:
     return f"{platform.node()} {torch.cuda.get_device_name(device) if device.startswith('cuda') else device}"
 
 
-def _measured(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Machine) -> Rates:
+def _measured(resolved: Resolved, encoder: Encoder | Network, rule: Protocol, machine: Machine) -> Rates:
     task, data = resolved.task, resolved.data("test")
     say(f"measuring how fast this machine is: {resolved.cell.encoder} / {resolved.cell.dataset} / {task.name}")
     some = range(0, len(data), max(1, len(data) // LOOKED_AT))[:LOOKED_AT]
@@ -118,14 +119,21 @@ def _measured(resolved: Resolved, encoder: Encoder, rule: Protocol, machine: Mac
         return list(loading.batches(data, some, task, rule, machine))
 
     reading = min(_seconds(read, machine.device) for _ in range(2)) / len(some)
-    head = _head(resolved, encoder, rule).to(machine.device)
-    model = Model(task, head, encoder, window=rule.window, stride=rule.stride, look=rule.look, reads=rule.reads).eval()
+    model = _model(resolved, encoder, rule, machine)
     with frozen(model):
         batch = max(targeted(read(), model, True), key=lambda batch: len(batch.images))
         most = machine.batch_size or loading.most(batch.images[0], machine.device)
         score, climb = (_line(work, batch, most, machine.device) for work in _works(model, machine.precision))
-        look, step, judge = _fit(resolved, encoder, rule, machine, batch)
+        fitted = not isinstance(encoder, Network)
+        look, step, judge = _fit(resolved, encoder, rule, machine, batch) if fitted else (score, 0.0, 0.0)
         return Rates(reading, look, score, climb, step, judge, most, _held(model, batch.rows([0])))
+
+
+def _model(resolved: Resolved, encoder: Encoder | Network, rule: Protocol, machine: Machine) -> Model:
+    if isinstance(encoder, Network):
+        return model_of(resolved, encoder, rule)
+    task, head = resolved.task, _head(resolved, encoder, rule).to(machine.device)
+    return Model(task, head, encoder, window=rule.window, stride=rule.stride, look=rule.look, reads=rule.reads).eval()
 
 
 def _head(resolved: Resolved, encoder: Encoder, rule: Protocol) -> nn.Module:

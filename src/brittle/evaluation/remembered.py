@@ -39,8 +39,8 @@ class Remembered:
 
     def predict(self, model: Model, ids: Sequence[str], images: Tensor) -> Tensor:
         """What ``model`` predicts for ``images`` [B,3,H,W], named ``ids``, without a gradient; what it sees in windows,
-        or without an encoder, is predicted as ever."""
-        if model.encoder is None or model.head is None or model.bf16 or model.windowed(images):
+        or without an encoder or as a whole network, is predicted as ever."""
+        if model.encoder is None or model.network or model.head is None or model.bf16 or model.windowed(images):
             return model(images)
         features = Features(
             *(part.clone() for part in self._features(model, tuple(ids), images))

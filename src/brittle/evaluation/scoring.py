@@ -231,15 +231,11 @@ def violation(threat: Threat, batch: Batch, images: Tensor) -> Tensor:
 
 
 def targeted(batches: Iterable[Batch], model: Model, attacked: bool) -> Iterator[Batch]:
-    """The batches with the target that the model makes of their images, where its task has it made; else as they
-    are."""
+    """The batches with the target that their images are scored by, as far as that depends on the model."""
     task = model.task
     for batch in batches:
-        if isinstance(task, LabelFree):
-            batch = batch._replace(
-                target=split_on_oom(lambda part: task.positives(model, part, attacked), torch.cat, batch)
-            )
-        yield batch
+        target = split_on_oom(lambda part: task.target_of(model, part, attacked), torch.cat, batch)
+        yield batch._replace(target=target)
 
 
 def _total(rows: Sequence[Rows]) -> dict[str, Tensor]:

@@ -9,10 +9,12 @@ from brittle.types import Batch, Model, Objective
 
 def l1(model: Model, batch: Batch, /) -> Objective:
     """|prediction - target| averaged over valid pixels."""
-    valid = model.task.valid(batch.target)
+    task = model.task
 
     def objective(images: Tensor, _progress: float) -> Tensor:
-        return mean_error(lambda prediction, target: (prediction - target).abs(), model(images), batch.target, valid)
+        return mean_error(
+            lambda prediction, target: (prediction - target).abs(), *task.metres(model(images), batch.target)
+        )
 
     return objective
 

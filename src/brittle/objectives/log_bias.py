@@ -19,13 +19,13 @@ def log_bias(model: Model, batch: Batch, /, *, direction: Literal["up", "down"] 
     Args:
         direction: ``up`` makes everything look farther, ``down`` nearer.
     """
-    valid, sign = model.task.valid(batch.target), 1 if direction == "up" else -1
+    task, sign = model.task, 1 if direction == "up" else -1
 
     def gap(prediction: Tensor, target: Tensor) -> Tensor:
         return sign * (logarithm(prediction) - logarithm(target))
 
     def objective(images: Tensor, _progress: float) -> Tensor:
-        return mean_error(gap, model(images), batch.target, valid)
+        return mean_error(gap, *task.metres(model(images), batch.target))
 
     return objective
 

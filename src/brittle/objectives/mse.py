@@ -9,10 +9,12 @@ from brittle.types import Batch, Model, Objective
 
 def mse(model: Model, batch: Batch, /) -> Objective:
     """(prediction - target)^2 averaged over valid pixels: highest where an image's RMSE is."""
-    valid = model.task.valid(batch.target)
+    task = model.task
 
     def objective(images: Tensor, _progress: float) -> Tensor:
-        return mean_error(lambda prediction, target: (prediction - target).square(), model(images), batch.target, valid)
+        return mean_error(
+            lambda prediction, target: (prediction - target).square(), *task.metres(model(images), batch.target)
+        )
 
     return objective
 

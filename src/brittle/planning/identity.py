@@ -16,7 +16,7 @@ from brittle.core import components
 from brittle.core.errors import UsageError
 from brittle.core.records import Cell
 from brittle.core.spec import Spec, parse
-from brittle.core.traits import EncoderTraits
+from brittle.core.traits import Ability, EncoderTraits, ModelTraits
 from brittle.core.tree import Part, tree
 from brittle.planning.protocols import attack_of, draws_of
 
@@ -94,7 +94,7 @@ class Resolved:
         return {
             "measure": MEASURE_VERSION,
             "weights": self.weights,
-            "data": [self._fingerprint(split) for split in splits_of(self.task)],
+            "data": [self._fingerprint(split) for split in splits_of(self.task, self.cell.encoder)],
             **({"head": self.task.head_sha256} if self.task.head_sha256 else {}),
         }
 
@@ -159,19 +159,46 @@ def task_of(text: str) -> "Task":
     return components.build("tasks", text)
 
 
-def splits_of(task: "Task") -> tuple[str, ...]:
-    """The splits of a data set that a number of a task follows from, that which is measured last: it alone where the
-    head is read from a file."""
-    return ("test",) if task.head_sha256 else SPLITS
+def splits_of(task: "Task", encoder: str) -> tuple[str, ...]:
+    """The splits of a data set that a number of a task on an encoder follows from, that which is measured last: it
+    alone where no head is fitted, as it is read from a file or a part of a whole network."""
+    return ("test",) if task.head_sha256 or whole(encoder) else SPLITS
+
+
+def traits_of(encoder: str) -> tuple[EncoderTraits, Spec]:
+    """The traits of a way in, for encoders or whole networks, and the complete spec to call what is in them with."""
+    kind, full = components.meant("encoders", components.complete("encoders", encoder))
+    traits = components.component(kind, full.name).traits
+    if not isinstance(traits, EncoderTraits):
+        raise UsageError(f"{kind}/{full.name}.py has no TRAITS; say EncoderTraits(fingerprint=...)")
+    return traits, full
 
 
 def weights_of(encoder: str) -> str:
     """sha256 that stands for an encoder's weights and settings, without building the network."""
-    full = components.complete("encoders", encoder)
-    traits = components.component("encoders", full.name).traits
-    if not isinstance(traits, EncoderTraits):
-        raise UsageError(f"encoders/{full.name}.py has no TRAITS; say EncoderTraits(fingerprint=...)")
+    traits, full = traits_of(encoder)
     return components.call(traits.fingerprint, full)
+
+
+@cache
+def whole(encoder: str) -> bool:
+    """Whether the spec of an encoder stands for a whole network, which needs no head."""
+    return isinstance(traits_of(encoder)[0], ModelTraits)
+
+
+@cache
+def predicts(encoder: str) -> frozenset[Ability]:
+    """The abilities of the task that a whole network is for."""
+    traits, full = traits_of(encoder)
+    assert isinstance(traits, ModelTraits), encoder
+    return frozenset(components.call(traits.predicts, full))
+
+
+@cache
+def has_features(encoder: str) -> bool:
+    """Whether an attack on the encoder alone has something to follow: of a whole network, a module that is known."""
+    traits, full = traits_of(encoder)
+    return not isinstance(traits, ModelTraits) or bool(components.call(traits.features, full))
 
 
 def _fingerprint_of_stored(attack: Part) -> str:

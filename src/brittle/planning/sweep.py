@@ -9,8 +9,9 @@ from brittle.core.records import Cell
 from brittle.core.spec import Spec, parse
 from brittle.core.traits import AttackTraits, DatasetTraits, EncoderTraits, predicted
 from brittle.core.tree import tree
-from brittle.planning.identity import dataset_of, task_of, weights_of
+from brittle.planning.identity import dataset_of, has_features, predicts, task_of, weights_of, whole
 from brittle.planning.plan import Plan
+from brittle.planning.protocols import is_paper
 from brittle.planning.warm_start import warmed
 from brittle.planning.words import CLEAN, DOWNSTREAM
 
@@ -43,10 +44,14 @@ def cells_of(plan: Plan) -> tuple[list[Cell], list[str]]:
         for task in _tasks(tasks, dataset, notes):
             chosen = _fitting(attacks, task, notes)
             for encoder in encoders:
+                if why := _unfit(encoder, task, plan.protocol):
+                    notes.append(f"left out {encoder} on {task}: {why}")
+                    continue
+                suited = _followed(chosen, encoder, notes)
                 for seed in plan.seeds:
                     shared = (seed, plan.limit, plan.protocol)
                     cells.append(Cell(encoder, dataset, task, None, None, None, *shared))
-                    budgets = [each for text in chosen for each in _budgets(text, sizes, plan.norm)]
+                    budgets = [each for text in suited for each in _budgets(text, sizes, plan.norm)]
                     cells += [Cell(encoder, dataset, task, *each, *shared) for each in budgets]
     if attacks and cells and not any(cell.attack for cell in cells):
         raise UsageError(f"no attack of the plan is left: {'; '.join(notes)}")
@@ -56,7 +61,31 @@ def cells_of(plan: Plan) -> tuple[list[Cell], list[str]]:
         raise UsageError(f"the plan leaves nothing to measure: {'; '.join(notes) or 'no task fits'}")
     # stable, so that each encoder is loaded once
     cells.sort(key=lambda cell: (encoders.index(cell.encoder), datasets.index(cell.dataset), cell.seed))
-    return list(dict.fromkeys(cells)), notes
+    return list(dict.fromkeys(cells)), list(dict.fromkeys(notes))
+
+
+def _unfit(encoder: str, task: str, protocol: str) -> str:
+    """Why a whole network is not for a task or a protocol; empty where it is, and of an encoder."""
+    if not whole(encoder):
+        return ""
+    if predicts(encoder) != task_of(task).abilities:
+        return f"the network predicts {predicted(predicts(encoder))}, {task} is {predicted(task_of(task).abilities)}"
+    if is_paper(protocol):
+        return f"protocol {protocol} is for encoders with a fitted head; use protocol standard"
+    return ""
+
+
+def _followed(attacks: Sequence[str], encoder: str, notes: list[str]) -> list[str]:
+    """Those of the attacks that find in a whole network what they follow."""
+    if has_features(encoder):
+        return list(attacks)
+    missing = {text for text in attacks for part in tree("attacks", text).walk() if part.sees == "encoder"}
+    notes += [
+        f"left out {text} on {encoder}: it follows an encoder, and none is known in this network; say features=MODULE"
+        for text in attacks
+        if text in missing
+    ]
+    return [text for text in attacks if text not in missing]
 
 
 def _canonical(kind: str, texts: Sequence[str]) -> list[str]:
@@ -146,7 +175,8 @@ def expanded(text: str, kind: str) -> list[str]:
     """The components that one spec stands for: a folder of checkpoints gives an encoder for each."""
     try:
         parsed = parse(text)
-        traits = components.component(kind, parsed.name).traits
+        of, named = components.meant(kind, parsed)
+        traits = components.component(of, named.name).traits
     except UsageError:
         for name in components.names(kind) if ":" not in text else ():
             traits = components.component(kind, name).traits
@@ -157,7 +187,7 @@ def expanded(text: str, kind: str) -> list[str]:
     expand = traits.expand if isinstance(traits, EncoderTraits) else None
     if isinstance(traits, AttackTraits) and traits.stored:
         expand = traits.stored.expand
-    arguments = expand(parsed.argument) if expand else [parsed.argument]
+    arguments = expand(parsed.argument) if expand and named == parsed else [parsed.argument]
     return [str(Spec(parsed.name, argument, parsed.settings)) for argument in arguments]
 
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from brittle.tasks.parts import head_choice
+from brittle.tasks.parts import alignment, head_choice
 from brittle.tasks.parts.depth_losses import SHIFT, WEIGHT, compared, gradloss, sigloss
-from brittle.types import DEPTH, Encoder, Features, Look, Positive, Task, resized
+from brittle.types import DEPTH, Batch, Encoder, Features, Look, Model, Positive, Task, resized
 
 BINS = 256
 NAMES = {f"conv_depth.{name}": f"weigh.{name}" for name in ("weight", "bias")}
@@ -98,24 +98,20 @@ class Depth(Task):
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """[B]: 1.0 SigLoss + 0.5 gradient loss of each image (Eigen et al. 2014; DINOv2 2023)."""
-        prediction = resized(prediction, target.shape[-2:])
-        return sigloss(prediction, target, self.valid(target)) + WEIGHT * gradloss(
-            prediction, target, self.valid(target)
-        )
+        maps = self.metres(prediction, target)
+        return sigloss(*maps) + WEIGHT * gradloss(*maps)
 
     def agreement(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The absolute error in metres, and the smaller ratio of prediction and target, as in delta1, what is below 0
         metres as 0: a softmax over depth's one channel, CosPGD's own measure, would be 1 everywhere."""
-        valid = self.valid(target)
-        guess, truth = compared(resized(prediction, target.shape[-2:]), target, valid)
+        guess, truth = compared(*self.metres(prediction, target))
         ratio = (guess.clamp(min=0) + SHIFT) / (truth + SHIFT)
         return (guess - truth).abs(), torch.minimum(ratio, 1 / ratio)
 
     def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
-        prediction = resized(prediction, target.shape[-2:]).double().flatten(1)
-        valid = self.valid(target).flatten(1)  # before any change of precision, as in the loss
-        truth = torch.where(valid, target.double().flatten(1), 1.0)
-        guess = torch.where(valid, prediction, 1.0)
+        prediction, target, valid = (each.flatten(1) for each in self.metres(prediction, target))
+        truth = torch.where(valid, target.double(), 1.0)
+        guess = torch.where(valid, prediction.double(), 1.0)
         pixels = valid.sum(1)
         share = 1 / pixels.clamp(min=1).double()
         squared = (guess - truth).square().sum(1)
@@ -139,6 +135,63 @@ class Depth(Task):
 
     def alone(self, statistics: Mapping[str, Tensor]) -> Tensor:
         return self.damage(statistics)
+
+    def seen_from(self, unit: str, align: str) -> "Depth":
+        return self if unit == "metres" else AlignedDepth(self, inverse=unit == "inverse", median=align == "median")
+
+
+class AlignedDepth(Depth):
+    """Depth of a network that gives it up to a scale and a shift, or the inverse of that (MiDaS: Ranftl et al. 2020),
+    brought to metres by the truth of each image.
+
+    An image's scale and shift are those of its clean prediction, whatever it is attacked with, so that no attack is
+    undone by them. ``rmse_again`` is the RMSE where they are found once more, from the prediction that is scored.
+
+    Target [B,3,H,W]: depth in metres, and the scale and the shift everywhere.
+
+    Args:
+        depth: what is scored.
+        inverse: whether predictions are of inverse depth.
+        median: find the scale alone, by medians, in place of both by least squares.
+    """
+
+    def __init__(self, depth: Depth, *, inverse: bool, median: bool) -> None:
+        super().__init__(depth.low, depth.high)
+        self.inverse, self.median = inverse, median
+
+    def seen_from(self, unit: str, align: str) -> Depth:
+        return self
+
+    def valid(self, target: Tensor) -> Tensor:
+        return super().valid(target[:, :1])
+
+    @torch.no_grad()
+    def target_of(self, model: Model, batch: Batch, attacked: bool) -> Tensor:
+        with model.using(bf16=False):
+            prediction = model(batch.images).float()
+        return self._aligned(prediction, batch.target)
+
+    def _aligned(self, prediction: Tensor, truth: Tensor) -> Tensor:
+        """The target with the scale and the shift of a prediction."""
+        seen = resized(prediction, truth.shape[-2:])
+        sought = alignment.inverted(truth) if self.inverse else truth
+        find = alignment.median if self.median else alignment.lstsq
+        found = find(seen, sought, super().valid(truth))
+        return torch.cat([truth, *(each.view(-1, 1, 1, 1).expand_as(truth).to(truth) for each in found)], 1)
+
+    def metres(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        truth, scale, shift = target.split(1, 1)
+        seen = scale * resized(prediction, truth.shape[-2:]) + shift
+        # nothing lies beyond what is scored, and nothing behind the camera
+        seen = 1 / seen.clamp(min=1 / self.high) if self.inverse else seen.clamp(max=self.high)
+        return seen, truth, super().valid(truth)
+
+    def score(self, prediction: Tensor, target: Tensor) -> Mapping[str, Tensor]:
+        again = super().score(prediction, self._aligned(prediction, target[:, :1]))
+        return {**super().score(prediction, target), "again": again["rmse"]}
+
+    def summarise(self, total: Mapping[str, Tensor]) -> dict[str, float]:
+        return {**super().summarise(total), "rmse_again": (total["again"] / total["images"].double()).item()}
 
 
 def depth(*, min_depth: Positive = 1e-3, max_depth: Positive = 10.0, head: str = "linear") -> Depth:

@@ -66,7 +66,7 @@ class Representation(LabelFree):
         return Unit(encoder.projector if self.projector else None)
 
     @torch.no_grad()
-    def positives(self, model: Model, batch: Batch, attacked: bool) -> Tensor:
+    def target_of(self, model: Model, batch: Batch, attacked: bool) -> Tensor:
         """The target of a batch of clean images, which are scored as they are or attacked."""
         # the same views for every encoder and seed, and for every version
         draws = Rng(0, batch.ids, 1).uniform(batch.images.new_empty(len(batch.images), 2, 8))

@@ -6,6 +6,7 @@ from brittle.types.data import Batch, Dataset, DatasetDefaults, Sample, as_float
 from brittle.types.encoder import FINAL, Encoder, Features, Look
 from brittle.types.freezing import frozen
 from brittle.types.model import Model, predict
+from brittle.types.network import Frame, Network
 from brittle.types.target import DEPTH, LABEL, MASK, Target
 from brittle.types.task import LabelFree, Memory, Task, agreement_of_classes, most_damaged, per_image, resized
 
@@ -20,6 +21,7 @@ __all__ = [
     "DatasetDefaults",
     "Encoder",
     "FINAL",
+    "Frame",
     "Features",
     "LABEL",
     "LabelFree",
@@ -27,6 +29,7 @@ __all__ = [
     "MASK",
     "Memory",
     "Model",
+    "Network",
     "NotNegative",
     "Objective",
     "Positive",

@@ -1,7 +1,7 @@
 """The model that is attacked: an encoder with a head, for one task."""
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,8 @@ from brittle.types import windows
 from brittle.types.attack_log import SILENCE, AttackLog
 from brittle.types.encoder import FINAL, Encoder, Features, Look
 from brittle.types.freezing import modules_behind
-from brittle.types.task import Task
+from brittle.types.network import Network
+from brittle.types.task import Task, resized
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -21,18 +22,18 @@ class Model(nn.Module):
 
     Args:
         task: what the prediction means.
-        head: (Features, (H, W)) -> prediction; or, without an encoder, any callable images -> prediction, which is
-            taken in the images' own floating type.
-        encoder: the encoder below the head.
+        head: (Features, (H, W)) -> prediction; or a ``Network`` or, without an encoder, any callable images ->
+            prediction, which is taken in the images' own floating type.
+        encoder: the encoder below the head, or inside the network.
         window, stride: larger images are predicted in sliding windows of this edge, their maps averaged; 0 for never.
         look, reads: which of the encoder's features the head reads, and which parts of them count for an attack that
             moves those; None for what the task says.
 
-    ``bf16``, false at first, runs the encoder in bfloat16 (autocast; head, loss and images stay float32): about twice
-    as fast and good enough for an attack's gradients, of which 99.7 % have the same sign. Scores are never taken from
-    it. ``settles``, false at first, lets an attack be over with an image as soon as it has succeeded: for a score that
-    counts successes, not for images that are wanted as harmful as can be. ``log`` is what an attack writes down. All
-    three are set by ``using``.
+    ``bf16``, false at first, runs the encoder or network in bfloat16 (autocast; head, loss and images stay float32):
+    about twice as fast and good enough for an attack's gradients, of which 99.7 % have the same sign. Scores are never
+    taken from it. ``settles``, false at first, lets an attack be over with an image as soon as it has succeeded: for a
+    score that counts successes, not for images that are wanted as harmful as can be. ``log`` is what an attack writes
+    down. All three are set by ``using``.
     """
 
     bf16: bool = False
@@ -70,6 +71,11 @@ class Model(nn.Module):
         finally:
             self.bf16, self.settles, self.log = before
 
+    @property
+    def network(self) -> Network | None:
+        """The whole network, where it is one."""
+        return self.head if isinstance(self.head, Network) else None
+
     def windowed(self, images: Tensor) -> bool:
         """Whether these images are seen in windows."""
         return 0 < self.window < max(images.shape[-2:])
@@ -79,19 +85,26 @@ class Model(nn.Module):
             raise UsageError(
                 "this model is an encoder without a head; attack it with an embedding attack, or fit a head first"
             )
-        if self.encoder is None:
-            with stopped(images, self.head):
-                prediction = self.head(images.clone())  # it may write into its input
-            kind = getattr(prediction, "dtype", None)  # a callable may return anything, which is refused elsewhere
-            return prediction.to(images.dtype) if kind in FLOATING else prediction
         if self.windowed(images):
-            return windows.mean_map(self._whole, images, self.window, self.stride, opaque=self.encoder.opaque)
+            opaque = self.encoder is not None and self.encoder.opaque
+            return windows.mean_map(self._at_size, images, self.window, self.stride, opaque=opaque)
         return self._whole(images)
+
+    def _at_size(self, images: Tensor) -> Tensor:
+        return resized(self._whole(images), images.shape[-2:])
 
     def _whole(self, images: Tensor) -> Tensor:
         assert self.head is not None
-        assert self.encoder is not None
+        if self.encoder is None or self.network:
+            return self._by_itself(self.head, images)
         return predict(self.head, self.encode(images, self.look), self.encoder.patch, images.shape[-2:])
+
+    def _by_itself(self, head: Callable[..., Tensor], images: Tensor) -> Tensor:
+        half = self.bf16 and self.network is not None
+        with stopped(images, head), torch.autocast(images.device.type, torch.bfloat16) if half else nullcontext():
+            prediction = head(images.clone())  # it may write into its input
+        kind = getattr(prediction, "dtype", None)  # a callable may return anything, which is refused elsewhere
+        return prediction.to(images.dtype) if kind in FLOATING else prediction
 
     def encode(self, images: Tensor, look: Look = FINAL) -> Features:
         """The encoder's features, in its own precision, or float32 of what it makes in bfloat16.

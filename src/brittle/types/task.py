@@ -98,8 +98,22 @@ class Task(ABC):
         return None
 
     def valid(self, target: Tensor) -> Tensor:
-        """Booleans shaped as the target: where it is scored. A task of metres must say so."""
+        """Booleans [B,1,H,W]: where the target is scored. A task of metres must say so."""
         raise NotImplementedError(f"{self.name} does not say where its target is valid")
+
+    def metres(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What a prediction says in metres, at the target's size, the truth, and where that is valid, [B,1,H,W] each;
+        of a task of metres."""
+        return resized(prediction, target.shape[-2:]), target, self.valid(target)
+
+    def seen_from(self, unit: str, align: str) -> "Task":
+        """The task for a network whose predictions are of another unit, see ``brittle.types.network``."""
+        return self
+
+    def target_of(self, model: "Model", batch: Batch, attacked: bool) -> Tensor:
+        """The target of a batch of clean images, which are to be scored as they are or attacked: as the data set has
+        it, where nothing of it depends on the model."""
+        return batch.target
 
 
 class Memory(nn.Module, ABC):
@@ -121,8 +135,7 @@ class LabelFree(Task):
         """The head on that encoder, ready as it is: nothing is fitted where there is no target to fit it to."""
 
     @abstractmethod
-    def positives(self, model: "Model", batch: Batch, attacked: bool) -> Tensor:
-        """The target of a batch of clean images, which are to be scored as they are or attacked."""
+    def target_of(self, model: "Model", batch: Batch, attacked: bool) -> Tensor: ...
 
     @abstractmethod
     def together(self, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:

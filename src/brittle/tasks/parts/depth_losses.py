@@ -5,8 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from brittle.types import resized
-
 SHIFT = 1e-3  # added inside every logarithm, as DINOv2's losses do
 STRIDES = (1, 2, 4, 6)  # of the gradient loss
 WEIGHT = 0.5  # of the gradient loss beside SigLoss
@@ -37,7 +35,7 @@ def gradloss(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 def mean_error(error: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """[B]: the mean over ``valid`` pixels of an error of (prediction, target) [B,1,H,W]; 0 where there are none."""
-    values = error(*compared(resized(prediction, target.shape[-2:]), target, valid)) * valid
+    values = error(*compared(prediction, target, valid)) * valid
     return values.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
 
 

@@ -1,0 +1,1 @@
+"""What components of this kind are built of."""
