@@ -236,7 +236,7 @@ def test_list(brittle: Brittle) -> None:
     code, out, _ = brittle("list", "attacks")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == list(components.names("attacks"))
-    assert brittle("list", "plans")[1].split() == ["demo", "paper"]
+    assert brittle("list", "plans")[1].split() == ["demo", "models", "paper"]
 
 
 def test_info(brittle: Brittle) -> None:

@@ -12,7 +12,13 @@ from brittle.planning import identity
 from brittle.types import Encoder, Features, frozen
 
 
-@pytest.fixture(scope="module", params=components.names("encoders"))
+def names() -> list[str]:
+    """Those that are encoders themselves, and do not stand for another kind."""
+    every = components.names("encoders")
+    return [name for name in every if not components.component("encoders", name).traits.names]
+
+
+@pytest.fixture(scope="module", params=names())
 def built(request, tmp_path_factory):
     case = need(ENCODERS, "encoders", request.param)
     specs = case.specs(tmp_path_factory.mktemp("weights"))

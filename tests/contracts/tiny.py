@@ -44,10 +44,10 @@ def generator(seed: int = 0) -> torch.Generator:
 
 @dataclass(frozen=True)
 class EncoderCase:
-    """``specs``: two specs of unlike weights, in a temporary folder; ``odd``: why no odd size, or empty; ``size``:
-    images' edge."""
+    """Of an encoder, or of a whole network. ``specs``: two specs of unlike weights, in a temporary folder, or the only
+    one; ``odd``: why no odd size, or empty; ``size``: images' edge."""
 
-    specs: Callable[[Path], tuple[str, str]]
+    specs: Callable[[Path], tuple[str, ...]]
     size: int
     odd: str = ""
 
@@ -120,6 +120,46 @@ ENCODERS = {
     ),
     "py": EncoderCase(lambda folder: (own_module(folder, 6), own_module(folder, 7)), 32),
     "timm": EncoderCase(lambda _: ("timm:test_vit(pretrained=false)", "timm:test_resnet(pretrained=false)"), 160),
+}
+
+
+def saved_classifier(folder: Path, seed: int) -> str:
+    """A folder with a tiny ViT for labels and its image processor, as transformers saves them."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    path = folder / f"classifier{seed}"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = transformers.ViTConfig(**sizes, image_size=32, patch_size=8, num_labels=5, initializer_range=0.2)
+        transformers.ViTForImageClassification(config).save_pretrained(path)
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(path)
+    return f"hf:{path}"
+
+
+def own_network(folder: Path, outputs: int) -> str:
+    """A file of one's own whose function is a network for masks."""
+    path = folder / f"network{outputs}.py"
+    path.write_text(
+        f"import torch\n\n\ndef network(images):\n    steps = torch.linspace(0, 1, {outputs}).view(1, -1, 1, 1)\n"
+        "    return -((images.mean(1, keepdim=True) - steps) ** 2)\n"
+    )
+    return f"py:{path}:network"
+
+
+MODELS = {
+    "embedded": EncoderCase(lambda _: ("embedded:unet",), 64),
+    "hf": EncoderCase(lambda folder: (saved_classifier(folder, 0), saved_classifier(folder, 1)), 32),
+    "py": EncoderCase(lambda folder: (own_network(folder, 6), own_network(folder, 7)), 32),
+    "timm": EncoderCase(
+        lambda _: ("timm:test_vit(pretrained=false, size=32)", "timm:test_resnet(pretrained=false, size=32)"), 32
+    ),
+    "torchvision": EncoderCase(
+        lambda _: (
+            "torchvision:lraspp_mobilenet_v3_large(weights=none, size=64)",
+            "torchvision:resnet18(weights=none, size=64)",
+        ),
+        64,
+    ),
 }
 
 

@@ -16,7 +16,7 @@ from brittle.core.errors import BrittleError, CellError, UsageError
 from brittle.core.pictures import Picture
 from brittle.core.progress import progress, say
 from brittle.core.records import EVIDENCE, Cell, Finding, Result
-from brittle.evaluation import heads, inspection, loading, networks, protocol, quirks
+from brittle.evaluation import heads, inspection, loading, networks, protocol, published, quirks
 from brittle.evaluation.attacking import Adversary, Claim
 from brittle.evaluation.cache import image_ids
 from brittle.evaluation.compiled import compiled, worth
@@ -174,6 +174,7 @@ def measure(
                     gallery.add(batch, made.images, damage)
                 advance(len(batch.images), f"{task.headline} {scoring.headline():.3f}")
         scores = scoring.scores()
+        odd = (*odd, *published.beside(cell, scores.metrics, scores.intervals))
         cost = {"seconds": round(time.monotonic() - began, 3), **passes}
         said: tuple[Finding, ...] = ()
         if attack and scoring.wanted:

@@ -120,7 +120,9 @@ def _network(argument: str, pretrained: bool, checkpoint: str, outputs: int, siz
         states = dict(checkpoints.dictionaries(loaded))
         averaged = next((name for name in ("state_dict_ema", "model_ema") if name in states), "")
         found = checkpoints.cleaned(states[averaged] if averaged else checkpoints.tensors(loaded))
-        state = {re.sub(r"^(module\.|_orig_mod\.)+", "", key): value.float() for key, value in found.items()}
+        plain = {re.sub(r"^(module\.|_orig_mod\.|model\.)+", "", key): value.float() for key, value in found.items()}
+        # beside the network, what adversarial training saved with it
+        state = {key: value for key, value in plain.items() if not key.startswith(("attacker.", "normalizer."))}
         checkpoints.fit(network, state, re.compile(r"mask_token$"), f"{path} as {argument}")
     return network.eval(), config
 
