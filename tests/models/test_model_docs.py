@@ -56,14 +56,14 @@ def test_published_numbers_are_those_of_the_data() -> None:
     """Each row of the page, and each number of the plan's networks."""
     for each in published.every()["clean"]:
         row = (
-            f"| `{each['model'].removeprefix('model:')}` | {each['dataset']} | {each['metric']} | {each['value']:g} | "
+            f"| `{each['network'].removeprefix('model:')}` | {each['dataset']} | {each['metric']} | {each['value']:g} | "
         )
         assert row + each["source"] in TEXT
     for each in published.every()["sea"]["rows"]:
         numbers = " | ".join(f"{each[key]:g}" for key in ("clean", "4/255", "8/255"))
-        assert f"| {each['model']} | {each['dataset']} | {numbers} |" in TEXT
+        assert f"| {each['network']} | {each['dataset']} | {numbers} |" in TEXT
     named = plan.read("models").encoders
-    assert {each["model"] for each in published.every()["clean"]} <= set(named)
+    assert {each["network"] for each in published.every()["clean"]} <= set(named)
 
 
 def test_a_clean_row_is_held_against_the_published_number() -> None:

@@ -24,7 +24,7 @@ def beside(cell: Cell, metrics: Mapping[str, float], intervals: Mapping[str, Seq
     if cell.attack:
         return []
     name = parse(cell.dataset).name
-    known = [each for each in every()["clean"] if (each["model"], each["dataset"]) == (cell.encoder, name)]
+    known = [each for each in every()["clean"] if (each["network"], each["dataset"]) == (cell.encoder, name)]
     found: list[Finding] = []
     for each in known:
         metric, value = each["metric"], float(each["value"])
