@@ -150,6 +150,9 @@ MODELS = {
     "embedded": EncoderCase(lambda _: ("embedded:unet",), 64),
     "hf": EncoderCase(lambda folder: (saved_classifier(folder, 0), saved_classifier(folder, 1)), 32),
     "py": EncoderCase(lambda folder: (own_network(folder, 6), own_network(folder, 7)), 32),
+    "smp": EncoderCase(
+        lambda _: ("smp:unet(backbone=resnet18, outputs=5)", "smp:fpn(backbone=resnet18, outputs=5)"), 64
+    ),
     "timm": EncoderCase(
         lambda _: ("timm:test_vit(pretrained=false, size=32)", "timm:test_resnet(pretrained=false, size=32)"), 32
     ),

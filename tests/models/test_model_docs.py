@@ -55,9 +55,7 @@ def test_your_own_in_python(capsys) -> None:
 def test_published_numbers_are_those_of_the_data() -> None:
     """Each row of the page, and each number of the plan's networks."""
     for each in published.every()["clean"]:
-        row = (
-            f"| `{each['network'].removeprefix('model:')}` | {each['dataset']} | {each['metric']} | {each['value']:g} | "
-        )
+        row = f"| `{each['network'].removeprefix('model:')}` | {each['dataset']} | {each['metric']} | {each['value']:g} | "
         assert row + each["source"] in TEXT
     for each in published.every()["sea"]["rows"]:
         numbers = " | ".join(f"{each[key]:g}" for key in ("clean", "4/255", "8/255"))
@@ -67,7 +65,8 @@ def test_published_numbers_are_those_of_the_data() -> None:
 
 
 def test_a_clean_row_is_held_against_the_published_number() -> None:
-    cell = Cell("model:timm:resnet50.a1_in1k", "imagenet:DIR", "classification", None, None, None, 0, None, "standard")
+    shared = (None, None, None, 0, None, "standard")
+    cell = Cell("model:timm:resnet50.a1_in1k", "imagenet:DIR", "classification", *shared)
     near, far = (
         published.beside(cell, {"accuracy": value}, {"accuracy": (value - 0.02, value + 0.02)})[0]
         for value in (0.79, 0.6)

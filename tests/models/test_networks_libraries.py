@@ -148,3 +148,38 @@ def test_one_line_for_a_checkpoint_of_another_network(tmp_path) -> None:
         brittle.load_model(f"timm:resnet34(checkpoint={tmp_path / 'weights.pth'})")
     with pytest.raises(UsageError, match="does not fit"):
         brittle.load_model(f"torchvision:resnet34(checkpoint={tmp_path / 'weights.pth'})")
+
+
+def test_segmentation_models_as_the_library(tmp_path) -> None:
+    """Saved by the library's own ``save_pretrained`` and as a checkpoint; edges that are no multiples are filled up."""
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = smp.create_model("fpn", "resnet18", encoder_weights=None, classes=10).eval()
+    network.save_pretrained(tmp_path / "fpn")
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    mean, std = (torch.tensor(colour).view(1, 3, 1, 1) for colour in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    given = images(64, 96)
+    for text in (
+        f"smp:{tmp_path / 'fpn'}",
+        f"smp:fpn(backbone=resnet18, outputs=10, checkpoint={tmp_path}/weights.pth)",
+    ):
+        whole = brittle.load_model(text)
+        with torch.no_grad():
+            assert (whole(given) - network((given - mean) / std)).abs().max() < 1e-5
+            assert whole(images(37, 50)).shape == (2, 10, 37, 50)
+        assert whole.about["fingerprint"] == weights_of(f"model:{text}")
+    assert weights_of(f"model:{text}") != weights_of("model:smp:fpn(backbone=resnet18, outputs=10)")
+    clean, _, moved = brittle.run(
+        [f"model:{text}"], [DATA], attacks=["segpgd(steps=2)", "embed(steps=2)"], limit=2, output_dir=tmp_path / "run"
+    )
+    assert (clean.failed, moved.failed) == (None, None)
+    for wrong, words in (
+        ("smp:unit", "no architecture of segmentation-models-pytorch 'unit'; did you mean 'unet'?"),
+        ("smp:unet(backbone=resnet81)", "cannot be made of"),
+        (f"smp:unet(backbone=resnet18, checkpoint={tmp_path}/weights.pth)", "does not fit"),
+        (f"smp:{tmp_path}", "no config.json in"),
+    ):
+        with pytest.raises(BrittleError, match=words.replace("?", ".").replace("(", ".")) as error:
+            brittle.load_model(wrong)
+        assert "\n" not in str(error.value)

@@ -18,6 +18,7 @@ class Plain(nn.Module):
         bgr: whether the network takes blue, green, red.
         output: the part of a mapping that is the prediction.
         scale: what a prediction is multiplied by.
+        multiple: edges are filled up to multiples of it at the right and the bottom, and the prediction cut.
     """
 
     mean: Tensor
@@ -33,14 +34,20 @@ class Plain(nn.Module):
         bgr: bool = False,
         output: str = "out",
         scale: float = 1.0,
+        multiple: int = 1,
     ) -> None:
         super().__init__()
-        self.network, self.prepare, self.bgr, self.output, self.scale = network, prepare, bgr, output, scale
+        self.network, self.prepare, self.bgr, self.output = network, prepare, bgr, output
+        self.scale, self.multiple = scale, multiple
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Any:
         prepared = self.prepare(images) if self.prepare else (images - self.mean) / self.std
+        height, width = prepared.shape[-2:]
+        if self.multiple > 1:
+            prepared = nn.functional.pad(prepared, (0, -width % self.multiple, 0, -height % self.multiple))
         given: Any = self.network(prepared.flip(1) if self.bgr else prepared)
         found: Any = given[self.output] if isinstance(given, dict) and self.output in given else given
+        found = found[..., :height, :width] if self.multiple > 1 else found
         return found * self.scale if self.scale != 1 else found
