@@ -55,8 +55,9 @@ def test_your_own_in_python(capsys) -> None:
 def test_published_numbers_are_those_of_the_data() -> None:
     """Each row of the page, and each number of the plan's networks."""
     for each in published.every()["clean"]:
-        row = f"| `{each['network'].removeprefix('model:')}` | {each['dataset']} | {each['metric']} | {each['value']:g} | "
-        assert row + each["source"] in TEXT
+        name = each["network"].removeprefix("model:")
+        row = f"| `{name}` | {each['dataset']} | {each['metric']} | {each['value']:g} | {each['source']} |"
+        assert row in TEXT
     for each in published.every()["sea"]["rows"]:
         numbers = " | ".join(f"{each[key]:g}" for key in ("clean", "4/255", "8/255"))
         assert f"| {each['network']} | {each['dataset']} | {numbers} |" in TEXT
