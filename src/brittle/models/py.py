@@ -143,7 +143,7 @@ def _colours(module: Any) -> tuple[Sequence[float], Sequence[float]]:
 def _built(argument: str, size: int) -> tuple[nn.Module, str, Sequence[Ability]]:
     """The network in float32, the sha256 of its weights, and the abilities of its task."""
     function, _ = own_function.named(argument)
-    asks = [each for each in inspect.signature(function).parameters.values() if each.default is each.empty]
+    asks = _asks(function)
     made = function if asks else own_function.called(argument, function)
     if not callable(made):
         raise UsageError(f"model:py:{argument} returned a {type(made).__name__}; it must return a torch.nn.Module")
@@ -154,6 +154,16 @@ def _built(argument: str, size: int) -> tuple[nn.Module, str, Sequence[Ability]]
     with torch.no_grad(), own_function.in_one_line(argument):
         given = module(torch.full((1, 3, edge, edge), 0.5))
     return module, sha, _abilities(argument, given)
+
+
+def _asks(function: Callable[..., Any]) -> bool:
+    """Whether a function needs an argument, which is then images; one that does not say so does."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # written in C
+        return True
+    plain = (each for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD))
+    return any(each.default is each.empty for each in plain)
 
 
 def _abilities(argument: str, given: Any) -> Sequence[Ability]:
