@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-    from brittle.api import attack, check, finetune, load_dataset, load_encoder, load_model, read_run, run
+    from brittle.api import attack, check, finetune, load_dataset, load_encoder, load_model, read_run, run, save_model
 
-__all__ = ["attack", "check", "finetune", "load_dataset", "load_encoder", "load_model", "read_run", "run"]
+__all__ = ["attack", "check", "finetune", "load_dataset", "load_encoder", "load_model", "read_run", "run", "save_model"]
 
 
 def __dir__() -> list[str]:

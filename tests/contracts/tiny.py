@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from brittle.api import save_model
 from brittle.attacks.parts.run import attacked
 from brittle.checks.parts.evidence import Evidence
 from brittle.core import components, files
@@ -136,6 +137,13 @@ def saved_classifier(folder: Path, seed: int) -> str:
     return f"hf:{path}"
 
 
+def saved_pipeline(folder: Path, seed: int) -> str:
+    """A head for labels of scenes on an encoder with random weights."""
+    path = folder / f"head{seed}.safetensors"
+    data = "scenes(train=16, val=8, test=8)"
+    return f"file:{save_model(path, f'embedded:random(seed={seed})', data, 'classification')}"
+
+
 def own_network(folder: Path, outputs: int) -> str:
     """A file of one's own whose function is a network for masks."""
     path = folder / f"network{outputs}.py"
@@ -148,6 +156,7 @@ def own_network(folder: Path, outputs: int) -> str:
 
 MODELS = {
     "embedded": EncoderCase(lambda _: ("embedded:unet",), 64),
+    "file": EncoderCase(lambda folder: (saved_pipeline(folder, 0), saved_pipeline(folder, 1)), 64),
     "hf": EncoderCase(lambda folder: (saved_classifier(folder, 0), saved_classifier(folder, 1)), 32),
     "py": EncoderCase(lambda folder: (own_network(folder, 6), own_network(folder, 7)), 32),
     "smp": EncoderCase(

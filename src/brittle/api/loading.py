@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from brittle.api.world import world
 from brittle.core import components
 from brittle.core.errors import UsageError
+from brittle.planning import plan as plans
 from brittle.results.listed import Results
 from brittle.types import Dataset, Encoder, Network, Sample
 
@@ -35,6 +36,42 @@ def load_model(text: str) -> Network:
     """
     with world():
         return components.build("models", text.removeprefix("model:")).eval()
+
+
+def save_model(path: str | Path, encoder: str, dataset: str, task: str, *, seed: int = 0) -> Path:
+    """Write an encoder's head for a task, fitted on a data set where that has not been done, to be attacked or handed
+    on as a whole network: ``model:file:PATH``, or ``brittle.load_model("file:PATH")``.
+
+    Returns:
+        The path.
+
+    Raises:
+        UsageError, MissingError: a spec makes no sense, or what it names is not there.
+    """
+    from brittle.encoders.parts import cards
+    from brittle.evaluation.machine import machine
+    from brittle.evaluation.measure import model_of
+    from brittle.planning.identity import resolve
+    from brittle.planning.sweep import cells_of
+
+    with world(seed):
+        plan = plans.make(encoders=[encoder], datasets=[dataset], tasks=[task], attacks=[], seeds=[seed])
+        (cell,), _ = cells_of(plan)
+        resolved = resolve(cell)
+        model, rule = model_of(resolved, machine())
+        if model.head is None or model.network or resolved.task.head_sha256:
+            raise UsageError(f"{encoder} for {task} has a head of its own; there is none to write")
+        kind = resolved.task.target
+        classes = list(resolved.data("test").classes[kind.name]) if kind and kind.classes else []
+        about = {
+            **{"base": cell.encoder, "weights": resolved.weights, "task": cell.task, "data": cell.dataset},
+            **{"classes": classes, "layers": list(rule.look.layers), "norm": rule.look.norm},
+            **{"reads": list(rule.reads), "size": rule.size, "window": rule.window},
+        }
+        assert isinstance(model.head, nn.Module)
+        target = Path(path).expanduser()
+        cards.write(target, model.head, about)
+        return target
 
 
 def encoder_in(text: str) -> Encoder:

@@ -15,7 +15,7 @@ from brittle.core.progress import progress
 from brittle.evaluation import looks
 from brittle.evaluation.recipe import Recipe
 from brittle.evaluation.sampler import Rows, Sampler
-from brittle.evaluation.standardised import Standardised
+from brittle.tasks.parts.standardised import Standardised
 from brittle.types import Features, Memory, Task, predict
 
 VERSION = 6

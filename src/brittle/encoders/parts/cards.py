@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from brittle.core import components, files
 from brittle.core.errors import MissingError, UsageError
 from brittle.core.spec import Spec
@@ -24,8 +26,8 @@ _open: ContextVar[tuple[Path, ...]] = ContextVar("_open", default=())
 """The files whose cards are being followed, so that none leads back to itself."""
 
 
-def write(path: Path, encoder: Encoder, about: Mapping[str, Any]) -> None:
-    """Write an encoder's weights with the card ``about`` inside, whole or not at all.
+def write(path: Path, encoder: nn.Module, about: Mapping[str, Any]) -> None:
+    """Write the weights of an encoder, or of a head, with the card ``about`` inside, whole or not at all.
 
     Args:
         about: ``base``, the spec of the encoder whose place the weights take, and whatever else may be of use:
@@ -125,7 +127,7 @@ def tuned(path: Path, base: str, settings: Mapping[str, Any]) -> Encoder:
     for key, value in settings.items():
         if value not in ("", 0, (), "authors"):
             raise UsageError(f"{path}: {key}={value} cannot be set; its card says what it is ({known['base'][:80]})")
-    encoder = _built(path, base or _harmless(path, known["base"]))
+    encoder = _built(path, base or harmless(path, known["base"]))
     encoder.projector = None  # it was trained with the encoder before tuning
     encoder.about.pop("projector", None)
     state = load(data)
@@ -163,7 +165,7 @@ def _built(path: Path, base: str) -> Encoder:
     raise UsageError(f"{path}: its base {base[:80]!r} is a whole network; only encoders are tuned")
 
 
-def _harmless(path: Path, base: str) -> str:
+def harmless(path: Path, base: str) -> str:
     """The base that a card names, if nothing of it is run or fetched."""
     beside = path if _inside(path) else path.with_suffix(".json")
     try:

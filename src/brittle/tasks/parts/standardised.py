@@ -1,11 +1,10 @@
 """Features of mean 0 and deviation 1 for a head to be fitted on, whatever their scale."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from brittle.evaluation.sampler import Rows
 from brittle.types import Features
 
 
@@ -41,7 +40,7 @@ class Standardised(nn.Module):
         return self.head(self.standardise(features), size)
 
     @torch.no_grad()
-    def measure(self, rows: Rows) -> int:
+    def measure(self, rows: Iterable[tuple[Features, Tensor]]) -> int:
         """Take mean and deviation from features; a channel that never changes is left out (its scale is 0). Returns the
         number of images."""
         sums, images = {name: torch.zeros(()) for name in self.reads}, 0
