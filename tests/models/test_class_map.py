@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from brittle.core.errors import UsageError
-from brittle.models.parts.class_map import imagenet, outputs_of, with_synsets
+from brittle.models.parts.class_map import by_number, imagenet, outputs_of, with_synsets
 from brittle.types import Frame, Network
 
 MASKS = ("classes", "per_pixel")
@@ -58,6 +58,16 @@ def test_by_names(outputs, classes, wanted) -> None:
 def test_what_does_not_match(outputs, classes) -> None:
     with pytest.raises(UsageError, match=r"do not match by name .*; say which output each class is with classes="):
         outputs_of(network(*outputs), classes, "data")
+
+
+def test_what_is_matched_by_number_is_said() -> None:
+    assert by_number(network("a", "b"), ("a", "b")) == ""
+    assert by_number(network("b", "a"), ("a", "b")) == ""
+    assert by_number(network("background", "a", "b"), ("a", "b")) == ""
+    assert by_number(network("a", "b", "x"), ("a", "b", "c")) == "classes by number, as 2 of 3 have the same name"
+    assert by_number(network("x", "y"), ("a", "b")) == "classes by number, as 0 of 2 have the same name"
+    assert by_number(network(outputs=2), ("a", "b")) == "classes by number, as the network names none"
+    assert by_number(network(outputs=2, order=(1, 0)), ("a", "b")) == ""
 
 
 def test_by_what_the_user_says() -> None:

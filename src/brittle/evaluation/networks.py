@@ -1,13 +1,14 @@
 """Whole networks as models: the task in their unit, and their outputs in the order of a data set's classes."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from brittle.core.records import Finding
 from brittle.evaluation.protocol import Protocol
-from brittle.models.parts.class_map import outputs_of
+from brittle.models.parts.class_map import by_number, outputs_of
 from brittle.planning.identity import Resolved
 from brittle.types import Batch, Model, Network, Task
 
@@ -23,7 +24,7 @@ def model_of(resolved: Resolved, network: Network, rule: Protocol) -> Model:
     task, kind = resolved.task, resolved.task.target
     if kind and kind.classes:
         names = resolved.data("test").classes[kind.name]
-        network = _scored(network, outputs_of(network, names, resolved.cell.dataset), len(names))
+        network = _scored(network, names, resolved.cell.dataset)
     return as_model(network, task.seen_from(network.unit, network.align), window=rule.window, stride=rule.stride)
 
 
@@ -32,10 +33,10 @@ def as_model(network: Network, task: Task, *, window: int = 0, stride: int = 0) 
     return Model(task, network, network.encoder, window=window, stride=stride).eval()
 
 
-def _scored(network: Network, outputs: tuple[int, ...], count: int) -> Network:
-    """A network that gives these of its outputs, or all of so many; its weights are shared."""
+def _scored(network: Network, names: Sequence[str], dataset: str) -> Network:
+    """A network that gives the outputs of a data set's classes; its weights are shared."""
     twin = copy.copy(network)
-    twin.outputs, twin.count = outputs, count
+    twin.outputs, twin.count, twin.note = outputs_of(network, names, dataset), len(names), by_number(network, names)
     return twin
 
 
@@ -71,6 +72,7 @@ def stated(model: Model) -> list[str]:
         what = "inverse depth" if network.unit == "inverse" else "relative depth"
         how = "scale by medians" if network.align == "median" else "scale and shift by least squares"
         said.append(f"{what}, {how} of each clean prediction, held fixed while it is attacked")
+    said += [network.note] if network.note else []
     if network.outputs:
         said.append(f"outputs {_brief(network.outputs)} of the network for the classes in their order")
     return said

@@ -123,6 +123,8 @@ def _measured(resolved: Resolved, encoder: Encoder | Network, rule: Protocol, ma
     with frozen(model):
         batch = max(targeted(read(), model, True), key=lambda batch: len(batch.images))
         most = machine.batch_size or loading.most(batch.images[0], machine.device)
+        if model.network:  # its library's preprocessing is slow the first time
+            _works(model, machine.precision)[1](batch.rows([0]))
         score, climb = (_line(work, batch, most, machine.device) for work in _works(model, machine.precision))
         fitted = not isinstance(encoder, Network)
         look, step, judge = _fit(resolved, encoder, rule, machine, batch) if fitted else (score, 0.0, 0.0)

@@ -82,6 +82,8 @@ class Network(nn.Module):
         """The output of each class that is scored; nothing for all outputs as they are."""
         self.count = 0
         """How many classes are scored; 0 for as many as there are outputs."""
+        self.note = ""
+        """What to say of how outputs and classes were matched."""
 
     @property
     def label(self) -> str:

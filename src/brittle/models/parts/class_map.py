@@ -42,6 +42,18 @@ def outputs_of(network: Network, names: Sequence[str], dataset: str) -> tuple[in
     raise UsageError(f"{network.label}: {what} do not match by name ({', '.join(lacking[:3])[:80]}); {REMEDY}")
 
 
+def by_number(network: Network, names: Sequence[str]) -> str:
+    """What to say where outputs are taken for a data set's classes by their numbers alone; empty where names agree, or
+    the user says which is which."""
+    if network.order or network.first >= 0:
+        return ""
+    if not network.classes:
+        return "classes by number, as the network names none"
+    alike = sum(place in places for place, places in enumerate(_by_name(network.classes, names)))
+    unlike = len(network.classes) == len(names) and outputs_of(network, names, "") == () and alike < len(names)
+    return f"classes by number, as {alike} of {len(names)} have the same name" if unlike else ""
+
+
 def _require(network: Network, names: Sequence[str], outputs: Sequence[int], dataset: str) -> None:
     count = len(network.classes)
     if len(outputs) != len(names):
