@@ -208,6 +208,15 @@ def test_depth_of_a_type_that_nobody_knows(folder, tmp_path) -> None:
     assert raw["model_type"] == "depth_anything"
 
 
+def test_a_backbone_is_not_fetched(folder, tmp_path) -> None:
+    """A configuration may ask for the weights of a backbone from the hub; those of the network are there."""
+    text = broken("upernet", folder, tmp_path / "asks", use_pretrained_backbone=True)
+    given = images(64, 64)
+    whole = brittle.load_model(spec("upernet", folder).removeprefix("model:"))
+    with torch.no_grad():
+        assert torch.equal(brittle.load_model(text)(given), whole(given))
+
+
 def test_an_encoder_by_its_module(folder) -> None:
     text = spec("segformer", folder)
     inner = brittle.load_model(f"{text.removeprefix('model:')}(features=segformer.stages.0)").encoder

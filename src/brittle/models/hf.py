@@ -169,9 +169,9 @@ def _made(argument: str, raw: Mapping[str, Any]) -> tuple[transformers_tasks.Hub
     config = configuration.of(cls.config_class, raw, label)
     if names and "classes" in task.predicts:
         config.id2label = dict(enumerate(names))
-    for key in ("use_pretrained_backbone",):  # would be fetched, and the weights have it
-        if getattr(config, key, None):
-            setattr(config, key, False)
+    for part in (config, getattr(config, "backbone_config", None)):
+        if getattr(part, "use_pretrained_backbone", False):
+            part.use_pretrained_backbone = False  # it would be fetched, and the weights hold it
     published.tried(label, cls, config)
     return task, config, cls
 
