@@ -169,7 +169,8 @@ def _made(argument: str, raw: Mapping[str, Any]) -> tuple[transformers_tasks.Hub
     config = configuration.of(cls.config_class, raw, label)
     if names and "classes" in task.predicts:
         config.id2label = dict(enumerate(names))
-    for part in (config, getattr(config, "backbone_config", None)):
+    parts: list[Any] = [config, getattr(config, "backbone_config", None)]
+    for part in parts:
         if getattr(part, "use_pretrained_backbone", False):
             part.use_pretrained_backbone = False  # it would be fetched, and the weights hold it
     published.tried(label, cls, config)
