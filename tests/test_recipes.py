@@ -170,6 +170,18 @@ def test_an_encoder(added, run) -> None:
     assert results[1].metrics["accuracy"] <= results[0].metrics["accuracy"]
 
 
+def test_a_whole_network(added, run, brittle) -> None:
+    command = added("models/grey.py")
+    results, _ = run(*command)
+    assert {result.cell.encoder for result in results} == {"model:grey"}
+    assert [result.failed for result in results] == [None, None]
+    assert results[1].metrics["miou"] <= results[0].metrics["miou"]
+    assert "classes by number, as the network names none" in results[0].made_by["protocol"]
+    code, _, err = brittle(*[word.replace("grey", "grey(steps=9)") for word in command])
+    assert code == 2
+    assert "has 9 outputs, and 10 classes is wanted" in err
+
+
 def test_a_check(added, run) -> None:
     results, said = run(*added("checks/plenty.py"))
     (finding,) = [finding for finding in results[1].findings if finding.name == "plenty"]

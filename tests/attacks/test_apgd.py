@@ -248,7 +248,7 @@ CASES = {
     "segmentation": (
         Bent(4),
         "sea(steps=20)",
-        ["segpgd", "cospgd"]
+        ["segpgd", "cospgd", "segpgd(steps=60)", "cospgd(steps=60)"]
         + [
             f"apgd(objective={loss}, steps=20, shrink=true, keep=score)"
             for loss in ("masked_ce(balanced=true)", "masked_ce", "js")
@@ -289,9 +289,9 @@ def test_an_ensemble_is_the_worst_of_its_members_image_by_image(images, task) ->
         )
 
     each = torch.stack([hurt(member) for member in members])
-    if task != "depth":
+    if task == "classification":
         torch.testing.assert_close(hurt(ensemble), each.amax(0), rtol=1e-5, atol=1e-6)
-    else:  # a last climb goes on from there
+    else:  # the last climbs go on from there
         assert (hurt(ensemble) >= each.amax(0) - 1e-6).all()
     assert (each.amax(0) > each.amin(0)).any(), "all members alike: nothing was shown"
 

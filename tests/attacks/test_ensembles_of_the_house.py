@@ -75,7 +75,7 @@ def test_sea_without_further_attacks_is_as_published() -> None:
     torch.testing.assert_close(made(model, batch, "sea(steps=10, attacks=[])"), torch.stack(alone).amax(0))
     specs = [str(part.spec) for part in tree("attacks", "sea(steps=10, attacks=[])").parts]
     assert len(specs) == 3
-    assert len(tree("attacks", "sea(steps=10)").parts) == 13
+    assert len(tree("attacks", "sea(steps=10)").parts) == 15
 
 
 @pytest.mark.parametrize("attack", ["embed", "padam(objective=embedding, keep=best)", "pgd(objective=embedding)"])

@@ -604,7 +604,7 @@ FAULTS = (
     Fault(
         "a-card-runs-a-file",
         "encoders/parts/cards.py",
-        'base or _harmless(path, known["base"])',
+        'base or harmless(path, known["base"])',
         'base or known["base"]',
         ["encoders/test_cards.py"],
     ),

@@ -189,7 +189,7 @@ def test_what_is_no_network(tmp_path) -> None:
     assert "returned a int; it must return a torch.nn.Module" in failure(tmp_path, "def network():\n    return 3")
     assert "gives [1, 3, 224, 224]" not in failure(tmp_path, "network = torch.relu", task="classification")
     assert "has no function 'network'" in failure(tmp_path, "def other():\n    return 3")
-    with pytest.raises(UsageError, match="no model 'pie'; there is embedded, hf"):
+    with pytest.raises(UsageError, match="no model 'pie'; there is embedded, file, hf"):
         brittle.run(["model:pie:x"], [DATA])
     with pytest.raises(UsageError, match="'model' needs one of models; write model:NAME:ARGUMENT"):
         brittle.run(["model"], [DATA])

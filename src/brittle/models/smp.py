@@ -39,8 +39,8 @@ def smp(
     features: str = "encoder",
     classes: Sequence[int] = (),
     first: First = -1,
-    mean: Colour = IMAGENET[0],
-    std: Colour = IMAGENET[1],
+    mean: Colour = (0.485, 0.456, 0.406),
+    std: Colour = (0.229, 0.224, 0.225),
 ) -> Network:
     """A network for masks of segmentation-models-pytorch. Edges of images that it cannot halve so often are filled up
     inside, with the mean colour, and cut again.
