@@ -126,7 +126,7 @@ def test_a_greedy_ensemble_has_a_place_for_every_member() -> None:
     log = AttackLog()
     log.collect = True
     attacked(model, "sea(steps=6)", batch, THREAT, Rng(0, batch.ids), precision="fp32", log=log)
-    assert len(log.candidates) == 13
+    assert len(log.candidates) == 15  # two of which are longer runs of others
 
 
 def test_the_last_quarter_is_that_of_the_last_climb() -> None:
