@@ -6,6 +6,7 @@ import torch
 from tiny import MODELS, generator, need
 
 from brittle.core import components
+from brittle.core.spec import Spec, parse
 from brittle.planning import identity
 from brittle.types import Network, frozen
 from brittle.types.network import WANTED
@@ -35,6 +36,19 @@ def test_it_predicts_for_one_task(built) -> None:
     if network.classes:
         assert found.shape[1] == len(network.classes)
     assert identity.predicts(f"model:{specs[0]}") == network.predicts
+
+
+@torch.no_grad()
+def test_a_temperature_divides_its_logits(built) -> None:
+    case, specs, network = built
+    spec = parse(specs[0])
+    if "temperature" not in components.settings_of(components.component("models", spec.name).function):
+        assert spec.name in ("embedded", "file")  # which are ours, as they were made
+        return
+    warm = str(Spec(spec.name, spec.argument, {**spec.settings, "temperature": 2.0}))
+    images, found = pixels(2, case.size), components.build("models", warm).eval()
+    assert torch.equal(found(images), network(images) / 2)
+    assert found.about["fingerprint"] == identity.weights_of(f"model:{warm}") != network.about["fingerprint"]
 
 
 def test_a_gradient_reaches_every_part_of_the_image(built) -> None:

@@ -77,6 +77,13 @@ def mask2former() -> tuple[Any, Any]:
     return T.Mask2FormerForUniversalSegmentation(config), T.Mask2FormerImageProcessor(**_square(64))
 
 
+def eomt() -> tuple[Any, Any]:
+    sizes = {"image_size": 64, "patch_size": 16, "num_queries": 8, "num_blocks": 2, "num_upscale_blocks": 1}
+    config = T.EomtConfig(mlp_ratio=1, id2label=classes("mask"), **sizes, **_small())
+    size = {"shortest_edge": 64, "longest_edge": None}
+    return T.EomtForUniversalSegmentation(config), T.EomtImageProcessor(size=size, do_split_image=True)
+
+
 def dpt() -> tuple[Any, Any]:
     return T.DPTForDepthEstimation(_dpt()), T.DPTImageProcessor(**_square(64))
 
@@ -124,6 +131,7 @@ MASKS: Mapping[str, Callable[[], tuple[Any, Any]]] = {
     "upernet": upernet,
     "dpt_masks": dpt_masks,
     "mask2former": mask2former,
+    "eomt": eomt,
 }
 DEPTHS: Mapping[str, Callable[[], tuple[Any, Any]]] = {
     "dpt": dpt,
@@ -132,6 +140,8 @@ DEPTHS: Mapping[str, Callable[[], tuple[Any, Any]]] = {
     "glpn": glpn,
     "zoedepth": zoedepth,
 }
+QUERIES = ("mask2former", "eomt")
+WITHOUT = ("eomt",)  # an encoder of its own: its queries run through it
 EVERY = {**LABELS, **MASKS, **DEPTHS}
 
 

@@ -19,7 +19,7 @@ from brittle.models.parts.class_map import with_synsets
 from brittle.models.parts.inner import inner
 from brittle.models.parts.processed import Processed, frame_of, processor_of
 from brittle.models.parts.settings import At, First, identity, inside
-from brittle.types import Network
+from brittle.types import Network, Positive
 from brittle.types.network import Align
 
 UNITS: Mapping[str, str] = {"dpt": "inverse", "zoedepth": "metres", "glpn": "metres", "depth_pro": "metres"}
@@ -57,6 +57,7 @@ def hf(
     features: str = "",
     classes: Sequence[int] = (),
     first: First = -1,
+    temperature: Positive = 1.0,
     depth: Literal["auto", "metres", "inverse", "relative"] = "auto",
     align: Align = "lstsq",
 ) -> Network:
@@ -73,6 +74,7 @@ def hf(
         features: module whose output is the encoder's, for attacks on that alone; empty for what is known.
         classes: the output of each class of the data set; empty to go by their names.
         first: the output of its first class where the others follow, such as 1 after a background; -1 to go by names.
+        temperature: what its logits are divided by, for a network that is calibrated so.
         depth: what its depth is: metres, metres up to a scale and a shift (``relative``), or the inverse of those;
             ``auto`` for what the model type says.
         align: how depth that is no metres is brought to them: scale and shift by least squares, or the scale alone by
@@ -91,7 +93,7 @@ def hf(
     body = Processed(network, processor, task.read, **how).eval()
     frame = frame_of(processor, config, size=size, window=window, **how)
     settings = {"size": size, "window": window, "at": at, "features": features, "classes": classes, "first": first}
-    settings |= {"depth": depth, "align": align}
+    settings |= {"temperature": temperature, "depth": depth, "align": align}
     about = _described(network, argument, folder, raw, revision=revision, pretrained=pretrained, **settings)
     return Network(
         body,
@@ -101,6 +103,7 @@ def hf(
         classes=with_synsets(_names(raw)) if "classes" in task.predicts else (),
         order=classes,
         first=first,
+        temperature=temperature,
         encoder=inner(body, features or _features(raw), frame.size, about, sure=bool(features)),
         unit=_unit(argument, config, depth) if "metres" in task.predicts else "metres",
         align=align,

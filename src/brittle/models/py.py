@@ -49,6 +49,7 @@ def py(
     features: str = "",
     classes: Sequence[int] = (),
     first: First = -1,
+    temperature: Positive = 1.0,
     channels: Literal["rgb", "bgr"] = "rgb",
     depth: Unit = "metres",
     scale: Positive = 1.0,
@@ -65,6 +66,7 @@ def py(
         classes: the output of each class of the data set; empty to go by the module's ``classes``, else by number.
         first: the output of its first class where the others follow in their order, such as 1 to pass over a
             background; -1 for none.
+        temperature: what its logits are divided by, for a network that is calibrated so.
         channels: the order of colours that it takes.
         depth: what its depth is: metres, metres up to a scale and a shift (``relative``), or the inverse of those.
         scale: what its depth is multiplied by, 0.001 where it is in millimetres.
@@ -80,7 +82,7 @@ def py(
     body = Plain(module, mean=mean, std=std, bgr=channels == "bgr", scale=scale).eval()
     edge = size or int(getattr(module, "size", 0) or 0) or (0 if "per_pixel" in abilities else NATIVE)
     settings = {"window": window, "features": features, "classes": classes, "first": first}
-    settings |= {"channels": channels, "depth": depth, "scale": scale, "align": align}
+    settings |= {"temperature": temperature, "channels": channels, "depth": depth, "scale": scale, "align": align}
     about = described(
         module,
         sha256=sha,
@@ -96,6 +98,7 @@ def py(
         classes=tuple(map(str, getattr(module, "classes", ()) or ())) if "classes" in abilities else (),
         order=classes,
         first=first,
+        temperature=temperature,
         encoder=inner(body, features, edge, about, sure=True),
         unit=depth,
         align=align,

@@ -17,7 +17,7 @@ from brittle.encoders.parts.wrappers import IMAGENET, Size, described, sha256_of
 from brittle.models.parts.inner import inner
 from brittle.models.parts.plain import Plain
 from brittle.models.parts.settings import First, identity
-from brittle.types import Frame, Network
+from brittle.types import Frame, Network, Positive
 from brittle.types.weight_files import read, sha256_of
 
 MASKS: Sequence[Ability] = ("classes", "per_pixel")
@@ -39,6 +39,7 @@ def smp(
     features: str = "encoder",
     classes: Sequence[int] = (),
     first: First = -1,
+    temperature: Positive = 1.0,
     mean: Colour = (0.485, 0.456, 0.406),
     std: Colour = (0.229, 0.224, 0.225),
 ) -> Network:
@@ -55,6 +56,7 @@ def smp(
         features: module whose output is the encoder's, for attacks on that alone.
         classes: the output of each class of the data set; empty to go by number.
         first: the output of its first class where the others follow, such as 1 after a background; -1 for none.
+        temperature: what its logits are divided by, for a network that is calibrated so.
         mean, std: of what it takes, 3 values each; ImageNet's by default.
 
     Raises:
@@ -63,6 +65,7 @@ def smp(
     """
     network, sha = _network(argument, backbone, checkpoint, outputs)
     settings = {"size": size, "window": window, "features": features, "classes": classes, "first": first}
+    settings |= {"temperature": temperature}
     about = described(
         network,
         sha256=sha,
@@ -73,7 +76,9 @@ def smp(
     body = Plain(network, mean=mean, std=std, multiple=MULTIPLE).eval()
     encoder = inner(body, features, size or MULTIPLE, about, sure=features != "encoder")
     frame = Frame(size, window=window)
-    return Network(body, MASKS, frame, about=about, order=classes, first=first, encoder=encoder).eval()
+    return Network(
+        body, MASKS, frame, about=about, order=classes, first=first, temperature=temperature, encoder=encoder
+    ).eval()
 
 
 def fingerprint(argument: str, /, *, backbone: str, checkpoint: str, outputs: int, **settings: Any) -> str:

@@ -15,7 +15,7 @@ from brittle.encoders.parts.wrappers import Size, described, levels, sha256_of_w
 from brittle.models.parts.class_map import IMAGENET, imagenet
 from brittle.models.parts.plain import Plain
 from brittle.models.parts.settings import At, First, identity, inside
-from brittle.types import Encoder, Frame, Network
+from brittle.types import Encoder, Frame, Network, Positive
 from brittle.types.weight_files import read, sha256_of
 
 PREDICTS: Sequence[Ability] = ("classes", "per_image")
@@ -32,6 +32,7 @@ def timm(
     at: At = "auto",
     classes: Sequence[int] = (),
     first: First = -1,
+    temperature: Positive = 1.0,
 ) -> Network:
     """A timm model with its classifier; mean, std, native size, crop and classes come from timm.
 
@@ -46,6 +47,7 @@ def timm(
             timm's own transforms resize and crop it.
         classes: the output of each class of the data set; empty to go by their names.
         first: the output of its first class where the others follow in their order; -1 to go by names.
+        temperature: what its logits are divided by, for a network that is calibrated so.
 
     Raises:
         UsageError: timm has no such model, or a checkpoint that does not fit.
@@ -55,6 +57,7 @@ def timm(
     sha = sha256_of(Path(checkpoint).expanduser()) if checkpoint else sha256_of_weights(network)
     random = "" if pretrained or checkpoint else ", random weights"
     settings = {"size": size, "at": at, "classes": classes, "first": first, "outputs": outputs}
+    settings |= {"temperature": temperature}
     about = described(
         network,
         sha256=sha,
@@ -72,7 +75,15 @@ def timm(
     names = imagenet() if count == IMAGENET and not checkpoint else ()
     encoder = None if within else _encoder(network, config, edge, mean, std, about)
     return Network(
-        body, PREDICTS, frame, about=about, classes=names, order=classes, first=first, encoder=encoder
+        body,
+        PREDICTS,
+        frame,
+        about=about,
+        classes=names,
+        order=classes,
+        first=first,
+        temperature=temperature,
+        encoder=encoder,
     ).eval()
 
 

@@ -20,7 +20,7 @@ from brittle.models.parts.class_map import IMAGENET, imagenet
 from brittle.models.parts.inner import inner
 from brittle.models.parts.plain import Plain
 from brittle.models.parts.settings import At, First, identity, inside
-from brittle.types import Frame, Network
+from brittle.types import Frame, Network, Positive
 from brittle.types.weight_files import read, sha256_of
 
 LABELS: Sequence[Ability] = ("classes", "per_image")
@@ -40,6 +40,7 @@ def torchvision(
     features: str = "",
     classes: Sequence[int] = (),
     first: First = -1,
+    temperature: Positive = 1.0,
 ) -> Network:
     """A classifier, or DeepLabV3, FCN or LR-ASPP, of torchvision, with its own transforms.
 
@@ -56,6 +57,7 @@ def torchvision(
             of masks.
         classes: the output of each class of the data set; empty to go by their names.
         first: the output of its first class where the others follow, such as 1 after a background; -1 to go by names.
+        temperature: what its logits are divided by, for a network that is calibrated so.
 
     Raises:
         UsageError: torchvision has no such model or weights, or a checkpoint that does not fit.
@@ -71,7 +73,7 @@ def torchvision(
         sha256=sha,
         licence="unknown" if checkpoint else "BSD-3-Clause",
         source=f"model:torchvision:{argument}, {checkpoint or weights}",
-        fingerprint=_identity(argument, sha, weights, {**settings, "outputs": outputs}),
+        fingerprint=_identity(argument, sha, weights, {**settings, "temperature": temperature, "outputs": outputs}),
     )
     within, transforms = inside(at, abilities), chosen.transforms()
     body = Plain(network, mean=transforms.mean, std=transforms.std, prepare=transforms if within else None).eval()
@@ -85,6 +87,7 @@ def torchvision(
         classes=_names(chosen, outputs),
         order=classes,
         first=first,
+        temperature=temperature,
         encoder=inner(body, path, frame.size, about, sure=bool(features)),
     ).eval()
 

@@ -55,6 +55,7 @@ class Network(nn.Module):
         classes: what each output stands for, other names of the same after commas; nothing where that is not known.
         order: the output of each class of a data set as the user says; nothing to go by the names of both.
         first: the output of a data set's first class where the others follow in their order; -1 to go by names.
+        temperature: what its logits are divided by.
         encoder: the part of it that attacks on an encoder follow; None where none is known.
         unit, align: of depth.
         about: what a result says of it, as of an ``Encoder``.
@@ -70,6 +71,7 @@ class Network(nn.Module):
         classes: Sequence[str] = (),
         order: Sequence[int] = (),
         first: int = -1,
+        temperature: float = 1.0,
         encoder: Encoder | None = None,
         unit: Unit = "metres",
         align: Align = "lstsq",
@@ -77,7 +79,7 @@ class Network(nn.Module):
         super().__init__()
         self.body, self.predicts, self.frame, self.about = body, frozenset(predicts), frame, dict(about)
         self.classes, self.order, self.first = tuple(classes), tuple(order), first
-        self.encoder, self.unit, self.align = encoder, unit, align
+        self.temperature, self.encoder, self.unit, self.align = temperature, encoder, unit, align
         self.outputs: tuple[int, ...] = ()
         """The output of each class that is scored; nothing for all outputs as they are."""
         self.count = 0
@@ -115,7 +117,7 @@ class Network(nn.Module):
         if "metres" in self.predicts:
             given = given if given.dim() == 4 else given[:, None]
         else:
-            given = self._ordered(given)
+            given = self._ordered(given) / self.temperature
         return given.to(images.dtype)
 
     def _ordered(self, logits: Tensor) -> Tensor:

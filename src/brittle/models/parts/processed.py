@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from brittle.core.errors import MissingError, UsageError
 from brittle.core.progress import say
 from brittle.encoders.parts import configuration
+from brittle.models.parts import transformers_tasks
 from brittle.types import Frame
 
 NATIVE = 224  # edge where neither the processor nor the network says
 MODES: dict[int, Literal["nearest", "bilinear", "bicubic"]] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers of filters."""
-GEOMETRY = ("do_resize", "do_center_crop", "do_pad")
+GEOMETRY = ("do_resize", "do_center_crop", "do_pad", "do_split_image")
 
 
 class Processed(nn.Module):
@@ -24,7 +25,7 @@ class Processed(nn.Module):
 
     Args:
         read: (outputs, (H, W)) -> prediction.
-        inside: whether the processor resizes, crops and pads; else images come as the network takes them.
+        inside: whether the processor resizes, crops, pads and splits; else images come as the network takes them.
         dense: whether there is a prediction for each pixel, of which no crop may leave any out.
     """
 
@@ -51,7 +52,20 @@ class Processed(nn.Module):
         size = images.shape[-2:]
         if hasattr(outputs, "predicted_depth") and hasattr(self.processor, "post_process_depth_estimation"):
             return self._depth(outputs, size)
+        if prepared.get("patch_offsets"):
+            return self._merged(outputs, prepared, size)
         return self.read(outputs, size)
+
+    def _merged(self, outputs: Any, prepared: Any, size: Sequence[int]) -> Tensor:
+        """The semantic map of images that the processor has split, which it puts together and brings to their size."""
+        scores = transformers_tasks.shares(outputs, prepared["pixel_values"].shape[-2:])
+        places, sizes = (
+            prepared["patch_offsets"],
+            [tuple(size)] * (1 + max(place[0] for place in prepared["patch_offsets"])),
+        )
+        return transformers_tasks.logarithms(
+            torch.stack(self.processor.merge_image_patches(scores, places, sizes, self.processor.size))
+        )
 
     def _depth(self, outputs: Any, size: Sequence[int]) -> Tensor:
         """Depth at the images' size, as the processor reads it."""

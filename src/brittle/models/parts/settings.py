@@ -18,6 +18,7 @@ DEFAULTS: dict[str, Any] = {
     "features": "",
     "classes": [],
     "first": -1,
+    "temperature": 1.0,
     "depth": "auto",
     "align": "lstsq",
 }

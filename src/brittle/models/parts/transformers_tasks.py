@@ -67,6 +67,8 @@ def _tasks() -> Sequence[tuple[tuple[str, ...], Mapping[str, str], Sequence[Abil
     universal = {
         "mask2former": "Mask2FormerForUniversalSegmentation",
         "maskformer": "MaskFormerForInstanceSegmentation",
+        "eomt": "EomtForUniversalSegmentation",
+        "eomt_dinov3": "EomtDinov3ForUniversalSegmentation",
     }
     return (
         (("ForImageClassification", "ForImageClassificationWithTeacher"), labels, ("classes", "per_image"), logits),
@@ -88,11 +90,25 @@ def depth(outputs: Any, _size: Sequence[int]) -> Tensor:
 
 
 def semantic(outputs: Any, size: Sequence[int]) -> Tensor:
-    """The semantic map of queries, each with a class and a mask (MaskFormer: Cheng et al. 2021; Mask2Former 2022), at
-    the images' size; as logarithms, so that the softmax of an attack's loss is the share of each class."""
-    masks = outputs.masks_queries_logits
-    if "Mask2Former" in type(outputs).__name__:  # as transformers reads it
-        masks = interpolate(masks, size=(QUERIES, QUERIES), mode="bilinear", align_corners=False)
-    shares = outputs.class_queries_logits.softmax(-1)[..., :-1]
-    scores = torch.einsum("bqc,bqhw->bchw", shares, masks.sigmoid())
-    return interpolate(scores, size=tuple(size), mode="bilinear", align_corners=False).clamp(min=LEAST).log()
+    """The semantic map of queries at the images' size."""
+    return logarithms(interpolate(shares(outputs, size), size=tuple(size), mode="bilinear", align_corners=False))
+
+
+def shares(outputs: Any, size: Sequence[int]) -> Tensor:
+    """The score of each class [B,C,h,w], from queries that each have a class and a mask (MaskFormer: Cheng et al. 2021;
+    Mask2Former 2022; EoMT: Kerssies et al. 2025), as transformers reads them.
+
+    Args:
+        size: (H, W) of what the network was given.
+    """
+    masks, kind = outputs.masks_queries_logits, type(outputs).__name__
+    if "Mask2Former" in kind or "Eomt" in kind:
+        edges = (QUERIES, QUERIES) if "Mask2Former" in kind else tuple(size)
+        masks = interpolate(masks, size=edges, mode="bilinear", align_corners=False)
+    classes = outputs.class_queries_logits.softmax(-1)[..., :-1]
+    return torch.einsum("bqc,bqhw->bchw", classes, masks.sigmoid())
+
+
+def logarithms(scores: Tensor) -> Tensor:
+    """Of scores of classes, so that the softmax of an attack's loss is the share of each class."""
+    return scores.clamp(min=LEAST).log()
