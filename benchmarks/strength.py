@@ -1,8 +1,11 @@
 """Which attack is the strongest, image by image, and on how many images an ensemble does less damage than a single
 attack of its run.
 
-    brittle run -e embedded:deacl -d scenes -t depth -a depthpgd -a cospgd -a depth_worst --limit 500 --output-dir
-runs/strength python benchmarks/strength.py runs/strength
+    brittle run benchmarks/strength/depth.yaml --precision fp32
+
+    python benchmarks/strength.py runs/strength-depth
+
+The plans of docs/attacks.md's tables are in benchmarks/strength; any run of several attacks will do.
 
 Damage is 1 less the share of right answers, or metres. What an attack is the worst for, and what is left without it,
 are of the single attacks in the run. A single attack beats an ensemble on an image where it does more damage by over a

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import typer
 
-from benchmark import benchmark
+from benchmark import FOLDER, benchmark
+from brittle.core import components
+from brittle.core.tree import tree
+from brittle.planning import plan as plans
+
+PLANS = FOLDER / "strength"
 
 
 @pytest.fixture
@@ -52,3 +57,19 @@ def test_it_reads_a_run(
     for rival in ("depthpgd", "noise"):
         assert f"  {rival}" in out
     assert out.count(" beats depth_worst") == 2
+
+
+@pytest.mark.parametrize("path", sorted(PLANS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_plans_of_the_tables(path: Path) -> None:
+    """One ensemble or two with so many steps, and single attacks of three times as many: of their own 20 where these
+    are theirs."""
+    plan = plans.read(str(path))
+    attacks = [components.complete("attacks", text) for text in plan.attacks]
+    steps = {int(str(attack.settings["steps"])) for attack in attacks if tree("attacks", str(attack)).attack_traits.picks}
+    single = [attack for attack in attacks if not tree("attacks", str(attack)).attack_traits.picks]
+    assert len(steps) == 1
+    assert len(single) >= 4
+    for attack in single:
+        own = components.settings_of(components.component("attacks", attack.name).function)["steps"]
+        assert attack.settings["steps"] in (3 * min(steps), 3 * own), str(attack)
+    assert plan.eps == ["8/255"]
