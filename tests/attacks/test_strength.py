@@ -65,7 +65,9 @@ def test_the_plans_of_the_tables(path: Path) -> None:
     are theirs."""
     plan = plans.read(str(path))
     attacks = [components.complete("attacks", text) for text in plan.attacks]
-    steps = {int(str(attack.settings["steps"])) for attack in attacks if tree("attacks", str(attack)).attack_traits.picks}
+    steps = {
+        int(str(attack.settings["steps"])) for attack in attacks if tree("attacks", str(attack)).attack_traits.picks
+    }
     single = [attack for attack in attacks if not tree("attacks", str(attack)).attack_traits.picks]
     assert len(steps) == 1
     assert len(single) >= 4

@@ -11,6 +11,7 @@ from brittle.types import windows
 from brittle.types.attack_log import SILENCE, AttackLog
 from brittle.types.encoder import FINAL, Encoder, Features, Look
 from brittle.types.freezing import modules_behind
+from brittle.types.half import bfloat16
 from brittle.types.network import Network
 from brittle.types.task import Task, resized
 
@@ -101,7 +102,7 @@ class Model(nn.Module):
 
     def _by_itself(self, head: Callable[..., Tensor], images: Tensor) -> Tensor:
         half = self.bf16 and self.network is not None
-        with stopped(images, head), torch.autocast(images.device.type, torch.bfloat16) if half else nullcontext():
+        with stopped(images, head), bfloat16(images.device) if half else nullcontext():
             prediction = head(images.clone())  # it may write into its input
         kind = getattr(prediction, "dtype", None)  # a callable may return anything, which is refused elsewhere
         return prediction.to(images.dtype) if kind in FLOATING else prediction
@@ -130,7 +131,7 @@ class Model(nn.Module):
         with stopped(images, self.encoder):
             if not self.bf16:
                 return look(self.encoder, images)
-            with torch.autocast(images.device.type, torch.bfloat16):
+            with bfloat16(images.device, compiled=self.encoder.opaque):
                 parts = look(self.encoder, images)
         return [part.float() for part in parts]
 
