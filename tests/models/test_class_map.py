@@ -7,6 +7,7 @@ from torch import nn
 from brittle.core.errors import UsageError
 from brittle.models.parts.class_map import by_number, imagenet, outputs_of, with_synsets
 from brittle.types import Frame, Network
+from brittle.types.network import Logits
 
 MASKS = ("classes", "per_pixel")
 
@@ -25,7 +26,7 @@ class Steps(nn.Module):
 
 def network(*names: str, outputs: int = 0, **settings) -> Network:
     body = Steps(outputs or len(names))
-    return Network(body, MASKS, Frame(8), about={"source": "model:x"}, classes=names, **settings)
+    return Network(body, MASKS, Frame(8), about={"source": "model:x"}, logits=Logits(names, **settings))
 
 
 @pytest.mark.parametrize(

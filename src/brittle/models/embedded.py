@@ -16,6 +16,7 @@ from brittle.models.parts.inner import inner
 from brittle.models.parts.plain import Plain
 from brittle.models.parts.unet import MEAN, STD, UNet
 from brittle.types import Frame, Network
+from brittle.types.network import Logits
 
 MASKS: Sequence[Ability] = ("classes", "per_pixel")
 SIZE = 64
@@ -38,7 +39,7 @@ def embedded(argument: str, /) -> Network:
     about = described(network, sha256=card["sha256"], licence=card["licence"], source=f"model:embedded:{argument}")
     body = Plain(network, mean=MEAN, std=STD).eval()
     encoder = inner(body, DEEPEST, SIZE, about, sure=True)
-    return Network(body, MASKS, Frame(SIZE), about=about, classes=card["classes"], encoder=encoder).eval()
+    return Network(body, MASKS, Frame(SIZE), about=about, logits=Logits(card["classes"]), encoder=encoder).eval()
 
 
 def fingerprint(argument: str, /) -> str:

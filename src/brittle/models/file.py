@@ -19,6 +19,7 @@ from brittle.planning.identity import task_of, weights_of
 from brittle.tasks.parts.standardised import Standardised
 from brittle.types import Encoder, Frame, Memory, Model, Network
 from brittle.types.encoder import Look
+from brittle.types.network import Logits
 
 
 class Pipeline(nn.Module):
@@ -71,7 +72,7 @@ def file(argument: str, /, *, base: str = "") -> Network:
         tuple(task.abilities),
         frame,
         about=about,
-        classes=known["classes"],
+        logits=Logits(known["classes"]),
         encoder=encoder,
     ).eval()
 

@@ -20,7 +20,7 @@ from brittle.models.parts.inner import inner
 from brittle.models.parts.processed import Processed, frame_of, processor_of
 from brittle.models.parts.settings import At, First, identity, inside
 from brittle.types import Network, Positive
-from brittle.types.network import Align
+from brittle.types.network import Align, Logits
 
 UNITS: Mapping[str, str] = {"dpt": "inverse", "zoedepth": "metres", "glpn": "metres", "depth_pro": "metres"}
 """What the depth of a model type is."""
@@ -100,10 +100,7 @@ def hf(
         task.predicts,
         frame,
         about=about,
-        classes=with_synsets(_names(raw)) if "classes" in task.predicts else (),
-        order=classes,
-        first=first,
-        temperature=temperature,
+        logits=Logits(_names_of(raw, task.predicts), classes, first, temperature),
         encoder=inner(body, features or _features(raw), frame.size, about, sure=bool(features)),
         unit=_unit(argument, config, depth) if "metres" in task.predicts else "metres",
         align=align,
@@ -178,6 +175,10 @@ def _made(argument: str, raw: Mapping[str, Any]) -> tuple[transformers_tasks.Hub
             part.use_pretrained_backbone = False  # it would be fetched, and the weights hold it
     published.tried(label, cls, config)
     return task, config, cls
+
+
+def _names_of(raw: Mapping[str, Any], abilities: Sequence[Ability]) -> Sequence[str]:
+    return with_synsets(_names(raw)) if "classes" in abilities else ()
 
 
 def _names(raw: Mapping[str, Any]) -> Sequence[str]:

@@ -22,7 +22,7 @@ from brittle.models.parts.plain import Plain
 from brittle.models.parts.settings import First, identity
 from brittle.types import Frame, Network, Positive
 from brittle.types.freezing import modules_behind
-from brittle.types.network import Align, Unit
+from brittle.types.network import Align, Logits, Unit
 
 NATIVE = 224
 UNIT = ((0.0,) * 3, (1.0,) * 3)
@@ -95,10 +95,7 @@ def py(
         abilities,
         Frame(edge, window=window),
         about=about,
-        classes=tuple(map(str, getattr(module, "classes", ()) or ())) if "classes" in abilities else (),
-        order=classes,
-        first=first,
-        temperature=temperature,
+        logits=Logits(_names(module) if "classes" in abilities else (), classes, first, temperature),
         encoder=inner(body, features, edge, about, sure=True),
         unit=depth,
         align=align,
@@ -134,6 +131,11 @@ def _own(argument: str, _source_sha: str, size: int) -> str:
     module, sha, _ = _built(argument, size)
     source, name = own_function.source(argument)
     return own_code.fingerprint(module, name, source, sha)
+
+
+def _names(module: Any) -> Sequence[str]:
+    """What a module says its outputs stand for."""
+    return tuple(map(str, getattr(module, "classes", ()) or ()))
 
 
 def _colours(module: Any) -> tuple[Sequence[float], Sequence[float]]:

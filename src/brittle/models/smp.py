@@ -18,6 +18,7 @@ from brittle.models.parts.inner import inner
 from brittle.models.parts.plain import Plain
 from brittle.models.parts.settings import First, identity
 from brittle.types import Frame, Network, Positive
+from brittle.types.network import Logits
 from brittle.types.weight_files import read, sha256_of
 
 MASKS: Sequence[Ability] = ("classes", "per_pixel")
@@ -76,9 +77,8 @@ def smp(
     body = Plain(network, mean=mean, std=std, multiple=MULTIPLE).eval()
     encoder = inner(body, features, size or MULTIPLE, about, sure=features != "encoder")
     frame = Frame(size, window=window)
-    return Network(
-        body, MASKS, frame, about=about, order=classes, first=first, temperature=temperature, encoder=encoder
-    ).eval()
+    logits = Logits((), classes, first, temperature)
+    return Network(body, MASKS, frame, about=about, logits=logits, encoder=encoder).eval()
 
 
 def fingerprint(argument: str, /, *, backbone: str, checkpoint: str, outputs: int, **settings: Any) -> str:

@@ -16,6 +16,7 @@ from brittle.models.parts.class_map import IMAGENET, imagenet
 from brittle.models.parts.plain import Plain
 from brittle.models.parts.settings import At, First, identity, inside
 from brittle.types import Encoder, Frame, Network, Positive
+from brittle.types.network import Logits
 from brittle.types.weight_files import read, sha256_of
 
 PREDICTS: Sequence[Ability] = ("classes", "per_image")
@@ -75,15 +76,7 @@ def timm(
     names = imagenet() if count == IMAGENET and not checkpoint else ()
     encoder = None if within else _encoder(network, config, edge, mean, std, about)
     return Network(
-        body,
-        PREDICTS,
-        frame,
-        about=about,
-        classes=names,
-        order=classes,
-        first=first,
-        temperature=temperature,
-        encoder=encoder,
+        body, PREDICTS, frame, about=about, logits=Logits(names, classes, first, temperature), encoder=encoder
     ).eval()
 
 

@@ -21,6 +21,7 @@ from brittle.models.parts.inner import inner
 from brittle.models.parts.plain import Plain
 from brittle.models.parts.settings import At, First, identity, inside
 from brittle.types import Frame, Network, Positive
+from brittle.types.network import Logits
 from brittle.types.weight_files import read, sha256_of
 
 LABELS: Sequence[Ability] = ("classes", "per_image")
@@ -84,10 +85,7 @@ def torchvision(
         abilities,
         frame,
         about=about,
-        classes=_names(chosen, outputs),
-        order=classes,
-        first=first,
-        temperature=temperature,
+        logits=Logits(_names(chosen, outputs), classes, first, temperature),
         encoder=inner(body, path, frame.size, about, sure=bool(features)),
     ).eval()
 

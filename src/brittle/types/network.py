@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,25 @@ class Frame:
     window: int = 0
 
 
+class Logits(NamedTuple):
+    """What a network's logits stand for.
+
+    Args:
+        classes: each output in words, other names of the same after commas; nothing where that is not known.
+        order: the output of each class of a data set as the user says; nothing to go by the names of both.
+        first: the output of a data set's first class where the others follow in their order; -1 to go by names.
+        temperature: what they are divided by.
+    """
+
+    classes: Sequence[str] = ()
+    order: Sequence[int] = ()
+    first: int = -1
+    temperature: float = 1.0
+
+
+UNSAID = Logits()
+
+
 class Network(nn.Module):
     """A published network for one task: images [B,3,H,W] in [0,1] to logits [B,C] or [B,C,h,w], or depth [B,1,h,w].
 
@@ -52,10 +71,7 @@ class Network(nn.Module):
         body: the same, with the network's own normalisation inside, and its resizing where the frame says so.
         predicts: the abilities of the task that it is for.
         frame: how images come to it.
-        classes: what each output stands for, other names of the same after commas; nothing where that is not known.
-        order: the output of each class of a data set as the user says; nothing to go by the names of both.
-        first: the output of a data set's first class where the others follow in their order; -1 to go by names.
-        temperature: what its logits are divided by.
+        logits: of one for classes.
         encoder: the part of it that attacks on an encoder follow; None where none is known.
         unit, align: of depth.
         about: what a result says of it, as of an ``Encoder``.
@@ -68,18 +84,15 @@ class Network(nn.Module):
         frame: Frame,
         *,
         about: Mapping[str, Any],
-        classes: Sequence[str] = (),
-        order: Sequence[int] = (),
-        first: int = -1,
-        temperature: float = 1.0,
+        logits: Logits = UNSAID,
         encoder: Encoder | None = None,
         unit: Unit = "metres",
         align: Align = "lstsq",
     ) -> None:
         super().__init__()
         self.body, self.predicts, self.frame, self.about = body, frozenset(predicts), frame, dict(about)
-        self.classes, self.order, self.first = tuple(classes), tuple(order), first
-        self.temperature, self.encoder, self.unit, self.align = temperature, encoder, unit, align
+        self.classes, self.order, self.first = tuple(logits.classes), tuple(logits.order), logits.first
+        self.temperature, self.encoder, self.unit, self.align = logits.temperature, encoder, unit, align
         self.outputs: tuple[int, ...] = ()
         """The output of each class that is scored; nothing for all outputs as they are."""
         self.count = 0
