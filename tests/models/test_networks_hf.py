@@ -88,6 +88,40 @@ def test_logits_of_masks_are_those_of_the_library(name, folder) -> None:
         assert (network(given) - right).abs().max() <= 1e-5 * right.abs().max()
 
 
+@torch.no_grad()
+def test_what_a_processor_fills_up_is_cut_off(folder, tmp_path) -> None:
+    """EoMT for panoptic maps: the longer edge at the network's size, the rest of the square empty."""
+    network, processor = saved.eomt()
+    processor.do_split_image, processor.do_pad = False, True
+    processor.size = {"shortest_edge": 64, "longest_edge": 64}
+    for part in (network.eval(), processor):
+        part.save_pretrained(tmp_path / "padded")
+    given = images(75, 101)
+    prepared = processor(images=list(given * 255), return_tensors="pt")["pixel_values"]
+    empty = (prepared == prepared[0, :, -1, -1].view(3, 1, 1)).all(-1).all(0).all(0)
+    rows = int((~empty).sum())
+    assert 47 <= rows <= 48  # 64 * 75 / 101 is 47.5
+    outputs = network(pixel_values=prepared)
+    masks = torch.nn.functional.interpolate(outputs.masks_queries_logits, size=(64, 64), mode="bilinear").sigmoid()
+    shares = outputs.class_queries_logits.softmax(-1)[..., :-1].transpose(1, 2)
+    seen = (shares @ masks[..., :rows, :].flatten(2)).unflatten(2, (rows, 64))
+    right = torch.nn.functional.interpolate(seen, size=(75, 101), mode="bilinear")
+    found = components.build("encoders", f"model:hf:{tmp_path / 'padded'}")(given).exp()
+    assert found.shape == right.shape
+    assert (found - right).abs().max() < 1e-5
+
+
+def test_maps_of_images_that_are_filled_up_are_refused_where_nobody_cuts_them(folder, tmp_path) -> None:
+    network, _ = saved.segformer()
+    network.save_pretrained(tmp_path / "padded")
+    options = {"keep_aspect_ratio": True, "do_pad": True, "size_divisor": 64}
+    processor = T.DPTImageProcessor(size={"height": 64, "width": 64}, **options)
+    processor.save_pretrained(tmp_path / "padded")
+    network = components.build("encoders", f"model:hf:{tmp_path / 'padded'}")
+    with pytest.raises(UsageError, match="DPTImageProcessor pads images to .*; set do_pad to false"):
+        network(images(75, 101))
+
+
 def test_a_photograph_through_the_pipeline_of_the_library(folder) -> None:
     """Pixels of 8 bits, which transformers rounds once more after resizing, in its own pipeline from a file on."""
     text = spec("vit", folder, "(at=image)")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from brittle.core.errors import MissingError, UsageError
 from brittle.core.progress import say
@@ -44,6 +45,8 @@ class Processed(nn.Module):
         off += ["do_center_crop"] if dense else []
         self.options = {key: False for key in dict.fromkeys(off) if getattr(processor, key, None)}
         self.padded = "do_pad" not in self.options and bool(getattr(processor, "do_pad", False))
+        self.dense, self.whole = dense, set[tuple[int, ...]]()
+        """Shapes of images that are known not to be filled up."""
 
     def forward(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):
@@ -52,20 +55,30 @@ class Processed(nn.Module):
         size = images.shape[-2:]
         if hasattr(outputs, "predicted_depth") and hasattr(self.processor, "post_process_depth_estimation"):
             return self._depth(outputs, size)
-        if prepared.get("patch_offsets"):
-            return self._merged(outputs, prepared, size)
+        if hasattr(self.processor, "merge_image_patches"):
+            return self._joined(outputs, prepared, [tuple(size)] * len(images))
+        if self.dense and self.padded and tuple(images.shape) not in self.whole:
+            self._require_whole(images, prepared["pixel_values"].shape)
         return self.read(outputs, size)
 
-    def _merged(self, outputs: Any, prepared: Any, size: Sequence[int]) -> Tensor:
-        """The semantic map of images that the processor has split, which it puts together and brings to their size."""
+    @torch.no_grad()
+    def _require_whole(self, images: Tensor, shape: Sequence[int]) -> None:
+        """Refuse a processor that fills images up to ``shape``, of which it does not say where it does so."""
+        bare = self.processor(images=list(images * 255), return_tensors="pt", **self.options, do_pad=False)
+        if bare["pixel_values"].shape != shape:
+            what = f"{type(self.processor).__name__} pads images to {list(shape[-2:])}, and maps are not cut again"
+            raise UsageError(f"{what}; set do_pad to false in preprocessor_config.json, or attack at=input")
+        self.whole.add(tuple(images.shape))
+
+    def _joined(self, outputs: Any, prepared: Any, sizes: Sequence[tuple[int, ...]]) -> Tensor:
+        """The semantic map of images of these sizes from a processor that splits them, or fills them up."""
         scores = transformers_tasks.shares(outputs, prepared["pixel_values"].shape[-2:])
-        places, sizes = (
-            prepared["patch_offsets"],
-            [tuple(size)] * (1 + max(place[0] for place in prepared["patch_offsets"])),
-        )
-        return transformers_tasks.logarithms(
-            torch.stack(self.processor.merge_image_patches(scores, places, sizes, self.processor.size))
-        )
+        if prepared.get("patch_offsets"):
+            scores = self.processor.merge_image_patches(scores, prepared["patch_offsets"], sizes, self.processor.size)
+        elif self.padded:
+            scores = self.processor.unpad_image(scores, sizes, self.processor.size)
+        maps = (interpolate(each[None], size=size, mode="bilinear") for each, size in zip(scores, sizes))
+        return transformers_tasks.logarithms(torch.cat(list(maps)))
 
     def _depth(self, outputs: Any, size: Sequence[int]) -> Tensor:
         """Depth at the images' size, as the processor reads it."""
