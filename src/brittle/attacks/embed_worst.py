@@ -21,7 +21,7 @@ def embed_worst(
     which iterate is the worst, and never for a gradient.
 
     Args:
-        steps: of each climb; EmbedAttack also climbs once with three times as many.
+        steps: of each climb; all but those that go on also climb once with three times as many.
         restarts: of each that begins at random.
     """
     depth = model.encoder.depth if model.encoder else 0
@@ -33,7 +33,7 @@ def _alone(steps: int, restarts: int, depth: int) -> list[str]:
     """Specs of the members that begin at random, for an encoder of so many layers."""
     effort, long = f"steps={steps}, restarts={restarts}, keep=score", f"steps={3 * steps}, keep=score"
     moved = ["tokens=cls", "tokens=grid", "distance=cosine, tokens=all", *_layers(depth)]
-    related = [f"pgd(objective=relations, {effort})"] if depth > 1 else []
+    related = [f"pgd(objective=relations, {much})" for much in (effort, long)] if depth > 1 else []
     return [*(f"embed({how}, {much})" for much in (effort, long) for how in moved), *related]
 
 
@@ -58,7 +58,7 @@ def _passes(**_settings: object) -> Passes:
 
 
 TRAITS = AttackTraits(
-    version=5,
+    version=6,
     members=_members,
     picks=True,
     passes=_passes,
