@@ -49,8 +49,7 @@ class Processed(nn.Module):
         """Shapes of images that are known not to be filled up."""
 
     def forward(self, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, enabled=False):
-            prepared = self.processor(images=list(images * 255), return_tensors="pt", **self.options)
+        prepared = self._prepared(images, **self.options)
         outputs = self.network(pixel_values=prepared["pixel_values"])
         size = images.shape[-2:]
         if hasattr(outputs, "predicted_depth") and hasattr(self.processor, "post_process_depth_estimation"):
@@ -61,10 +60,14 @@ class Processed(nn.Module):
             self._require_whole(images, prepared["pixel_values"].shape)
         return self.read(outputs, size)
 
+    def _prepared(self, images: Tensor, **options: bool) -> Any:
+        with torch.autocast(images.device.type, enabled=False):
+            return self.processor(images=list(images * 255), return_tensors="pt", **options)
+
     @torch.no_grad()
     def _require_whole(self, images: Tensor, shape: Sequence[int]) -> None:
         """Refuse a processor that fills images up to ``shape``, of which it does not say where it does so."""
-        bare = self.processor(images=list(images * 255), return_tensors="pt", **self.options, do_pad=False)
+        bare = self._prepared(images, **self.options, do_pad=False)
         if bare["pixel_values"].shape != shape:
             what = f"{type(self.processor).__name__} pads images to {list(shape[-2:])}, and maps are not cut again"
             raise UsageError(f"{what}; set do_pad to false in preprocessor_config.json, or attack at=input")
