@@ -18,7 +18,7 @@ from brittle.evaluation.sampler import Rows, Sampler
 from brittle.tasks.parts.standardised import Standardised
 from brittle.types import Features, Memory, Task, predict
 
-VERSION = 6
+VERSION = 7
 LOOKS = 20  # at the val split, on the way through all steps
 BETTER = 1e-3  # share of a score by which it has to rise for the fit to go on
 TAIL = 8  # weights of the last ninth of all steps so far make up most of their mean

@@ -31,9 +31,9 @@ class DepthHead(nn.Module):
         self.register_buffer("bins", torch.linspace(low, high, BINS).view(1, BINS, 1, 1), persistent=False)
 
     def forward(self, features: Features, size: Sequence[int]) -> Tensor:
-        of_grid, of_pooled = self.weigh.weight.tensor_split([features.grid.shape[1]], 1)  # the latter once an image
-        pooled = nn.functional.linear(features.pooled, of_pooled[..., 0, 0])[:, :, None, None]
-        sums = self.sums(nn.functional.conv2d(features.grid, of_grid, self.weigh.bias) + pooled)
+        of_grid, of_pooled = self.weigh.weight.tensor_split([features.grid.shape[1]], 1)
+        once = nn.functional.linear(features.pooled, of_pooled[..., 0, 0], self.weigh.bias)  # the same for all cells
+        sums = self.sums(nn.functional.conv2d(features.grid, of_grid) + once[..., None, None])
         depth = sums[:, :1] / sums[:, 1:]
         return resized(depth, size)
 
@@ -42,8 +42,12 @@ class DepthHead(nn.Module):
         return _finer(self._summed(scores))
 
     def _summed(self, scores: Tensor) -> Tensor:
-        weights = scores.relu() + 0.1
-        return torch.cat([(weights * self.bins).sum(1, keepdim=True), weights.sum(1, keepdim=True)], 1)
+        with torch.autocast(scores.device.type, enabled=False):
+            scores = scores.to(torch.promote_types(scores.dtype, torch.float32)).relu()
+            bins = self.bins.flatten().to(scores)
+            summed = torch.stack([bins, torch.ones_like(bins)])
+            sums = summed @ scores.flatten(2) + 0.1 * summed.sum(1, keepdim=True)
+        return sums.unflatten(2, scores.shape[2:])
 
 
 class PublishedDepthHead(DepthHead):
@@ -54,7 +58,7 @@ class PublishedDepthHead(DepthHead):
 
 
 def _finer(maps: Tensor) -> Tensor:
-    return nn.functional.interpolate(maps, scale_factor=4, mode="bilinear", align_corners=False)
+    return resized(maps, [4 * edge for edge in maps.shape[-2:]])
 
 
 class Depth(Task):

@@ -33,7 +33,17 @@ class SegmentationHead(nn.Module):
             nn.init.zeros_(parameter)  # a convex problem needs no random start
 
     def forward(self, features: Features, size: Sequence[int]) -> Tensor:
-        return resized(self.classify(self.norm(features.grid)), size)
+        return resized(self._logits(features.grid), size)
+
+    def _logits(self, grid: Tensor) -> Tensor:
+        norm, classify = self.norm, self.classify
+        if norm.training or norm.running_mean is None or norm.running_var is None:
+            return classify(norm(grid))
+        # a scale and a shift for each channel, which the convolution takes in: no second map as wide as the features
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        shift = norm.bias - norm.running_mean * scale
+        bias = nn.functional.linear(shift, classify.weight[..., 0, 0], classify.bias)
+        return nn.functional.conv2d(grid, classify.weight * scale[:, None, None], bias)
 
 
 class Segmentation(Task):

@@ -23,10 +23,9 @@ def sigloss(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 def gradloss(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """[B]: absolute differences, two pixels apart, of the masked log ratio, over the number of ``valid`` pixels, summed
     over the strides 1, 2, 4 and 6 (DINOv2 2023). All [B,1,H,W]."""
-    total = prediction.new_zeros(len(prediction))
+    total, whole = prediction.new_zeros(len(prediction)), log_ratio(prediction, target, valid)
     for stride in STRIDES:
-        p, t, v = (maps[..., ::stride, ::stride] for maps in (prediction, target, valid))
-        gap = log_ratio(p, t, v)
+        gap, v = (maps[..., ::stride, ::stride] for maps in (whole, valid))
         down = (gap[..., 2:, :] - gap[..., :-2, :]).abs() * (v[..., 2:, :] & v[..., :-2, :])
         across = (gap[..., 2:] - gap[..., :-2]).abs() * (v[..., 2:] & v[..., :-2])
         total = total + (down.flatten(1).sum(1) + across.flatten(1).sum(1)) / v.flatten(1).sum(1).clamp(min=1)
