@@ -61,6 +61,7 @@ def main(
     train: Annotated[int, typer.Option(help="Training images of scenes.")] = 716,
     data: Annotated[str, typer.Option(help="Other data than scenes: images of one size.")] = "",
     longer: Annotated[int, typer.Option(help="Of the longer fit, how many times the steps; 0 for none.")] = 10,
+    highest: Annotated[float, typer.Option(help="Of the longer fit, the highest rate.")] = 1.0,
 ) -> None:
     """Fit, measure and print."""
     network, made = brittle.load_encoder(encoder), identity.task_of(task)
@@ -89,7 +90,14 @@ def main(
         fit(
             f"{longer} times the steps, no early stop",
             splits,
-            replace(standard, steps=steps, epochs=0, many=0, patience=0),
+            replace(
+                standard,
+                steps=steps,
+                epochs=0,
+                many=0,
+                patience=0,
+                rates=tuple(rate for rate in standard.rates if rate <= highest),
+            ),
         )
 
 
