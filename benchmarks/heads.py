@@ -86,18 +86,11 @@ def main(
     if made.name == "classification":
         typer.echo(f"{'logistic regression, C on val':34} {made.headline} {regression(*splits):.4f}")
     if longer:
-        steps = longer * standard.total(count)
+        steps, rates = longer * standard.total(count), tuple(rate for rate in standard.rates if rate <= highest)
         fit(
             f"{longer} times the steps, no early stop",
             splits,
-            replace(
-                standard,
-                steps=steps,
-                epochs=0,
-                many=0,
-                patience=0,
-                rates=tuple(rate for rate in standard.rates if rate <= highest),
-            ),
+            replace(standard, steps=steps, epochs=0, many=0, patience=0, rates=rates),
         )
 
 
