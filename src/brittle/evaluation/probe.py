@@ -2,7 +2,7 @@
 held-out images."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -13,12 +13,13 @@ from brittle.attacks.parts.halving import whole
 from brittle.core.errors import CellError
 from brittle.core.progress import progress
 from brittle.evaluation import looks
+from brittle.evaluation.axes import Axes
 from brittle.evaluation.recipe import Recipe
 from brittle.evaluation.sampler import Rows, Sampler
 from brittle.tasks.parts.standardised import Standardised
 from brittle.types import Features, Memory, Task, predict
 
-VERSION = 7
+VERSION = 8
 LOOKS = 20  # at the val split, on the way through all steps
 BETTER = 1e-3  # share of a score by which it has to rise for the fit to go on
 TAIL = 8  # weights of the last ninth of all steps so far make up most of their mean
@@ -65,9 +66,11 @@ def fit(
         module.memorise(train)
         return module.to(device).eval()
     assert isinstance(module, Standardised)
-    count = module.measure(train) if recipe.standardise else sum(len(target) for _, target in train)
+    axes = Axes(task.on_cells if recipe.standardise else {})
+    count = module.measure(axes.watched(train)) if recipe.standardise else sum(len(target) for _, target in train)
+    axes.find(module.to(device))
     shuffle = torch.Generator().manual_seed(seed)
-    grid = _Grid(task, module.to(device), patch, recipe, shuffle)
+    grid = _Grid(task, module, axes, patch, recipe, shuffle=shuffle)
     steps = recipe.total(count)
     every = max(1, steps // LOOKS) if recipe.patience else steps
     sampler = Sampler(train, recipe.batch, shuffle, device)
@@ -94,15 +97,20 @@ class _Kept(NamedTuple):
 
 
 class _Grid:
-    """One head for each learning rate, all fitted at once: their weights are stacked, and so are their predictions."""
+    """One head for each learning rate, all fitted at once: their weights are stacked, and so are their predictions.
+    ``weights`` and their ``mean`` are along the principal axes of features, ``held`` is the mean as the head has it."""
 
-    def __init__(self, task: Task, module: Standardised, patch: int, recipe: Recipe, shuffle: torch.Generator) -> None:
-        self.shuffle, self.task, self.module, self.patch, self.recipe = shuffle, task, module, patch, recipe
+    def __init__(
+        self, task: Task, module: Standardised, axes: Axes, patch: int, recipe: Recipe, *, shuffle: torch.Generator
+    ) -> None:
+        self.task, self.module, self.axes, self.patch = task, module, axes, patch
+        self.recipe, self.shuffle = recipe, shuffle
         self.rates, self.together = list(recipe.rates), 1
         self.weights, self.state = (
             {name: tensor.detach().expand(len(self.rates), *tensor.shape).clone() for name, tensor in named}
             for named in (module.head.named_parameters(), module.head.named_buffers())
         )
+        self.weights = axes.along_axes(self.weights)
         self.mean = {name: tensor.clone() for name, tensor in self.weights.items()}
         self._ready()
         self.front = list[_Kept]()
@@ -127,7 +135,7 @@ class _Grid:
         return views
 
     def _state(self, index: int) -> dict[str, Tensor]:
-        return {name: tensor[index].clone() for name, tensor in (self.mean | self.state).items()}
+        return {name: tensor[index].clone() for name, tensor in (self.held | self.state).items()}
 
     def step(self, features: Features, target: Tensor, number: int, of: int) -> float:
         """Step ``number`` from 1 of so many; the lowest loss before it."""
@@ -142,7 +150,7 @@ class _Grid:
             tensor.grad.zero_()
         losses: list[float] = []
         with whole(f"a step of {len(target)} images in the fit of a {self.task.name} head"):
-            for predicted in self._predictions(self.weights, features, target, patch):
+            for predicted in self._predictions(self.weights, features, target, patch, self.axes.along_channels):
                 repeated = target.expand(len(predicted), *target.shape).flatten(0, 1)
                 loss = self.task.loss(predicted.flatten(0, 1), repeated).view(len(predicted), -1).mean(1)
                 loss.sum().backward()
@@ -155,13 +163,20 @@ class _Grid:
         return min(losses)
 
     def _predictions(
-        self, weights: Mapping[str, Tensor], features: Features, target: Tensor, patch: int
+        self,
+        weights: Mapping[str, Tensor],
+        features: Features,
+        target: Tensor,
+        patch: int,
+        turned: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict,
     ) -> Iterator[Tensor]:
-        """[R, B, ...] of so many heads at once as ``MAPS`` allows, one after the other."""
+        """[R, B, ...] of so many heads at once as ``MAPS`` allows, one after the other, with their weights ``turned``
+        first."""
         size, start = looks.size(features, patch, target), 0
         while start < len(self.rates):
             rows = slice(start, start + self.together)
-            stacked = {name: tensor[rows] for name, tensor in {**weights, **self.state}.items()}
+            of_rows, state = ({name: tensor[rows] for name, tensor in part.items()} for part in (weights, self.state))
+            stacked = turned(of_rows) | state
             predicted = torch.vmap(lambda state: predict(partial(self._head, state), features, patch, size))(stacked)
             start += len(predicted)
             self.together = max(1, MAPS // predicted[0].numel())
@@ -191,10 +206,11 @@ class _Grid:
         is the best (Breiman et al. 1984). Kept is each that may yet be that one, as no other is better in both.
         """
         self.module.head.eval()
-        device = next(iter(self.mean.values())).device
+        self.held = self.axes.along_channels(self.mean)
+        device = next(iter(self.held.values())).device
 
         def predicted(features: Features, target: Tensor) -> Iterator[Tensor]:
-            return self._predictions(self.mean, self.module.standardise(features), target, self.patch)
+            return self._predictions(self.held, self.module.standardise(features), target, self.patch)
 
         self.seen = list(looks.seen(self.task, predicted, val, device))
         for i, seen in enumerate(self.seen):

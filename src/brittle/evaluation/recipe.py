@@ -23,7 +23,8 @@ class Recipe:
             (polynomial decay, Shamir and Zhang 2013), which needs no end to be known; ``cosine`` to zero over all
             steps; or ``constant``.
         standardise: features have mean 0 and deviation 1 over the training images, for each channel, and the heads are
-            in evaluation mode, so that nothing hangs on the features' scale or a batch's statistics.
+            in evaluation mode, so that nothing hangs on the features' scale or a batch's statistics; the weights of
+            dense heads are fitted along the features' principal axes (``brittle.evaluation.axes``).
         patience: looks at the val split without a head that is better by a thousandth until the fit stops, twenty of
             them evenly over all steps; 0 looks only at the end.
         halving: looks from one time that the worse half of a dense task's heads is left behind to the next.

@@ -61,6 +61,7 @@ class Segmentation(Task):
     abilities = frozenset({"classes", "per_pixel"})
     shares = ("miou", "miou_images", "macc", "aacc")
     reads = ("grid",)
+    on_cells = {"classify.weight": 0.0}
 
     def __init__(self, head: str = "linear") -> None:
         self._choice = head_choice.chosen(head, NAMES, "classify.weight")

@@ -28,7 +28,10 @@ class Task(ABC):
     metric that stands for it, ``proportions`` names the metrics that are hits over trials (and so have Wilson
     intervals) with the two statistics they come from, ``shares`` the others that lie in [0, 1]. ``unlike`` says why the
     headline of clean and of attacked images are not to be compared, where they are not. ``head_sha256`` stands for the
-    file that ``head`` reads its weights from; it is empty where heads are fitted.
+    file that ``head`` reads its weights from; it is empty where heads are fitted. ``on_cells`` names the
+    weights [outputs, columns, ...] of a fitted head whose columns, or the first of them, are the channels of the grid:
+    they are fitted along the grid's principal axes, in fewer steps, those of an axis held back by its variance to a
+    power, 0 where all axes count the same.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Task(ABC):
     shares: Sequence[str] = ()
     reads: Sequence[str] = Features._fields
     look: Look = FINAL
+    on_cells: Mapping[str, float] = {}
     unlike: str = ""
     head_sha256: str = ""
 
