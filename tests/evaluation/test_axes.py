@@ -13,7 +13,7 @@ from brittle.evaluation import looks, probe
 from brittle.evaluation.axes import CELLS, Axes
 from brittle.evaluation.recomputed import Recomputed
 from brittle.tasks.parts.standardised import Standardised
-from brittle.types import Batch, Features
+from brittle.types import Batch, Features, LabelFree
 
 DIM, CLASSES, WIDE = 8, 3, 32
 QUICK = replace(probe.STANDARD, steps=200, epochs=1, patience=0, rates=(1e-2,))
@@ -154,3 +154,20 @@ def test_computed_features_are_gone_through_once_before_the_first_step(monkeypat
     )
     for one, other in zip(head.state_dict().values(), kept.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", components.names("tasks"))
+def test_the_weights_that_a_task_names_are_those_that_read_the_grid(name: str) -> None:
+    task = components.build("tasks", name)
+    if isinstance(task, LabelFree):
+        pytest.skip("it fits no head")
+    head, (features, _) = task.head(DIM, CLASSES).eval(), rows(3, 0)[1]
+    assert ("grid" in task.reads) == bool(task.on_cells)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, generator=generator(4))
+    other = features._replace(grid=features.grid.flip(0) + 1)
+    before = [head(each, (32, 32)) for each in (features, other)]
+    for weights in task.on_cells:
+        torch.nn.init.zeros_(head.get_parameter(weights)[:, :DIM])
+    after = [head(each, (32, 32)) for each in (features, other)]
+    assert [bool(torch.equal(*pair)) for pair in (before, after)] == [not task.on_cells, True]

@@ -50,9 +50,9 @@ class Recipe:
         return replace(self, batch=16 * self.batch)
 
     def quickly(self) -> "Recipe":
-        """The same for a first look: under a third of the steps where images are few, and heads left behind twice as
-        early."""
-        return replace(self, steps=min(self.steps, QUICK), many=min(self.many, QUICK), halving=self.halving // 2)
+        """The same for a first look: under a third of the steps where images are few, and heads left behind a look
+        earlier."""
+        return replace(self, steps=min(self.steps, QUICK), many=min(self.many, QUICK), halving=max(1, self.halving - 1))
 
     def total(self, count: int) -> int:
         """Steps over ``count`` images, unless the fit stops before."""
