@@ -66,10 +66,12 @@ def main(
     """Fit, measure and print."""
     network, made = brittle.load_encoder(encoder), identity.task_of(task)
     data = data or f"scenes(train={train})"
+    standard = protocol.standard(data, made, network.size).recipe
+    rates = tuple(rate for rate in standard.rates if rate <= highest)
+    if longer and not rates:
+        raise typer.BadParameter(f"{highest:g} is below every rate; the lowest is {min(standard.rates):g}")
     splits = [rows(network, data, split, made) for split in ("train", "val", "test")]
     outputs = loading.classes_of(identity.dataset_of(data, "train"), made.target)
-
-    standard = protocol.standard(data, made, network.size).recipe
 
     def fit(name: str, parts: Sequence[Rows], recipe: probe.Recipe = standard) -> None:
         began = time.process_time()
@@ -86,7 +88,7 @@ def main(
     if made.name == "classification":
         typer.echo(f"{'logistic regression, C on val':34} {made.headline} {regression(*splits):.4f}")
     if longer:
-        steps, rates = longer * standard.total(count), tuple(rate for rate in standard.rates if rate <= highest)
+        steps = longer * standard.total(count)
         fit(
             f"{longer} times the steps, no early stop",
             splits,
