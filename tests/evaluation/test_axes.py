@@ -86,6 +86,17 @@ def test_with_no_weights_named_nothing_is_turned_nor_counted() -> None:
     assert axes.along_channels(weights)["classify.weight"] is weights["classify.weight"]
 
 
+def test_wide_grids_are_left_along_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an encoder that passes pixels on has them, whose axes would take hours."""
+    monkeypatch.setattr("brittle.evaluation.axes.WIDEST", DIM - 1)
+    axes, _ = found({"classify.weight": 0.0})
+    weights = {"classify.weight": torch.randn(2, CLASSES, DIM, 1, 1)}
+    assert axes.along_axes(weights)["classify.weight"] is weights["classify.weight"]
+    monkeypatch.setattr("brittle.evaluation.axes.WIDEST", DIM)
+    axes, _ = found({"classify.weight": 0.0})
+    assert axes.along_axes(weights)["classify.weight"] is not weights["classify.weight"]
+
+
 def test_of_large_grids_some_cells_are_counted_from_all_over() -> None:
     assert CELLS < 9 * 9
     weights = {"classify.weight": torch.eye(DIM).view(1, DIM, DIM, 1, 1)}

@@ -9,6 +9,7 @@ from brittle.tasks.parts.standardised import Standardised
 from brittle.types import Features
 
 CELLS = 16  # of each image's grid that are counted, evenly over it
+WIDEST = 2048  # channels whose axes are found in 2.5 s; those of 12,288 pixels took over a quarter of an hour
 LEAST = 1e-4  # of the variance of a standardised channel: axes along which features hardly change
 
 
@@ -19,7 +20,7 @@ class Axes:
     where only a small difference between some of them matters. Along the principal axes, where features do not go
     together, a fit comes as far in a fraction of the steps (as Adam on the axes of its gradients does for whole
     networks: SOAP, Vyas et al. 2024). Pooled features are left along channels: of those there are only as many as
-    images, and along their axes a head soon knows the images by heart.
+    images, and along their axes a head soon knows the images by heart. So are grids of over ``WIDEST`` channels.
 
     Args:
         weights: which, and how far the small axes are held back, see ``Task.on_cells``; with none, nothing is turned.
@@ -35,7 +36,7 @@ class Axes:
     def watched(self, rows: Iterable[tuple[Features, Tensor]]) -> Iterator[tuple[Features, Tensor]]:
         """The same rows, whose features are counted as they go by."""
         for features, target in rows:
-            if self.weights:
+            if self.weights and features.grid.shape[1] <= WIDEST:
                 cells = features.grid.flatten(2)
                 some = torch.linspace(0, cells.shape[2] - 1, min(CELLS, cells.shape[2])).long()
                 values = cells[..., some].double().transpose(0, 1).flatten(1)
