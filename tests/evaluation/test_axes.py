@@ -182,3 +182,14 @@ def test_the_weights_that_a_task_names_are_those_that_read_the_grid(name: str) -
         torch.nn.init.zeros_(head.get_parameter(weights)[:, :DIM])
     after = [head(each, (32, 32)) for each in (features, other)]
     assert [bool(torch.equal(*pair)) for pair in (before, after)] == [not task.on_cells, True]
+
+
+@pytest.mark.parametrize("name", ["classify.wieght", "classify.bias", "few.weight"])
+def test_a_weight_that_the_head_lacks_is_named(name: str) -> None:
+    task = components.build("tasks", "segmentation")
+    head = task.head(DIM, CLASSES)
+    head.few = torch.nn.Conv2d(DIM - 1, 1, 1)
+    axes, module = Axes({name: 0.0}), Standardised(head, DIM, task.reads)
+    module.measure(axes.watched(rows(9, 0)))
+    with pytest.raises(CellError, match=f"'{name}', no weight of the head over the 8 channels .* classify.weight"):
+        axes.find(module)

@@ -141,6 +141,23 @@ def test_the_answer_for_several_encoders_goes_from_the_least_to_the_most_that_is
     assert lead(alike).endswith("classification keeps 50 % (all 2 encoders) of its accuracy.")
 
 
+@pytest.mark.parametrize(
+    ("names", "called"),
+    [
+        (["embedded:dino", "pixels", "a package that is gone:x"], "encoders"),
+        (["embedded:dino", "model:embedded:unet", "pixels"], "models"),
+    ],
+)
+def test_whole_networks_are_not_called_encoders(names: list[str], called: str) -> None:
+    some = [
+        number(value, attack=attack, encoder=name) for name in names for value, attack in ((0.8, None), (0.4, "pgd"))
+    ]
+    assert lead(some).endswith(f"keeps 50 % (all 3 {called}) of its accuracy.")
+    shown = page(some)
+    assert f"How brittle are 3 {called}?" in shown
+    assert re.search(rf"<dt>{called}</dt>\s*<dd>3<", shown)
+
+
 def test_an_attack_that_does_nothing_or_helps_is_not_said_to_harm() -> None:
     assert sentences([number(0.5), number(0.5, attack="pgd")]) == ["accuracy stays at 0.500 [0.450, 0.550] under pgd"]
     (helped,) = sentences([number(0.5), number(0.6, attack="pgd")])

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
+from brittle.core.errors import CellError
 from brittle.tasks.parts.standardised import Standardised
 from brittle.types import Features
 
@@ -45,9 +46,21 @@ class Axes:
             yield features, target
 
     def find(self, module: Standardised) -> None:
-        """Take the axes of what was counted, standardised as ``module`` does."""
+        """Take the axes of what was counted, standardised as ``module`` does.
+
+        Raises:
+            CellError: the task names a weight that its head lacks, or whose columns are not the channels.
+        """
         if not self._count:
             return
+        there = {name: tensor for name, tensor in module.head.named_parameters() if tensor.dim() > 1}
+        for name in self.weights:
+            if name not in there or there[name].shape[1] < len(self._total):
+                known = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in there.items()) or "none"
+                what = (
+                    f"on_cells names {name!r}, no weight of the head over the {len(self._total)} channels of the grid"
+                )
+                raise CellError(f"{what}; there is {known}")
         mean, scale = self._total / self._count, module.get_buffer("grid_scale").double().cpu()
         spread = scale[:, None] * (self._products / self._count - mean[:, None] * mean) * scale
         spread = spread.nan_to_num(0.0, 0.0, 0.0)  # of features that no head can be fitted on, which is said later

@@ -157,7 +157,8 @@ def _range(group: Sequence[Score], main: Budget, task: str) -> str:
     parts = [_share(kept) if higher else _growth(kept) for kept, _ in (known[0], known[-1])]
     names = [f" ({shortened(score.row.encoder, LONGEST)})" for _, score in (known[0], known[-1])]
     if parts[0] == parts[1]:
-        span = parts[0] + (f" (all {len(known)} encoders)" if len(known) > 1 else "")
+        called = wording.called(score.row.encoder for _, score in known)
+        span = parts[0] + (f" (all {len(known)} {called})" if len(known) > 1 else "")
     else:
         span = " to ".join(f"{part}{name}" for part, name in zip(parts, names))
     return f"{task} keeps {span} of its {row.metric}" if higher else f"{task} has {span} the clean {row.metric}"

@@ -208,7 +208,7 @@ def title(board: Board) -> str:
     """What a page of a board is called."""
     count = len(board.lines)
     return (
-        f"How brittle are {count} encoders?"
+        f"How brittle are {count} {wording.called(line.encoder for line in board.lines)}?"
         if count != 1
         else f"How brittle is {shortened(board.lines[0].encoder, 44)}?"
     )

@@ -46,7 +46,9 @@ def figures(
     """All for which there are data, in the order of a page; the first is the answer."""
     encoders = {name: place for place, name in enumerate(dict.fromkeys(row.encoder for row in rows))}
     looks = {name: place for name, place in encoders.items() if place < MOST}
-    left_out = f" Of {len(encoders)} encoders the first {MOST} are drawn." if len(encoders) > MOST else ""
+    left_out = (
+        f" Of {len(encoders)} {wording.called(encoders)} the first {MOST} are drawn." if len(encoders) > MOST else ""
+    )
     made = [
         _answer(scores, looks, main, left_out),
         *_security(rows, looks, left_out),

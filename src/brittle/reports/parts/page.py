@@ -77,7 +77,7 @@ def _title(encoders: Sequence[str]) -> str:
     if not names:
         return "How brittle?"
     named = " and ".join(names)
-    several = named if len(names) < 3 and len(named) <= answer.LONGEST else f"{len(names)} encoders"
+    several = named if len(names) < 3 and len(named) <= answer.LONGEST else f"{len(names)} {wording.called(encoders)}"
     return f"How brittle is {named}?" if len(names) == 1 else f"How brittle are {several}?"
 
 
@@ -108,11 +108,12 @@ def _overview(results: Sequence[Result]) -> list[tuple[str, str]]:
     """The size of it all, as labels and values."""
     done = [result for result in results if result.failed is None]
     cells = [result.cell for result in results]
+    encoders = {cell.encoder for cell in cells}
     attacks = dict.fromkeys(unwrapped(cell.attack) for cell in cells if cell.attack)
     budgets = dict.fromkeys(f"{cell.norm} {eps_text(cell.eps, cell.norm)}" for cell in cells if cell.attack)
     images = " / ".join(str(count) for count in sorted({result.images for result in done}))
     counts = [
-        ("encoders", len({cell.encoder for cell in cells})),
+        (wording.called(encoders), len(encoders)),
         ("tasks", len({cell.task for cell in cells})),
         ("data sets", len({cell.dataset for cell in cells})),
         ("attacks", len(attacks)),

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from brittle.core import components
 from brittle.core.budget import eps_text
+from brittle.core.errors import BrittleError
 from brittle.core.records import Cell, Result
 from brittle.planning.warm_start import smaller, titled, unwrapped
 from brittle.planning.words import DOWNSTREAM
@@ -17,6 +19,15 @@ from brittle.reports.parts.transfer import unlike
 
 TINTS = {r"(?<=[\d\]]) !|^- fail(ed)?\b|(?<=  )failed(?= *$|  )": "red", r"(?<=[\d\]]) \?|^- warn\b": "yellow"}
 """Which marks and verdicts of a report have which colour on a terminal."""
+
+
+def called(encoders: Iterable[str]) -> str:
+    """What several rows of a table are: encoders, or models where whole networks are among them."""
+    kinds: set[str] = set()
+    for text in encoders:
+        with suppress(BrittleError):  # of a component that is no longer here
+            kinds.add(components.meant("encoders", components.complete("encoders", text))[0])
+    return "models" if "models" in kinds else "encoders"
 
 
 def mark(result: Result) -> str:
