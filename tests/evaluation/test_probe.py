@@ -141,7 +141,7 @@ def test_of_large_maps_more_rates_take_no_more_memory(monkeypatch) -> None:
     def most(rates: tuple[float, ...]) -> int:
         Held.most = 0
         with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
-            fit("segmentation", masked(12, 0), masked(4, 10), rates=rates, steps=12)
+            fit("segmentation", masked(12, 0), masked(4, 10), rates=rates, steps=12, halving=99)
         return Held.most
 
     assert most((1e-3, 3e-3, 1e-2)) > 2 * most((1e-3,)), "small ones are made at once"
@@ -200,9 +200,16 @@ def test_the_better_half_of_dense_heads_goes_on(monkeypatch) -> None:
         return [looks.Seen(scores[rate][len(asked) - 1], 0.0, 0.0) for rate in going]
 
     monkeypatch.setattr(looks, "seen", seen)
-    head = fit("segmentation", masked(12, 0), masked(4, 10), rates=rates, steps=40, patience=20)
+    head = fit("segmentation", masked(12, 0), masked(4, 10), rates=rates, steps=40, patience=20, halving=4)
     assert asked == [5] * 4 + [3] * 4 + [2] * 4 + [1] * 8
     assert head.rate == 5.0
+
+
+def test_it_does_so_at_every_look(monkeypatch) -> None:
+    asked, real = [], looks.seen
+    monkeypatch.setattr(looks, "seen", lambda *given: asked.append(list(real(*given))) or iter(asked[-1]))
+    fit("segmentation", masked(12, 0), masked(4, 10), rates=(1e-4, 1e-3, 3e-3, 1e-2, 3e-2), steps=40, patience=20)
+    assert [len(seen) for seen in asked] == [5, 3, 2] + [1] * 17
 
 
 def test_a_head_that_goes_on_is_that_of_its_rate_alone() -> None:

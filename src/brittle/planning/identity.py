@@ -23,7 +23,7 @@ from brittle.planning.protocols import attack_of, draws_of
 if TYPE_CHECKING:
     from brittle.types import Dataset, Task
 
-MEASURE_VERSION = 8
+MEASURE_VERSION = 9
 """Raised whenever heads, protocol, scores, intervals or the loop of attacks change what any cell gives."""
 SUBSET_VERSION = 1
 """Raised whenever a limit leaves other images."""
