@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from brittle.tasks.parts import alignment, head_choice
-from brittle.tasks.parts.depth_losses import SHIFT, WEIGHT, compared, gradloss, sigloss
+from brittle.tasks.parts.depth_losses import SHIFT, both, compared
 from brittle.types import DEPTH, Batch, Encoder, Features, Look, Model, Positive, Task, resized
 
 BINS = 256
@@ -103,8 +103,7 @@ class Depth(Task):
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """[B]: 1.0 SigLoss + 0.5 gradient loss of each image (Eigen et al. 2014; DINOv2 2023)."""
-        maps = self.metres(prediction, target)
-        return sigloss(*maps) + WEIGHT * gradloss(*maps)
+        return both(*self.metres(prediction, target))
 
     def agreement(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The absolute error in metres, and the smaller ratio of prediction and target, as in delta1, what is below 0

@@ -13,22 +13,35 @@ WEIGHT = 0.5  # of the gradient loss beside SigLoss
 def sigloss(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """[B]: sqrt(var(g) + 0.15 mean(g)^2) of g = log prediction - log target over ``valid`` pixels; 0 where there are
     none (Eigen et al. 2014; DINOv2 2023). All [B,1,H,W]."""
-    gap = log_ratio(prediction, target, valid).flatten(1)
-    count = valid.flatten(1).sum(1)
-    mean = gap.sum(1) / count.clamp(min=1)
-    spread = ((gap - mean[:, None]).square() * valid.flatten(1)).sum(1) / (count - 1).clamp(min=1)
-    return (spread + 0.15 * mean.square()).clamp(min=1e-12).sqrt() * (count > 0)
+    return _spread(log_ratio(prediction, target, valid), valid)
 
 
 def gradloss(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """[B]: absolute differences, two pixels apart, of the masked log ratio, over the number of ``valid`` pixels, summed
     over the strides 1, 2, 4 and 6 (DINOv2 2023). All [B,1,H,W]."""
-    total, whole = prediction.new_zeros(len(prediction)), log_ratio(prediction, target, valid)
+    return _differences(log_ratio(prediction, target, valid), valid)
+
+
+def both(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """[B]: ``sigloss`` + 0.5 ``gradloss``, of one log ratio."""
+    ratio = log_ratio(prediction, target, valid)
+    return _spread(ratio, valid) + WEIGHT * _differences(ratio, valid)
+
+
+def _spread(ratio: Tensor, valid: Tensor) -> Tensor:
+    gap, count = ratio.flatten(1), valid.flatten(1).sum(1)
+    mean = gap.sum(1) / count.clamp(min=1)
+    spread = ((gap - mean[:, None]).square() * valid.flatten(1)).sum(1) / (count - 1).clamp(min=1)
+    return (spread + 0.15 * mean.square()).clamp(min=1e-12).sqrt() * (count > 0)
+
+
+def _differences(ratio: Tensor, valid: Tensor) -> Tensor:
+    total, mask = ratio.new_zeros(len(ratio)), valid.to(ratio.dtype)
     for stride in STRIDES:
-        gap, v = (maps[..., ::stride, ::stride] for maps in (whole, valid))
-        down = (gap[..., 2:, :] - gap[..., :-2, :]).abs() * (v[..., 2:, :] & v[..., :-2, :])
-        across = (gap[..., 2:] - gap[..., :-2]).abs() * (v[..., 2:] & v[..., :-2])
-        total = total + (down.flatten(1).sum(1) + across.flatten(1).sum(1)) / v.flatten(1).sum(1).clamp(min=1)
+        gap, v, counted = (maps[:, 0, ::stride, ::stride] for maps in (ratio, mask, valid))
+        down = (gap[:, 2:] - gap[:, :-2]).abs() * (v[:, 2:] * v[:, :-2])
+        across = (gap[..., 2:] - gap[..., :-2]).abs() * (v[..., 2:] * v[..., :-2])
+        total = total + (down.sum((1, 2)) + across.sum((1, 2))) / counted.sum((1, 2)).clamp(min=1)
     return total
 
 
