@@ -1,8 +1,8 @@
-"""Makes ``embedded:deacl``: DeACL from ``embedded:dino`` on scenes, packed with its card.
+"""Makes ``embedded:deacl@1``: DeACL from ``embedded:dino`` on scenes, packed with its card.
 
     python recipes/deacl.py --output-dir runs/deacl
 
-About 25 minutes on 2 CPU cores; goes on where it was stopped. Expected: on scenes at 8/255, at least half of its clean
+About 15 minutes on 2 CPU cores; goes on where it was stopped. Expected: on scenes at 8/255, at least half of its clean
 accuracy is left under EmbedAttack, where embedded:dino keeps next to none.
 """
 

@@ -22,7 +22,7 @@ def embed_worst(
 
     Args:
         steps: of each climb; all but those that go on also climb once with three times as many.
-        restarts: of each that begins at random.
+        restarts: of each of so many steps; the longer ones begin once.
     """
     depth = model.encoder.depth if model.encoder else 0
     alone, then = _alone(steps, restarts, depth), _onward(steps, depth)

@@ -26,8 +26,8 @@ def sea(
     """Segmentation ensemble attack (Croce, Singh and Hein 2024): APGD with shrinking eps on balanced masked cross
     entropy, masked cross entropy and Jensen-Shannon divergence, the iterate of lowest pixel accuracy of each. Then
     ours: the strongest single climbs at three times the steps, which are APGD on CosPGD's loss and on two of the above;
-    CosPGD's loss balanced, PAdam on it (arXiv 2407.09150, 2024), and climbs on from the worst of all. For each
-    image the worst member, and for mIoU the choice that is worst over all images.
+    CosPGD's loss with classes balanced, PAdam on CosPGD's loss (arXiv 2407.09150, 2024), and climbs on from the
+    worst of all. For each image the worst member, and for mIoU the choice that is worst over all images.
 
     Args:
         steps: of each climb as published; the whole takes seventeen times as many, and 160 more.

@@ -11,7 +11,7 @@ SUBSETS = ("balanced", "first")
 VIEWS = ("flips", "crops")
 """What else than the images themselves heads may be fitted on; see ``brittle.evaluation.views``."""
 HEADS = ("full", "quick")
-"""How long heads are fitted, the default first; see ``brittle.evaluation.probe``."""
+"""How long heads are fitted, the default first; see ``brittle.evaluation.recipe``."""
 DRAWS = (2, 1)
 """Versions of the random numbers of attacks, the default first; see ``brittle.types.rng``."""
 QUIRKS: Mapping[str, str] = {

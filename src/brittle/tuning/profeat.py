@@ -40,9 +40,9 @@ def profeat(
     Args:
         beta: weight of robustness.
         projected: weight of the projector's space; that of features has the rest.
-        attack: spec of the inner attack, which makes the images of ``x_adv``.
-        eps, norm: its budget, whose objective sees what the projector makes of an image as its
-            grid: ``tokens=head`` moves both, ``cls`` and ``grid`` one of them.
+        attack: spec of the inner attack, which makes the images of ``x_adv``. Its objective sees what the projector
+            makes of an image as its grid: ``tokens=head`` moves both, ``cls`` and ``grid`` one of them.
+        eps, norm: its budget.
 
     Raises:
         UsageError: the encoder has no projector.
