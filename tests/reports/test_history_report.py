@@ -365,6 +365,28 @@ def test_what_checks_found_is_marked(kept: Make) -> None:
     assert [row["checks"] for row in report(results) if row["attack"]] == ["ok", "fail: budget", "ok"]
 
 
+def test_where_no_attacked_number_was_checked_that_is_said_once(kept: Make) -> None:
+    bare = (Finding("budget", "unchecked", None, "not looked at"),)
+    results = [replace(each, findings=bare) if each.cell.attack else each for each in kept()]
+    figure = histories.figure(results)
+    assert len(figure.axes[0].texts) == 1, "what the panel is about, and no mark"
+    assert said(figure).endswith("; no attacked number was checked")
+    some = histories.figure([*results[:-1], replace(results[-1], findings=kept()[-1].findings)])
+    assert [text.get_text() for text in some.axes[0].texts[1:]] == ["?", "?"]
+    assert said(some).endswith("; ? unchecked")
+
+
+def test_titles_of_a_row_stand_at_one_height(kept: Make) -> None:
+    """Though what is said below them is folded in one of them only."""
+    two = [*kept(), *kept(eps=(1 / 3,), tasks=("depth",))]
+    data = {"classification": "data", "depth": "long " * 9 + "data"}
+    figure = histories.figure([replace(each, cell=replace(each.cell, dataset=data[each.cell.task])) for each in two])
+    figure.draw_without_rendering()
+    heights = [axes.title.get_window_extent().y0 for axes in figure.axes]
+    assert "\n" in figure.axes[1].texts[0].get_text().strip()
+    assert heights[0] == pytest.approx(heights[1], abs=1)
+
+
 def test_limits_that_differ_are_panels_of_their_own(kept: Make) -> None:
     figure = histories.figure([*kept(limit=16), *kept(limit=32)])
     assert len(figure.axes) == 2

@@ -130,12 +130,13 @@ def _drawn(rows: Sequence[Sequence[Panel | None]], x: str, caption: str) -> Any:
     first: dict[str, Any] = {}
     for i, row in enumerate(rows):
         below = rows[i + 1] if i + 1 < len(rows) else []
+        folds = max(_about(panel.about).count("\n") for panel in row if panel)
         for j, panel in enumerate(row):
             if panel is None:
                 continue
             axes = figure.add_subplot(len(rows), columns, i * columns + j + 1, sharey=first.get(panel.alike))
             first.setdefault(panel.alike, axes)
-            titled(axes, panel.title, panel.about)
+            titled(axes, panel.title, panel.about, folds)
             draw(axes, panel, looks)
             axes.set_xlabel(x if j >= len(below) or below[j] is None else "")
     for alike, axes in first.items():  # last, as a limit that is set no longer follows what is drawn
@@ -152,9 +153,15 @@ def captioned(figure: Any, caption: str) -> None:
     figure.supxlabel(words, x=0.01, ha="left", fontsize=7.5, color=FAINT)
 
 
-def titled(axes: Any, title: str, parts: Sequence[str]) -> None:
-    """A title above the axes, and in small below it the parts of what it is about."""
-    about = textwrap.fill(", ".join(shortened(part, 2 * LONGEST - 20) for part in parts), LONGEST)
+def _about(parts: Sequence[str]) -> str:
+    return textwrap.fill(", ".join(shortened(part, 2 * LONGEST - 20) for part in parts), LONGEST)
+
+
+def titled(axes: Any, title: str, parts: Sequence[str], folds: int = 0) -> None:
+    """A title above the axes, and in small below it the parts of what it is about; with room for so many ``folds`` of
+    that, as of the panels beside it."""
+    about = _about(parts)
+    about += "\n" * (folds - about.count("\n"))
     axes.set_title(shortened(title, TITLE), pad=(17.5 if about else 8) + 9.5 * about.count("\n"))
     axes.annotate(about, (0, 1), (0, 4), "axes fraction", "offset points", va="bottom", fontsize=7.5, color=FAINT)
 

@@ -159,6 +159,7 @@ def panels(results: Sequence[Result]) -> Panels:
     every = histories(results)
     epochs = [place.epoch for history in every for place, _ in history.snapshots]
     by_epoch = None not in epochs and max(epoch or 0 for epoch in epochs) >= 1
+    checked = _checked(every)
     pairs: dict[Cell, dict[Cell, list[History]]] = {}
     for history in every:
         pair = replace(history.cell, attack=None, eps=None, norm=None)
@@ -169,7 +170,9 @@ def panels(results: Sequence[Result]) -> Panels:
         clean = scores.pop(pair, [])
         attacked = sorted(scores, key=lambda cell: (cell.norm or "", cell.eps or 0))
         about = [pair.dataset, *(f"{name}={getattr(pair, name)}" for name, many in several.items() if many)]
-        columns.append([_panel(cell, about, [*clean, *scores.get(cell, [])], by_epoch) for cell in attacked or [pair]])
+        columns.append(
+            [_panel(cell, about, [*clean, *scores.get(cell, [])], by_epoch, checked) for cell in attacked or [pair]]
+        )
     rows: list[list[Panel | None]] = [list(row) for row in zip_longest(*columns)]
     if not 1 < len(columns) <= WIDEST:
         flat = [panel for row in rows for panel in row if panel]
@@ -177,7 +180,7 @@ def panels(results: Sequence[Result]) -> Panels:
     return Panels(rows, "epoch" if by_epoch else "step", _caption(every))
 
 
-def _panel(cell: Cell, about: Sequence[str], scores: Sequence[History], by_epoch: bool) -> Panel:
+def _panel(cell: Cell, about: Sequence[str], scores: Sequence[History], by_epoch: bool, checked: bool) -> Panel:
     task = scores[0].snapshots[0][1].task
     better = "higher" if task["higher_is_better"] else "lower"
     return Panel(
@@ -185,22 +188,28 @@ def _panel(cell: Cell, about: Sequence[str], scores: Sequence[History], by_epoch
         about=[*about, *([wording.attack_text(cell)] if cell.attack else [])],
         y=f"{task['headline']} ({better} is better)",
         alike=f"{cell.task} {about}",
-        lines=[_line(history, by_epoch) for history in scores],
+        lines=[_line(history, by_epoch, checked) for history in scores],
     )
 
 
-def _line(history: History, by_epoch: bool) -> Line:
+def _line(history: History, by_epoch: bool, checked: bool) -> Line:
     points = [
         (
             (place.epoch or 0.0) if by_epoch else place.step,
             result.metrics.get(result.task["headline"], nan),
             *result.intervals.get(result.task["headline"], (nan, nan)),
-            wording.mark(result).strip(),
+            wording.mark(result).strip() if checked else "",
             result.id,
         )
         for place, result in history.snapshots
     ]
     return Line(history.name, bool(history.cell.attack), *zip(*points))
+
+
+def _checked(every: Sequence[History]) -> bool:
+    """Whether any attacked number was; where none was, that is said once and not at each."""
+    marks = {wording.mark(result) for history in every if history.cell.attack for _, result in history.snapshots}
+    return marks != {" ?"}
 
 
 def _caption(every: Sequence[History]) -> str:
@@ -212,4 +221,4 @@ def _caption(every: Sequence[History]) -> str:
     parts += [f"means over seeds {', '.join(map(str, seeds))}"] if seeds else []
     parts += [f"{len(results) - len(done)} cells failed and are not drawn"] if len(done) < len(results) else []
     parts += list(dict.fromkeys(why for result in done if (why := unlike(result))))
-    return "; ".join([*parts, *wording.legend(results)])
+    return "; ".join([*parts, *(wording.legend(results) if _checked(every) else ["no attacked number was checked"])])
