@@ -86,7 +86,7 @@ def test_looks_that_leave_heads_behind_take_less(fresh: Path, told: Callable[...
     (whole,) = told(cell_of(None, "classification"), judge=1.0).heads.values()
     (thinned,) = told(cell_of(None, "depth"), judge=1.0).heads.values()
     assert whole == 20 * 32
-    assert thinned == pytest.approx(20 * 32 * (5 + 3 + 2 + 17 * 1) / 20 / 5)
+    assert thinned == pytest.approx(20 * 32 * (4 * 5 + 4 * 3 + 4 * 2 + 8 * 1) / 20 / 5)
 
 
 def test_checks_are_reckoned(told: Callable[..., Forecast], cell_of: Cells) -> None:

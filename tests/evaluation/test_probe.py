@@ -205,10 +205,11 @@ def test_the_better_half_of_dense_heads_goes_on(monkeypatch) -> None:
     assert head.rate == 5.0
 
 
-def test_it_does_so_at_every_look(monkeypatch) -> None:
-    asked, real = [], looks.seen
+def test_of_quick_heads_it_does_so_at_every_look(monkeypatch) -> None:
+    asked, real, halving = [], looks.seen, probe.STANDARD.quickly().halving
     monkeypatch.setattr(looks, "seen", lambda *given: asked.append(list(real(*given))) or iter(asked[-1]))
-    fit("segmentation", masked(12, 0), masked(4, 10), rates=(1e-4, 1e-3, 3e-3, 1e-2, 3e-2), steps=40, patience=20)
+    given = {"rates": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2), "steps": 40, "patience": 20}
+    fit("segmentation", masked(12, 0), masked(4, 10), **given, halving=halving)
     assert [len(seen) for seen in asked] == [5, 3, 2] + [1] * 17
 
 

@@ -47,8 +47,8 @@ def fit(
     recipe: Recipe = STANDARD,
 ) -> nn.Module:
     """The head with the best headline metric on ``val`` among those of all learning rates (as DINOv2's linear
-    evaluation: one pass of the features feeds them all) and of all looks at ``val``, at each of which the worse half
-    of the heads of a dense task is left behind, until there is one.
+    evaluation: one pass of the features feeds them all) and of all looks at ``val``, at some of which the worse half of
+    the heads of a dense task is left behind, until there is one.
 
     Args:
         dim, patch: the encoder's.
